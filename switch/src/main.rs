@@ -1,0 +1,2 @@
+//! ringmain
+fn main() {}
