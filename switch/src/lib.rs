@@ -1,1 +1,3 @@
-//! switch
+//! The broker: a pure handler of shard events, and the binary that gives it a kernel.
+
+pub mod limits;

@@ -1,0 +1,132 @@
+//! Every bound of the switch, by name. A queue, map, pool or loop without a line here does not exist.
+//!
+//! Operators set [`Limits`]; the constants below it are relations and slices that nobody needs to tune.
+
+use std::time::Duration;
+
+/// What an operator may bound. Each field is a key of the `[limits]` section with the same name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Connections at once, on the whole node; further clients wait in the listen backlog.
+    pub max_connections: u32,
+    /// How long a new connection may take to send its whole CONNECT.
+    pub connect_timeout: Duration,
+    /// Largest CONNECT packet, in bytes; a larger one closes the connection before it is read.
+    pub max_connect_size: u32,
+    /// Largest packet that a client may send after CONNECT, in bytes; announced to v5 clients as Maximum Packet Size.
+    pub max_packet_size: u32,
+    /// Longest keep alive that a client may ask for, in seconds; 0: no cap. v5 clients over it get Server Keep Alive.
+    pub max_keepalive: u16,
+    /// QoS 1 and 2 messages sent to one client and not yet acknowledged.
+    pub max_inflight: u16,
+    /// QoS 1 and 2 messages of one client being handled; announced to v5 clients as Receive Maximum.
+    pub receive_maximum: u16,
+    /// Messages that wait for one session besides those in flight.
+    pub max_queued_messages: u32,
+    /// Bytes that wait for one session.
+    pub max_queued_bytes: u64,
+    /// Longest session expiry interval; also that of 3.1.1 clients with clean session 0.
+    pub session_expiry_interval: Duration,
+    /// Sessions that outlive their connection, on the whole node.
+    pub max_sessions: u32,
+    /// Longest time that a message may wait; zero: what the publisher says.
+    pub message_expiry_interval: Duration,
+    /// Topic aliases that a client may set up; announced to v5 clients as Topic Alias Maximum.
+    pub max_topic_alias: u16,
+    /// Highest QoS that clients may publish with, and that subscriptions are granted.
+    pub max_qos_allowed: u8,
+    /// Levels in a topic name or filter.
+    pub max_topic_levels: u16,
+    /// Subscriptions of one session.
+    pub max_subscriptions: u32,
+    /// Whether retained messages are kept; announced to v5 clients as Retain Available.
+    pub retain_available: bool,
+    /// Retained messages on the whole node.
+    pub max_retained_messages: u32,
+    /// Bytes of retained messages on the whole node.
+    pub max_retained_bytes: u64,
+    /// Memory for messages that wait in sessions, on the whole node. When a shard's share is full, publishes of QoS 1 and
+    /// 2 that need it are refused (v5: 0x97, v3.1.1: the publisher is closed).
+    pub queue_memory: u64,
+    /// Memory for feeds (what subscribers of QoS 0 read by cursor), on the whole node.
+    pub feed_memory: u64,
+    /// Bytes that one feed keeps for subscribers that lag; over it the oldest messages are dropped for them.
+    pub max_feed_bytes: u64,
+    /// Oldest message that a subscriber that lags may still get from a feed.
+    pub max_feed_age: Duration,
+    /// Bytes that wait for one connection outside of feeds; over it QoS 0 messages for it are dropped.
+    pub max_outbox_bytes: u32,
+    /// Memory for the rings between shards.
+    pub mesh_memory: u64,
+    /// QoS 1 and 2 publishes that one shard may have unresolved at one topic owner.
+    pub publish_credits: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_connections: 1_000_000,
+            connect_timeout: Duration::from_secs(10),
+            max_connect_size: 64 << 10,
+            max_packet_size: 1 << 20,
+            max_keepalive: 0,
+            max_inflight: 32,
+            receive_maximum: 1024,
+            max_queued_messages: 1000,
+            max_queued_bytes: 8 << 20,
+            session_expiry_interval: Duration::from_secs(24 * 3600),
+            max_sessions: 1_000_000,
+            message_expiry_interval: Duration::ZERO,
+            max_topic_alias: 32,
+            max_qos_allowed: 2,
+            max_topic_levels: 128,
+            max_subscriptions: 4096,
+            retain_available: true,
+            max_retained_messages: 1_000_000,
+            max_retained_bytes: 256 << 20,
+            queue_memory: 512 << 20,
+            feed_memory: 256 << 20,
+            max_feed_bytes: 1 << 20,
+            max_feed_age: Duration::from_secs(10),
+            max_outbox_bytes: 256 << 10,
+            mesh_memory: 64 << 20,
+            publish_credits: 1024,
+        }
+    }
+}
+
+/// Shards of a node at most: the width of a shard set.
+pub const SHARDS_MAX: u16 = 256;
+/// Bytes of one feed chunk; packets never straddle chunks, a larger packet gets a chunk of its own.
+pub const FEED_CHUNK_BYTES: usize = 64 << 10;
+/// What a connection's outbox takes from queues and feeds before it waits for the socket, in bytes.
+pub const OUTBOX_FILL_BYTES: usize = 16 << 10;
+/// Emptied outboxes kept for reuse, in bytes.
+pub const OUTBOX_POOL_BYTES: usize = 64 << 20;
+/// Sends in one flush slice; between slices completions and parcels are served.
+pub const FLUSH_SLICE: usize = 256;
+/// Bytes of one send at most.
+pub const SEND_BYTES_MAX: usize = 256 << 10;
+/// Accepts armed on each listener of a shard: newcomers of one turn.
+pub const ACCEPTS_ARMED: u32 = 16;
+/// Parcels taken from one ring in one turn.
+pub const PARCELS_PER_TURN: usize = 256;
+/// Jobs of one kind run in one turn.
+pub const JOBS_PER_TURN: usize = 256;
+/// A parcel larger than this travels as a counted reference beside the ring, in bytes.
+pub const PARCEL_INLINE_MAX: usize = 4 << 10;
+/// Feeds that one connection may read; further subscriptions are served by its outbox.
+pub const FEEDS_PER_CONNECTION: usize = 8;
+/// Retained messages in one slice.
+pub const RETAINED_SLICE: usize = 64;
+/// How long an owner is told that a shard has no subscriber of a filter any more.
+pub const INTEREST_LINGER: Duration = Duration::from_secs(3);
+/// How long a closing connection may take to read what was sent last.
+pub const LINGER: Duration = Duration::from_secs(1);
+/// How long a stop may take before the process exits regardless.
+pub const STOP_MAX: Duration = Duration::from_millis(4500);
+/// SUBSCRIBE and UNSUBSCRIBE packets of one connection being handled at once.
+pub const REQUESTS_PER_CONNECTION: u32 = 64;
+
+const _: () = assert!(FEED_CHUNK_BYTES.is_power_of_two());
+const _: () = assert!(OUTBOX_FILL_BYTES < FEED_CHUNK_BYTES);
