@@ -1,3 +1,5 @@
 //! The broker: a pure handler of shard events, and the binary that gives it a kernel.
 
 pub mod limits;
+pub mod routing;
+pub mod topic;
