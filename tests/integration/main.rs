@@ -1,1 +1,3 @@
-fn main() {}
+//! The real program, real sockets: a module for each feature.
+
+mod connect;

@@ -1,0 +1,421 @@
+//! One connection to a broker. Every wait has a deadline, and a packet that was not asked for is kept in its place.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::DEADLINE;
+use crate::packet::{self, Connect, PINGREQ, Packet, Publish, Version, Will};
+use crate::property::Property;
+
+/// How long silence must last to be believed, after a PINGREQ came back.
+const SILENCE: Duration = Duration::from_millis(40);
+
+/// A connection to be made.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The CONNECT that will be sent.
+    pub packet: Connect,
+    address: SocketAddr,
+}
+
+/// A connection.
+pub struct Client {
+    /// Session Present of the CONNACK.
+    pub session_present: bool,
+    /// The reason code (5.0) or return code (3.1.1) of the CONNACK.
+    pub code: u8,
+    /// The properties of the CONNACK.
+    pub properties: Vec<Property>,
+    version: Version,
+    stream: TcpStream,
+    /// Bytes of an unfinished packet.
+    bytes: Vec<u8>,
+    /// Packets that came while another one was waited for.
+    kept: VecDeque<Packet>,
+    last_id: u16,
+}
+
+impl Options {
+    /// A clean connection without a keep alive.
+    pub fn new(address: SocketAddr, version: Version, client_id: &str) -> Self {
+        Self { packet: Connect::new(version, client_id), address }
+    }
+
+    /// Clean Session or Clean Start off.
+    pub fn resume(mut self) -> Self {
+        self.packet.clean = false;
+        self
+    }
+
+    /// A session that outlives the connection: resumed where there is one, kept for five minutes in 5.0.
+    pub fn durable(self) -> Self {
+        self.resume().expiry(300)
+    }
+
+    /// The Session Expiry Interval in seconds; 3.1.1 has none.
+    pub fn expiry(self, seconds: u32) -> Self {
+        self.property(Property::SessionExpiry(seconds))
+    }
+
+    /// Adds a property of the CONNECT; 3.1.1 has none.
+    pub fn property(mut self, property: Property) -> Self {
+        self.packet.properties.push(property);
+        self
+    }
+
+    /// The Keep Alive in seconds.
+    pub fn keep_alive(mut self, seconds: u16) -> Self {
+        self.packet.keep_alive = seconds;
+        self
+    }
+
+    /// The Will Message.
+    pub fn will(mut self, will: Will) -> Self {
+        self.packet.will = Some(will);
+        self
+    }
+
+    /// Connects; anything but success panics.
+    pub fn connect(&self) -> Client {
+        let client = self.answer();
+        assert_eq!(client.code, 0, "{:?} was refused", self.packet);
+        client
+    }
+
+    /// Connects and takes the CONNACK, whatever it says.
+    pub fn answer(&self) -> Client {
+        let mut client = self.send();
+        client.connack();
+        client
+    }
+
+    /// Sends the CONNECT and does not wait.
+    pub fn send(&self) -> Client {
+        let mut client = Client::open(self.address, self.packet.version);
+        client.send(&self.packet.bytes());
+        client
+    }
+
+    /// Connects, takes the refusing CONNACK and sees the connection close; the code.
+    pub fn refused(&self) -> u8 {
+        let mut client = self.answer();
+        assert_ne!(client.code, 0, "{:?} was accepted", self.packet);
+        assert!(!client.session_present, "[MQTT-3.2.2-6] a refusal says that no session is present");
+        client.closed();
+        client.code
+    }
+}
+
+impl Client {
+    /// A TCP connection on which nothing has been said.
+    pub fn open(address: SocketAddr, version: Version) -> Self {
+        let stream = TcpStream::connect_timeout(&address, DEADLINE).expect("the broker accepts");
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream.set_write_timeout(Some(DEADLINE)).expect("a TCP socket");
+        Self {
+            session_present: false,
+            code: 0,
+            properties: Vec::new(),
+            version,
+            stream,
+            bytes: Vec::new(),
+            kept: VecDeque::new(),
+            last_id: 0,
+        }
+    }
+
+    /// Takes the CONNACK, which must be the first packet `[MQTT-3.2.0-1]`.
+    pub fn connack(&mut self) {
+        match self.receive() {
+            Packet::Connack(present, code, properties) => {
+                (self.session_present, self.code, self.properties) = (present, code, properties);
+            }
+            other => panic!("a CONNACK was expected, {other:?} came"),
+        }
+    }
+
+    /// Sends bytes; an error only shows that the broker closed, which the reading side will see.
+    pub fn send(&mut self, bytes: &[u8]) {
+        // Both ways a closed connection shows: the bytes before it may still carry the reason.
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// The bytes of a client's packets for this connection's version: see [`Client::send`].
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The socket, for what only sockets can do.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    // ---- what clients do ----
+
+    /// Publishes and completes the handshake; the reason code of the last acknowledgement, 0 at QoS 0.
+    pub fn publish(&mut self, topic: &str, qos: u8, payload: impl AsRef<[u8]>) -> u8 {
+        self.publish_packet(&Publish::new(topic, qos, payload))
+    }
+
+    /// The same with RETAIN set.
+    pub fn retain(&mut self, topic: &str, qos: u8, payload: impl AsRef<[u8]>) -> u8 {
+        self.publish_packet(&Publish::retained(topic, qos, payload))
+    }
+
+    /// The same for a message with all its fields; the packet identifier is chosen here.
+    pub fn publish_packet(&mut self, message: &Publish) -> u8 {
+        let id = self.send_publish(message);
+        self.acknowledged(message.qos, id)
+    }
+
+    /// Sends a PUBLISH and does not wait; its packet identifier.
+    pub fn send_publish(&mut self, message: &Publish) -> u16 {
+        let id = if message.qos == 0 { 0 } else { self.next_id() };
+        self.send(&Publish { id, ..message.clone() }.bytes(self.version));
+        id
+    }
+
+    /// Waits for the acknowledgements of a PUBLISH that was sent.
+    pub fn acknowledged(&mut self, qos: u8, id: u16) -> u8 {
+        match qos {
+            0 => 0,
+            1 => {
+                self.wait_for(
+                    |packet| if let Packet::Puback(got, code) = packet { (*got == id).then_some(*code) } else { None },
+                )
+            }
+            _ => {
+                let code = self.pubrec(id);
+                if code < 0x80 {
+                    self.send(&packet::ack(0x62, id, 0));
+                    assert_eq!(self.pubcomp(id), 0, "PUBCOMP of {id}");
+                }
+                code
+            }
+        }
+    }
+
+    /// Waits for the PUBREC of `id`; its reason code.
+    pub fn pubrec(&mut self, id: u16) -> u8 {
+        self.wait_for(
+            |packet| if let Packet::Pubrec(got, code) = packet { (*got == id).then_some(*code) } else { None },
+        )
+    }
+
+    /// Waits for the PUBREL of `id`; its reason code.
+    pub fn pubrel(&mut self, id: u16) -> u8 {
+        self.wait_for(
+            |packet| if let Packet::Pubrel(got, code) = packet { (*got == id).then_some(*code) } else { None },
+        )
+    }
+
+    /// Waits for the PUBCOMP of `id`; its reason code.
+    pub fn pubcomp(&mut self, id: u16) -> u8 {
+        self.wait_for(
+            |packet| if let Packet::Pubcomp(got, code) = packet { (*got == id).then_some(*code) } else { None },
+        )
+    }
+
+    /// Subscribes to one filter with an options byte; the reason code.
+    pub fn subscribe(&mut self, filter: &str, options: u8) -> u8 {
+        self.subscribe_all(&[(filter, options)], &[])[0]
+    }
+
+    /// Subscribes; a reason code for each filter `[MQTT-3.8.4-6]`.
+    pub fn subscribe_all(&mut self, filters: &[(&str, u8)], properties: &[Property]) -> Vec<u8> {
+        let id = self.next_id();
+        self.send(&packet::subscribe(self.version, id, filters, properties));
+        let codes = self.wait_for(|packet| {
+            if let Packet::Suback(got, codes) = packet { (*got == id).then(|| codes.clone()) } else { None }
+        });
+        assert_eq!(codes.len(), filters.len(), "[MQTT-3.8.4-6] a reason code for each filter");
+        codes
+    }
+
+    /// Unsubscribes; in 5.0 a reason code for each filter.
+    pub fn unsubscribe(&mut self, filters: &[&str]) -> Vec<u8> {
+        let id = self.next_id();
+        self.send(&packet::unsubscribe(self.version, id, filters));
+        let codes = self.wait_for(|packet| {
+            if let Packet::Unsuback(got, codes) = packet { (*got == id).then(|| codes.clone()) } else { None }
+        });
+        assert_eq!(codes.len(), if self.version == Version::V5 { filters.len() } else { 0 }, "[MQTT-3.11.3-1]");
+        codes
+    }
+
+    /// PINGREQ and its PINGRESP `[MQTT-3.12.4-1]`; what comes before it is kept.
+    pub fn ping(&mut self) {
+        self.send(&PINGREQ);
+        self.wait_for(|packet| (*packet == Packet::Pingresp).then_some(()));
+    }
+
+    /// A normal DISCONNECT, and the end of the connection from the other side.
+    pub fn disconnect(self) {
+        self.disconnect_with(0, &[]);
+    }
+
+    /// The same with a reason code and properties.
+    pub fn disconnect_with(mut self, code: u8, properties: &[Property]) {
+        self.send(&packet::disconnect(self.version, code, properties));
+        while self.next(DEADLINE).is_some() {}
+    }
+
+    /// Closes the socket without a DISCONNECT.
+    pub fn abort(self) {
+        // An error says that it is closed already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// A packet identifier that has not been used on this connection.
+    pub fn next_id(&mut self) -> u16 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    // ---- what clients see ----
+
+    /// The next PUBLISH, acknowledged to the end.
+    pub fn message(&mut self) -> Publish {
+        let message = self.delivery();
+        match message.qos {
+            0 => {}
+            1 => self.send(&packet::ack(0x40, message.id, 0)),
+            _ => {
+                self.send(&packet::ack(0x50, message.id, 0));
+                assert_eq!(self.pubrel(message.id), 0, "PUBREL of {message:?}");
+                self.send(&packet::ack(0x70, message.id, 0));
+            }
+        }
+        message
+    }
+
+    /// The next PUBLISH, not acknowledged.
+    pub fn delivery(&mut self) -> Publish {
+        match self.receive() {
+            Packet::Publish(message) => message,
+            other => panic!("a PUBLISH was expected, {other:?} came"),
+        }
+    }
+
+    /// The payloads of the next messages, each acknowledged.
+    pub fn texts(&mut self, count: usize) -> Vec<String> {
+        (0..count).map(|_| self.message().text().to_owned()).collect()
+    }
+
+    /// Sees that nothing comes: a ping returns with no message before it, and silence follows.
+    pub fn silent(&mut self) {
+        self.ping();
+        assert_eq!(self.kept, [], "nothing was expected");
+        assert_eq!(self.try_next(SILENCE), Ok(None), "nothing was expected");
+    }
+
+    /// The next packet, kept or new; a closed connection panics.
+    pub fn receive(&mut self) -> Packet {
+        self.next(DEADLINE).expect("the broker closed the connection")
+    }
+
+    /// The next packet within `deadline`, or `None` when the connection is closed.
+    pub fn next(&mut self, deadline: Duration) -> Option<Packet> {
+        match self.try_next(deadline) {
+            Ok(Some(packet)) => Some(packet),
+            Ok(None) => panic!("nothing came within {deadline:?}"),
+            Err(Closed) => None,
+        }
+    }
+
+    /// Waits for the first packet of which `pick` makes something; others are kept in order.
+    pub fn wait_for<T>(&mut self, mut pick: impl FnMut(&Packet) -> Option<T>) -> T {
+        if let Some((index, found)) =
+            self.kept.iter().enumerate().find_map(|(index, packet)| Some((index, pick(packet)?)))
+        {
+            self.kept.remove(index);
+            return found;
+        }
+        let end = Instant::now() + DEADLINE;
+        loop {
+            match self.read_packet(end) {
+                Ok(Some(packet)) => match pick(&packet) {
+                    Some(found) => return found,
+                    None => self.kept.push_back(packet),
+                },
+                Ok(None) => panic!("not what was expected within {DEADLINE:?}; kept: {:?}", self.kept),
+                Err(Closed) => panic!("the broker closed the connection; kept: {:?}", self.kept),
+            }
+        }
+    }
+
+    /// Sees the connection closed by the broker, nothing more being sent.
+    pub fn closed(&mut self) {
+        assert_eq!(self.next(DEADLINE), None, "the end of the connection was expected");
+    }
+
+    /// Sees the broker end the connection for a reason: in 5.0 DISCONNECT with one of `codes` and then the end, in 3.1.1 just that.
+    pub fn dropped(&mut self, codes: &[u8]) {
+        if self.version == Version::V5 {
+            match self.receive() {
+                Packet::Disconnect(code, properties) => {
+                    assert!(codes.contains(&code), "DISCONNECT with {code:#04x}, not one of {codes:02x?}");
+                    let expiry = properties.iter().any(|property| matches!(property, Property::SessionExpiry(_)));
+                    assert!(!expiry, "[MQTT-3.14.2-2] no Session Expiry Interval from a server");
+                }
+                other => panic!("DISCONNECT with one of {codes:02x?} was expected, {other:?} came"),
+            }
+        }
+        self.closed();
+    }
+
+    /// Sees the connection end, whatever comes before: a broker may or may not say why.
+    pub fn ended(&mut self) {
+        while self.next(DEADLINE).is_some() {}
+    }
+
+    fn try_next(&mut self, wait: Duration) -> Result<Option<Packet>, Closed> {
+        match self.kept.pop_front() {
+            Some(packet) => Ok(Some(packet)),
+            None => self.read_packet(Instant::now() + wait),
+        }
+    }
+
+    /// A packet from the socket, `None` when none was whole at `end`.
+    fn read_packet(&mut self, end: Instant) -> Result<Option<Packet>, Closed> {
+        loop {
+            if let Some((packet, len)) = Packet::read(&self.bytes, self.version) {
+                self.bytes.drain(..len);
+                return Ok(Some(packet));
+            }
+            if !self.read_bytes(end)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Bytes from the socket; false when none came before `end`.
+    fn read_bytes(&mut self, end: Instant) -> Result<bool, Closed> {
+        let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        self.stream.set_read_timeout(Some(left)).expect("a TCP socket");
+        let mut chunk = [0; 16 * 1024];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => {
+                assert_eq!(self.bytes, b"", "the connection ended inside a packet");
+                Err(Closed)
+            }
+            Ok(len) => {
+                self.bytes.extend(&chunk[..len]);
+                Ok(true)
+            }
+            Err(error) if is_timeout(&error) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(Closed),
+            Err(error) => panic!("reading failed: {error}"),
+        }
+    }
+}
+
+/// The broker closed the connection.
+#[derive(Debug, PartialEq, Eq)]
+struct Closed;
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
