@@ -1,0 +1,324 @@
+//! How one value is read into its place and written out again.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::value::{self, CoreList};
+
+/// How the value of a key is written, and what it may be.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A whole number.
+    Count(RangeInclusive<u64>),
+    /// A number of bytes: `"64KiB"`, `"1MB"` or a bare number.
+    Bytes(RangeInclusive<u64>),
+    /// A time in milliseconds at the finest: `"500ms"`, `"5s"`, `"2m"`, `"1h"`, `"7d"`. The range is in milliseconds.
+    Duration(RangeInclusive<u64>),
+    /// A number in each second: `"1000/s"`.
+    Rate(RangeInclusive<u64>),
+    /// `true` or `false`.
+    Switch,
+    /// One word of these; the second list is known but not in this version.
+    Choice(&'static [&'static str], &'static [&'static str]),
+    /// `"ADDRESS:PORT"`.
+    Address,
+    /// A list of cores such as `"0,2-5"`.
+    Cores,
+    /// A list of words; at most so many.
+    Words(usize),
+}
+
+impl Kind {
+    /// What to write, as a noun phrase for error messages and the reference.
+    pub fn wanted(&self) -> String {
+        match self {
+            Kind::Count(range) => format!("a whole number from {} to {}", range.start(), range.end()),
+            Kind::Bytes(range) => format!(
+                "a size such as \"64KiB\" or \"1MB\", from {} to {}",
+                value::show_bytes(*range.start()),
+                value::show_bytes(*range.end())
+            ),
+            Kind::Duration(range) => {
+                let show = |millis: &u64| value::show_duration(Duration::from_millis(*millis));
+                let (from, to) = (show(range.start()), show(range.end()));
+                format!("a duration such as \"500ms\", \"5s\" or \"1h\", from {from} to {to}")
+            }
+            Kind::Rate(range) => format!("a rate such as \"1000/s\", from {}/s to {}/s", range.start(), range.end()),
+            Kind::Switch => "true or false".to_owned(),
+            Kind::Choice(words, _) => {
+                let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+                quoted.join(" or ")
+            }
+            Kind::Address => "an address and a port such as \"127.0.0.1:1883\" or \"[::1]:1883\"".to_owned(),
+            Kind::Cores => "a list of cores such as \"0,2-5\"".to_owned(),
+            Kind::Words(_) => "a list of strings such as [\"room/+/#\"]".to_owned(),
+        }
+    }
+}
+
+/// A value as it was written, before anybody knows what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Raw {
+    /// A TOML integer.
+    Integer(i128),
+    /// A TOML string.
+    Text(String),
+    /// A TOML boolean.
+    Switch(bool),
+    /// A TOML array of strings.
+    Words(Vec<String>),
+    /// Text without a type, from the environment or a flag; what it is depends on the key.
+    Bare(String),
+    /// Something else, by the name of its type.
+    Other(&'static str),
+}
+
+impl Raw {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Raw::Text(text) | Raw::Bare(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn type_name(&self) -> &'static str {
+        match self {
+            Raw::Integer(_) => "an integer",
+            Raw::Text(_) | Raw::Bare(_) => "a string",
+            Raw::Switch(_) => "a boolean",
+            Raw::Words(_) => "an array",
+            Raw::Other(name) => name,
+        }
+    }
+}
+
+/// A word out of a closed list.
+pub trait Choice {
+    /// Takes one of the words of the key's [`Kind::Choice`]; they are already known to be right.
+    fn choose(&mut self, word: &str);
+    /// The word for the present value.
+    fn word(&self) -> &'static str;
+}
+
+/// The place of a value in the settings.
+pub enum Field<'a> {
+    /// A number.
+    U8(&'a mut u8),
+    /// A number.
+    U16(&'a mut u16),
+    /// A number.
+    U32(&'a mut u32),
+    /// A number.
+    U64(&'a mut u64),
+    /// A number that may be absent: the program decides then.
+    MaybeU16(&'a mut Option<u16>),
+    /// A yes or no.
+    Switch(&'a mut bool),
+    /// A yes or no that may be absent.
+    MaybeSwitch(&'a mut Option<bool>),
+    /// A time.
+    Duration(&'a mut Duration),
+    /// A time in whole seconds.
+    Seconds(&'a mut u16),
+    /// A socket address that may be absent.
+    Address(&'a mut Option<SocketAddr>),
+    /// Cores that may be absent: all allowed ones then.
+    Cores(&'a mut Option<CoreList>),
+    /// Words.
+    Words(&'a mut Vec<String>),
+    /// A word out of a closed list.
+    Choice(&'a mut dyn Choice),
+}
+
+/// Why a value cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What is wrong.
+    pub what: String,
+    /// What to write instead, where that is more than the kind's own phrase.
+    pub remedy: Option<String>,
+}
+
+impl Refused {
+    fn because(what: impl Into<String>) -> Refused {
+        Refused { what: what.into(), remedy: None }
+    }
+}
+
+impl Field<'_> {
+    /// Reads `raw` as `kind` into this place.
+    pub fn read(self, kind: &Kind, raw: &Raw) -> Result<(), Refused> {
+        match (kind, self) {
+            (Kind::Count(range), field) => field.store(within(range, count(raw)?)?),
+            (Kind::Bytes(range), field) => field.store(within(range, size(raw)?)?),
+            (Kind::Rate(range), field) => field.store(within(range, rate(raw)?)?),
+            (Kind::Duration(range), Field::Duration(place)) => {
+                let duration = duration(raw)?;
+                *place = duration;
+                let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+                within(range, millis).map(drop)
+            }
+            (Kind::Duration(range), Field::Seconds(place)) => {
+                let duration = duration(raw)?;
+                within(range, u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))?;
+                if duration.subsec_nanos() != 0 {
+                    return Err(Refused::because("whole seconds are wanted here"));
+                }
+                *place = u16::try_from(duration.as_secs()).map_err(|_| Refused::because("out of range"))?;
+                Ok(())
+            }
+            (Kind::Switch, Field::Switch(place)) => switch(raw).map(|on| *place = on),
+            (Kind::Switch, Field::MaybeSwitch(place)) => switch(raw).map(|on| *place = Some(on)),
+            (Kind::Choice(words, later), Field::Choice(place)) => choice(words, later, raw).map(|word| place.choose(word)),
+            (Kind::Address, Field::Address(place)) => address(raw).map(|address| *place = Some(address)),
+            (Kind::Cores, Field::Cores(place)) => cores(raw).map(|list| *place = Some(list)),
+            (Kind::Words(count_max), Field::Words(place)) => words(raw, *count_max).map(|list| *place = list),
+            (kind, _) => unreachable!("the table of keys gives a place of another type to {kind:?}"),
+        }
+    }
+
+    /// The value as it would be written in the file; `None` where it is absent.
+    pub fn show(self, kind: &Kind) -> Option<String> {
+        let quoted = |text: String| Some(format!("\"{text}\""));
+        match (kind, self) {
+            (Kind::Bytes(_), field) => quoted(value::show_bytes(field.load()?)),
+            (Kind::Rate(_), field) => quoted(value::show_rate(field.load()?)),
+            (_, Field::Duration(place)) => quoted(value::show_duration(*place)),
+            (_, Field::Seconds(place)) => quoted(value::show_duration(Duration::from_secs(u64::from(*place)))),
+            (_, Field::Switch(place)) => Some(place.to_string()),
+            (_, Field::MaybeSwitch(place)) => place.map(|on| on.to_string()),
+            (_, Field::Address(place)) => quoted(place.as_ref()?.to_string()),
+            (_, Field::Cores(place)) => quoted(place.as_ref()?.to_string()),
+            (_, Field::Choice(place)) => quoted(place.word().to_owned()),
+            (_, Field::Words(place)) => {
+                let words: Vec<String> = place.iter().map(|word| format!("{word:?}")).collect();
+                Some(format!("[{}]", words.join(", ")))
+            }
+            (_, field) => field.load().map(|number| number.to_string()),
+        }
+    }
+
+    /// Stores a number that is within the key's range.
+    fn store(self, number: u64) -> Result<(), Refused> {
+        let too_large = |_| Refused::because("out of range");
+        match self {
+            Field::U8(place) => *place = u8::try_from(number).map_err(too_large)?,
+            Field::U16(place) => *place = u16::try_from(number).map_err(too_large)?,
+            Field::U32(place) => *place = u32::try_from(number).map_err(too_large)?,
+            Field::U64(place) => *place = number,
+            Field::MaybeU16(place) => *place = Some(u16::try_from(number).map_err(too_large)?),
+            _ => unreachable!("the table of keys gives a place that holds no number"),
+        }
+        Ok(())
+    }
+
+    /// The number in this place.
+    fn load(self) -> Option<u64> {
+        match self {
+            Field::U8(place) => Some(u64::from(*place)),
+            Field::U16(place) => Some(u64::from(*place)),
+            Field::U32(place) => Some(u64::from(*place)),
+            Field::U64(place) => Some(*place),
+            Field::MaybeU16(place) => place.map(u64::from),
+            _ => None,
+        }
+    }
+}
+
+fn within(range: &RangeInclusive<u64>, number: u64) -> Result<u64, Refused> {
+    if range.contains(&number) { Ok(number) } else { Err(Refused::because("out of range")) }
+}
+
+fn wrong_type(raw: &Raw) -> Refused {
+    Refused::because(format!("{} does not fit here", raw.type_name()))
+}
+
+fn count(raw: &Raw) -> Result<u64, Refused> {
+    match raw {
+        Raw::Integer(number) => u64::try_from(*number).map_err(|_| Refused::because("out of range")),
+        Raw::Bare(text) => text.replace('_', "").parse().map_err(|_| Refused::because("not a whole number")),
+        Raw::Text(text) if text.parse::<u64>().is_ok() => {
+            Err(Refused { what: "a number in quotes is a string".to_owned(), remedy: Some(format!("write {text}")) })
+        }
+        other => Err(wrong_type(other)),
+    }
+}
+
+fn size(raw: &Raw) -> Result<u64, Refused> {
+    match raw {
+        Raw::Integer(number) => u64::try_from(*number).map_err(|_| Refused::because("out of range")),
+        Raw::Text(text) | Raw::Bare(text) => value::bytes(text).ok_or_else(|| Refused::because("not a size")),
+        other => Err(wrong_type(other)),
+    }
+}
+
+fn rate(raw: &Raw) -> Result<u64, Refused> {
+    let text = raw.text().ok_or_else(|| wrong_type(raw))?;
+    value::rate(text).ok_or_else(|| Refused::because("not a rate"))
+}
+
+fn duration(raw: &Raw) -> Result<Duration, Refused> {
+    match raw {
+        Raw::Integer(number) => Err(Refused {
+            what: "a duration needs a unit".to_owned(),
+            remedy: Some(format!("write \"{number}s\" for seconds or \"{number}ms\" for milliseconds")),
+        }),
+        _ => {
+            let text = raw.text().ok_or_else(|| wrong_type(raw))?;
+            value::duration(text).ok_or_else(|| Refused::because("not a duration"))
+        }
+    }
+}
+
+fn switch(raw: &Raw) -> Result<bool, Refused> {
+    match raw {
+        Raw::Switch(on) => Ok(*on),
+        Raw::Bare(text) if text == "true" => Ok(true),
+        Raw::Bare(text) if text == "false" => Ok(false),
+        Raw::Bare(_) => Err(Refused::because("neither true nor false")),
+        other => Err(wrong_type(other)),
+    }
+}
+
+fn choice(words: &[&'static str], later: &[&str], raw: &Raw) -> Result<&'static str, Refused> {
+    let text = raw.text().ok_or_else(|| wrong_type(raw))?;
+    if let Some(word) = words.iter().find(|word| **word == text) {
+        return Ok(word);
+    }
+    Err(Refused::because(if later.contains(&text) { "not in this version" } else { "not a known word" }))
+}
+
+fn address(raw: &Raw) -> Result<SocketAddr, Refused> {
+    let text = raw.text().ok_or_else(|| wrong_type(raw))?;
+    let why = match text.parse::<SocketAddr>() {
+        Ok(address) => return Ok(address),
+        Err(_) if text.parse::<std::net::IpAddr>().is_ok() => "the port is missing",
+        Err(_) if text.starts_with("localhost") || text.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+            "names are not resolved; an address is wanted"
+        }
+        Err(_) => "not an address with a port",
+    };
+    Err(Refused::because(why))
+}
+
+fn cores(raw: &Raw) -> Result<CoreList, Refused> {
+    let parsed = match raw {
+        Raw::Integer(number) => number.to_string().parse(),
+        _ => raw.text().ok_or_else(|| wrong_type(raw))?.parse(),
+    };
+    parsed.map_err(|error: value::CoreListError| Refused::because(error.to_string()))
+}
+
+fn words(raw: &Raw, count_max: usize) -> Result<Vec<String>, Refused> {
+    let list: Vec<String> = match raw {
+        Raw::Words(words) => words.clone(),
+        Raw::Bare(text) if text.is_empty() => Vec::new(),
+        Raw::Bare(text) => text.split(',').map(|word| word.trim().to_owned()).collect(),
+        other => return Err(wrong_type(other)),
+    };
+    if list.len() > count_max {
+        return Err(Refused::because(format!("{} entries, but at most {count_max} are allowed", list.len())));
+    }
+    Ok(list)
+}

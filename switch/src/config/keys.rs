@@ -1,0 +1,450 @@
+//! Every key, once: its name, how it is written, where its value lives, and what it does.
+//!
+//! The file reader, the environment, `ringmain check`, the annotated `ringmain.toml` and docs/configuration.md are all
+//! made from these tables. Defaults are not in them: they are those of [`Settings::default`].
+
+use super::field::{Field, Kind};
+use super::settings::{Listener, Settings};
+use crate::limits::SHARDS_MAX;
+use crate::program::log::Level;
+
+/// One key of a section whose values live in a `T`.
+pub struct Key<T> {
+    /// The name, as in the file.
+    pub name: &'static str,
+    /// How the value is written.
+    pub kind: Kind,
+    /// The place of the value.
+    pub at: fn(&mut T) -> Field<'_>,
+    /// What it does, and what happens at the bound; sentences in Markdown.
+    pub doc: &'static str,
+    /// What happens where nothing is written, for keys that have no value then.
+    pub absent: Option<&'static str>,
+}
+
+impl<T> Key<T> {
+    const fn new(name: &'static str, kind: Kind, at: fn(&mut T) -> Field<'_>, doc: &'static str) -> Key<T> {
+        Key { name, kind, at, doc, absent: None }
+    }
+
+    const fn absent(self, absent: &'static str) -> Key<T> {
+        Key { absent: Some(absent), ..self }
+    }
+}
+
+type ListenerKey = Key<Listener>;
+type SettingsKey = Key<Settings>;
+
+/// One section of the file.
+pub struct Section {
+    /// The name in brackets.
+    pub name: &'static str,
+    /// What it is about.
+    pub doc: &'static str,
+    /// Its keys, in the order of the reference.
+    pub keys: &'static [Key<Settings>],
+}
+
+/// The name of the section that may come many times.
+pub const LISTENER: &str = "listener";
+
+/// What `[[listener]]` is about.
+pub const LISTENER_DOC: &str = "Where clients connect; one table for each address. Without any, the switch listens on \
+                                `127.0.0.1:1883` and `[::1]:1883`.";
+
+/// Listeners at most.
+pub const LISTENERS_MAX: usize = 64;
+
+/// Largest number that fits a `u32`.
+const U32: u64 = u32::MAX as u64;
+/// A size that no machine reaches.
+const TIB: u64 = 1 << 40;
+const DAY: u64 = 86_400_000;
+
+/// The keys of each `[[listener]]`.
+pub const LISTENER_KEYS: &[Key<Listener>] = &[
+    ListenerKey::new(
+        "bind",
+        Kind::Address,
+        |listener| Field::Address(&mut listener.bind),
+        "Address and port. Names are not resolved. Port 0 lets the kernel choose one, which the banner tells. An IPv6 \
+         address serves IPv6 alone. An address that is not a loopback one is refused unless `allow_anonymous = true` is \
+         written beside it.",
+    )
+    .absent("required"),
+    ListenerKey::new(
+        "transport",
+        Kind::Choice(&["tcp"], &["tls", "ws", "wss"]),
+        |listener| Field::Choice(&mut listener.transport),
+        "How MQTT travels: `tcp`. TLS and WebSocket are not in this version.",
+    ),
+    ListenerKey::new(
+        "allow_anonymous",
+        Kind::Switch,
+        |listener| Field::MaybeSwitch(&mut listener.allow_anonymous),
+        "Whether clients may connect without proving who they are. Authentication is not in this version, so `false` \
+         is refused (nobody could connect), and an address that other machines reach needs a written `true`.",
+    )
+    .absent("anonymous on loopback addresses, refused elsewhere"),
+];
+
+/// All sections besides `[[listener]]`.
+pub const SECTIONS: &[Section] = &[
+    Section { name: "node", doc: "Which cores do what.", keys: NODE },
+    Section {
+        name: "limits",
+        doc: "Every bound, and what happens at it. Limits on the whole node are divided among the shards.",
+        keys: LIMITS,
+    },
+    Section { name: "placement", doc: "Which topics belong together.", keys: PLACEMENT },
+    Section {
+        name: "kernel",
+        doc: "How a shard uses io_uring. The switches turn optional features off; one that is on is used where the \
+              kernel has it, and the banner says which are. `defer_taskrun`, `no_sqarray`, `direct_descriptors` and \
+              the like exist for kernels that misbehave and for measuring; leave them alone otherwise.",
+        keys: KERNEL,
+    },
+    Section { name: "log", doc: "What is told on standard error.", keys: LOG },
+    Section { name: "sys", doc: "What is published under `$SYS/broker/`.", keys: SYS },
+];
+
+const NODE: &[Key<Settings>] = &[
+    SettingsKey::new(
+        "shards",
+        Kind::Count(1..=SHARDS_MAX as u64),
+        |s| Field::MaybeU16(&mut s.node.shards),
+        "How many shards. Each is one thread with its own sockets and its part of the topics. More shards than cores \
+         work, but cost more than they bring.",
+    )
+    .absent("one for each of `cores`"),
+    SettingsKey::new(
+        "cores",
+        Kind::Cores,
+        |s| Field::Cores(&mut s.node.cores),
+        "Cores that shards are pinned to, dealt in turn. Each must be online and within the cpuset of the process.",
+    )
+    .absent("all that the process may use"),
+    SettingsKey::new(
+        "service_cores",
+        Kind::Cores,
+        |s| Field::Cores(&mut s.node.service_cores),
+        "Cores of the service threads (log and signals), which are never on the path of a message.",
+    )
+    .absent("all that the process may use"),
+    SettingsKey::new(
+        "durability",
+        Kind::Choice(&["memory"], &["written", "fsync"]),
+        |s| Field::Choice(&mut s.node.durability),
+        "What an acknowledgement promises. `memory`: the shards that owe the message hold it in memory, and a restart \
+         forgets it. `written` and `fsync` are not in this version.",
+    ),
+];
+
+const LIMITS: &[Key<Settings>] = &[
+    SettingsKey::new(
+        "max_connections",
+        Kind::Count(1..=16_000_000),
+        |s| Field::U32(&mut s.limits.max_connections),
+        "Connections at once, on the whole node. Further clients wait in the listen backlog. The limit on open files \
+         may allow fewer; the banner tells how many fit.",
+    ),
+    SettingsKey::new(
+        "connect_timeout",
+        Kind::Duration(100..=600_000),
+        |s| Field::Duration(&mut s.limits.connect_timeout),
+        "How long a new connection may take to send its whole CONNECT; it is closed then.",
+    ),
+    SettingsKey::new(
+        "max_connect_size",
+        Kind::Bytes(64..=268_435_460),
+        |s| Field::U32(&mut s.limits.max_connect_size),
+        "Largest CONNECT packet. A larger one closes the connection before it is read.",
+    ),
+    SettingsKey::new(
+        "max_packet_size",
+        Kind::Bytes(256..=268_435_460),
+        |s| Field::U32(&mut s.limits.max_packet_size),
+        "Largest packet that a client may send after CONNECT, header included. MQTT 5.0 clients are told (Maximum Packet \
+         Size); a larger packet closes its connection (0x95).",
+    ),
+    SettingsKey::new(
+        "max_keepalive",
+        Kind::Duration(0..=65_535_000),
+        |s| Field::Seconds(&mut s.limits.max_keepalive),
+        "Longest keep alive that a client may ask for, in whole seconds; `0s`: no cap. MQTT 5.0 clients over it, or \
+         without one, get it as Server Keep Alive.",
+    ),
+    SettingsKey::new(
+        "max_inflight",
+        Kind::Count(1..=65_535),
+        |s| Field::U16(&mut s.limits.max_inflight),
+        "QoS 1 and 2 messages sent to one client and not yet acknowledged by it. A client's own Receive Maximum may \
+         lower it.",
+    ),
+    SettingsKey::new(
+        "receive_maximum",
+        Kind::Count(1..=65_535),
+        |s| Field::U16(&mut s.limits.receive_maximum),
+        "QoS 1 and 2 messages from one client being handled. MQTT 5.0 clients are told (Receive Maximum); one that \
+         exceeds it is closed (0x93).",
+    ),
+    SettingsKey::new(
+        "max_queued_messages",
+        Kind::Count(1..=100_000_000),
+        |s| Field::U32(&mut s.limits.max_queued_messages),
+        "Messages that wait for one session besides those in flight. Further ones for that session are dropped and \
+         counted.",
+    ),
+    SettingsKey::new(
+        "max_queued_bytes",
+        Kind::Bytes(1024..=TIB),
+        |s| Field::U64(&mut s.limits.max_queued_bytes),
+        "Bytes that wait for one session. Further messages for it are dropped and counted.",
+    ),
+    SettingsKey::new(
+        "session_expiry_interval",
+        Kind::Duration(0..=36_500 * DAY),
+        |s| Field::Duration(&mut s.limits.session_expiry_interval),
+        "Longest time that a session outlives its connection. MQTT 5.0 clients that ask for more get this; sessions of \
+         3.1.1 clients with Clean Session 0 get it always.",
+    ),
+    SettingsKey::new(
+        "max_sessions",
+        Kind::Count(0..=100_000_000),
+        |s| Field::U32(&mut s.limits.max_sessions),
+        "Sessions that outlive their connection, on the whole node. A client that would add one is refused (0x97).",
+    ),
+    SettingsKey::new(
+        "message_expiry_interval",
+        Kind::Duration(0..=36_500 * DAY),
+        |s| Field::Duration(&mut s.limits.message_expiry_interval),
+        "Longest time that a message may wait for a subscriber; a publisher may ask for less. `0s`: as the publisher \
+         says.",
+    ),
+    SettingsKey::new(
+        "max_topic_alias",
+        Kind::Count(0..=65_535),
+        |s| Field::U16(&mut s.limits.max_topic_alias),
+        "Topic aliases that a client may set up. MQTT 5.0 clients are told (Topic Alias Maximum); one that exceeds it is \
+         closed (0x94).",
+    ),
+    SettingsKey::new(
+        "max_qos_allowed",
+        Kind::Count(0..=2),
+        |s| Field::U8(&mut s.limits.max_qos_allowed),
+        "Highest QoS that clients may publish with and that subscriptions are granted. MQTT 5.0 clients are told \
+         (Maximum QoS); one that exceeds it is closed (0x9B).",
+    ),
+    SettingsKey::new(
+        "max_topic_levels",
+        Kind::Count(1..=65_535),
+        |s| Field::U16(&mut s.limits.max_topic_levels),
+        "Levels in a topic name or filter. More are refused: 0x90 for a name, 0x8F for a filter.",
+    ),
+    SettingsKey::new(
+        "max_subscriptions",
+        Kind::Count(1..=10_000_000),
+        |s| Field::U32(&mut s.limits.max_subscriptions),
+        "Subscriptions of one session. Further ones are refused (0x97).",
+    ),
+    SettingsKey::new(
+        "retain_available",
+        Kind::Switch,
+        |s| Field::Switch(&mut s.limits.retain_available),
+        "Whether retained messages are kept. MQTT 5.0 clients are told (Retain Available); one that sends a retained \
+         message nevertheless is closed (0x9A).",
+    ),
+    SettingsKey::new(
+        "max_retained_messages",
+        Kind::Count(0..=U32),
+        |s| Field::U32(&mut s.limits.max_retained_messages),
+        "Retained messages on the whole node. A new topic beyond it is delivered but not retained, and counted.",
+    ),
+    SettingsKey::new(
+        "max_retained_bytes",
+        Kind::Bytes(0..=TIB),
+        |s| Field::U64(&mut s.limits.max_retained_bytes),
+        "Bytes of retained messages on the whole node. What does not fit is delivered but not retained, and counted.",
+    ),
+    SettingsKey::new(
+        "queue_memory",
+        Kind::Bytes(1 << 20..=TIB),
+        |s| Field::U64(&mut s.limits.queue_memory),
+        "Memory for messages that wait in sessions, on the whole node. When a shard's share is full, publishes of QoS 1 \
+         and 2 that need it are refused (MQTT 5.0: 0x97; 3.1.1: the publisher is closed).",
+    ),
+    SettingsKey::new(
+        "feed_memory",
+        Kind::Bytes(1 << 20..=TIB),
+        |s| Field::U64(&mut s.limits.feed_memory),
+        "Memory for feeds, what subscribers of QoS 0 read by cursor, on the whole node. When it is full the oldest \
+         messages go, and subscribers that had not read them lose them, counted.",
+    ),
+    SettingsKey::new(
+        "max_feed_bytes",
+        Kind::Bytes(65_536..=TIB),
+        |s| Field::U64(&mut s.limits.max_feed_bytes),
+        "Bytes that one feed keeps for subscribers that lag. Over it the oldest messages are dropped for them, counted.",
+    ),
+    SettingsKey::new(
+        "max_feed_age",
+        Kind::Duration(10..=DAY),
+        |s| Field::Duration(&mut s.limits.max_feed_age),
+        "Oldest QoS 0 message that a subscriber that lags may still get from a feed. What is older is dropped for it, \
+         counted.",
+    ),
+    SettingsKey::new(
+        "max_outbox_bytes",
+        Kind::Bytes(4096..=U32),
+        |s| Field::U32(&mut s.limits.max_outbox_bytes),
+        "Bytes that wait for one connection outside of feeds. Over it QoS 0 messages for it are dropped, counted.",
+    ),
+    SettingsKey::new(
+        "mesh_memory",
+        Kind::Bytes(1 << 20..=TIB),
+        |s| Field::U64(&mut s.limits.mesh_memory),
+        "Memory for the rings between shards, on the whole node. A full ring holds publishers back.",
+    ),
+    SettingsKey::new(
+        "publish_credits",
+        Kind::Count(1..=1_000_000),
+        |s| Field::U32(&mut s.limits.publish_credits),
+        "QoS 1 and 2 publishes that one shard may have unresolved at one topic owner. Publishers wait beyond it.",
+    ),
+];
+
+const PLACEMENT: &[Key<Settings>] = &[SettingsKey::new(
+    "rules",
+    Kind::Words(256),
+    |s| Field::Words(&mut s.placement.rules),
+    "Partition rules, filters that end in `#`: `room/+/#` makes the first two levels the placement key of each topic \
+     that it matches, so that all topics of a room have one owner and filters such as `room/7/#` ask one shard. The \
+     first rule that matches counts; a topic that none matches is placed by its whole name.",
+)];
+
+const KERNEL: &[Key<Settings>] = &[
+    SettingsKey::new(
+        "sq_entries",
+        Kind::Count(8..=32_768),
+        |s| Field::U32(&mut s.kernel.sq_entries),
+        "Entries of a shard's submission queue; a power of two. Larger batches of sends are submitted in pieces.",
+    ),
+    SettingsKey::new(
+        "cq_entries",
+        Kind::Count(16..=65_536),
+        |s| Field::U32(&mut s.kernel.cq_entries),
+        "Entries of a shard's completion queue; a power of two, at least twice `sq_entries`.",
+    ),
+    SettingsKey::new(
+        "receive_buffers",
+        Kind::Count(1..=32_768),
+        |s| Field::U16(&mut s.kernel.receive_buffers),
+        "Receive buffers of a shard; a power of two. All its connections share them.",
+    ),
+    SettingsKey::new(
+        "receive_buffer_bytes",
+        Kind::Bytes(64..=1 << 20),
+        |s| Field::U32(&mut s.kernel.receive_buffer_bytes),
+        "Size of one receive buffer: what one receive brings at most.",
+    ),
+    SettingsKey::new(
+        "spin",
+        Kind::Duration(0..=1000),
+        |s| Field::Duration(&mut s.kernel.spin),
+        "How long an idle shard looks at its queues before it sleeps. 20 to 50 microseconds (`\"50us\"`) halve the latency \
+         of a message that comes alone, at the price of a busy core; right only where a shard has its core for itself.",
+    ),
+    SettingsKey::new(
+        "defer_taskrun",
+        Kind::Switch,
+        |s| Field::Switch(&mut s.kernel.defer_taskrun),
+        "Run deferred work only where the shard asks for it (IORING_SETUP_DEFER_TASKRUN).",
+    ),
+    SettingsKey::new(
+        "no_sqarray",
+        Kind::Switch,
+        |s| Field::Switch(&mut s.kernel.no_sqarray),
+        "Leave out the index array of the submission queue (IORING_SETUP_NO_SQARRAY, Linux 6.6).",
+    ),
+    SettingsKey::new(
+        "registered_ring",
+        Kind::Switch,
+        |s| Field::Switch(&mut s.kernel.registered_ring),
+        "Name the ring by a registered index in io_uring_enter(2).",
+    ),
+    SettingsKey::new(
+        "direct_descriptors",
+        Kind::Switch,
+        |s| Field::Switch(&mut s.kernel.direct_descriptors),
+        "Keep sockets in the ring's own table (used from Linux 6.13 on). Without it each connection takes one of the \
+         process's open files, and all shards share that limit.",
+    ),
+    SettingsKey::new(
+        "multishot_receive",
+        Kind::Switch,
+        |s| Field::Switch(&mut s.kernel.multishot_receive),
+        "Let one receive bring bytes until it is cancelled (IORING_RECV_MULTISHOT).",
+    ),
+];
+
+const LOG: &[Key<Settings>] = &[
+    SettingsKey::new(
+        "level",
+        Kind::Choice(&Level::WORDS, &["trace"]),
+        |s| Field::Choice(&mut s.log.level),
+        "The least important level that is printed. Clients that come and go are `info`.",
+    ),
+    SettingsKey::new(
+        "max_rate",
+        Kind::Rate(0..=1_000_000),
+        |s| Field::U32(&mut s.log.max_rate),
+        "Lines below `warn` that one shard may print in a second. More are counted, and the count is printed.",
+    ),
+];
+
+const SYS: &[Key<Settings>] = &[SettingsKey::new(
+    "interval",
+    Kind::Duration(0..=DAY),
+    |s| Field::Duration(&mut s.sys.interval),
+    "Time between two publications of the `$SYS/broker/` topics; `0s`: they are not published.",
+)];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Each default can be written in the file: it is within the range of its key.
+    #[test]
+    fn defaults_are_within_their_ranges() {
+        let mut settings = Settings::default();
+        for (section, key) in SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| (section, key))) {
+            let Some(shown) = (key.at)(&mut settings).show(&key.kind) else { continue };
+            let text = shown.trim_matches('"').trim_matches(['[', ']']).to_owned();
+            let read = (key.at)(&mut settings).read(&key.kind, &crate::config::field::Raw::Bare(text));
+            assert_eq!(read, Ok(()), "{}.{} = {shown}", section.name, key.name);
+        }
+        assert_eq!(settings, Settings::default(), "writing and reading the defaults changes nothing");
+    }
+
+    /// Every bound of `Limits` is a key of the same name, and every key is a bound.
+    #[test]
+    fn limits_and_keys_are_one_to_one() {
+        let debug = format!("{:#?}", crate::limits::Limits::default());
+        let fields: BTreeSet<&str> =
+            debug.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(": ")).map(|(name, _)| name).collect();
+        let keys: BTreeSet<&str> = LIMITS.iter().map(|key| key.name).collect();
+        assert_eq!(fields, keys);
+    }
+
+    /// No two keys of a section have one name, and each has a sentence.
+    #[test]
+    fn names_are_unique_and_documented() {
+        for section in SECTIONS {
+            let names: BTreeSet<&str> = section.keys.iter().map(|key| key.name).collect();
+            assert_eq!(names.len(), section.keys.len(), "{}", section.name);
+            assert!(section.keys.iter().all(|key| key.doc.ends_with('.')), "{}", section.name);
+        }
+    }
+}

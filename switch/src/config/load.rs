@@ -1,0 +1,296 @@
+//! File, environment and flags, in that order, become settings that can be trusted.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::error::{ConfigError, ConfigErrors, Origin};
+use super::field::{Field, Kind, Raw, Refused};
+use super::keys::{LISTENER_KEYS, LISTENERS_MAX, SECTIONS};
+use super::settings::{Listener, Settings};
+use super::source::{self, ENVIRONMENT_PREFIX, Entry, Source, Table};
+
+/// A configuration file is at most so long, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What the command line says about the configuration, as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `--bind`: instead of all configured listeners.
+    pub bind: Vec<String>,
+    /// `--port`: the port of each listener.
+    pub port: Option<String>,
+    /// `--shards`.
+    pub shards: Option<String>,
+    /// `--cores`.
+    pub cores: Option<String>,
+    /// `--service-cores`.
+    pub service_cores: Option<String>,
+    /// `--log`.
+    pub log: Option<String>,
+}
+
+/// Settings, and where each of them was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Configuration {
+    /// The checked settings.
+    pub settings: Settings,
+    origins: BTreeMap<(Table, &'static str), Origin>,
+}
+
+impl Configuration {
+    /// Reads the file (if any), the environment and the flags, later ones over earlier ones.
+    pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Configuration, ConfigErrors> {
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            // What is not text cannot be a name of ours; a value that is not will be refused by its key.
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        });
+        let file = match file {
+            Some(path) => source::from_file(&path.display().to_string(), &read(path)?),
+            None => Source::default(),
+        };
+        Configuration::merge(file, source::from_environment(environment), flags)
+    }
+
+    /// The same from text, for tests and for callers that have their own sources.
+    pub fn merge(file: Source, environment: Source, flags: &Flags) -> Result<Configuration, ConfigErrors> {
+        let mut builder = Builder::new(&file, &environment);
+        for entry in file.entries.into_iter().chain(environment.entries).chain(flag_entries(flags)) {
+            builder.apply(entry);
+        }
+        builder.apply_bind(&flags.bind);
+        builder.apply_port(flags.port.as_deref());
+        let mut errors = file.errors;
+        errors.extend(environment.errors);
+        errors.append(&mut builder.errors);
+        // Relations between values that cannot be read would only confuse.
+        if errors.is_empty() {
+            builder.check();
+            errors = builder.errors;
+        }
+        match errors.is_empty() {
+            true => Ok(Configuration { settings: builder.settings, origins: builder.origins }),
+            false => Err(ConfigErrors(errors)),
+        }
+    }
+
+    /// Where the value of a key was written.
+    pub fn origin(&self, table: Table, key: &'static str) -> Origin {
+        self.origins.get(&(table, key)).cloned().unwrap_or(Origin::Default)
+    }
+}
+
+/// Reads a configuration file.
+fn read(path: &Path) -> Result<String, ConfigErrors> {
+    let refuse = |what: String, remedy: &str| ConfigError {
+        origin: Origin::Flag("--config"),
+        key: path.display().to_string(),
+        value: None,
+        what,
+        remedy: remedy.to_owned(),
+    };
+    let metadata = std::fs::metadata(path)
+        .map_err(|error| refuse(format!("cannot be read: {error}"), "name a file that exists and may be read"))?;
+    if metadata.is_dir() {
+        return Err(refuse("is a directory".into(), "name the file in it").into());
+    }
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(refuse(format!("is {} bytes long", metadata.len()), "at most 1 MiB is read").into());
+    }
+    std::fs::read_to_string(path)
+        .map_err(|error| refuse(format!("cannot be read: {error}"), "name a text file that may be read").into())
+}
+
+/// The flags that stand for one key each.
+fn flag_entries(flags: &Flags) -> Vec<Entry> {
+    let single = [
+        ("node", "shards", "--shards", &flags.shards),
+        ("node", "cores", "--cores", &flags.cores),
+        ("node", "service_cores", "--service-cores", &flags.service_cores),
+        ("log", "level", "--log", &flags.log),
+    ];
+    let entry = |(section, key, flag, text): (&str, _, _, &Option<String>)| {
+        let table = Table::Section(SECTIONS.iter().position(|known| known.name == section)?);
+        let written = text.clone()?;
+        Some(Entry { table, key, raw: Raw::Bare(written.clone()), written, origin: Origin::Flag(flag) })
+    };
+    single.into_iter().filter_map(entry).collect()
+}
+
+/// Settings in the making.
+struct Builder {
+    settings: Settings,
+    origins: BTreeMap<(Table, &'static str), Origin>,
+    /// Where each listener begins.
+    listeners: Vec<Origin>,
+    errors: Vec<ConfigError>,
+}
+
+impl Builder {
+    fn new(file: &Source, environment: &Source) -> Builder {
+        let mut listeners = file.listeners.clone();
+        listeners.extend(environment.listeners.iter().skip(listeners.len()).cloned());
+        let mut settings = Settings::default();
+        if listeners.is_empty() {
+            listeners = vec![Origin::Default; settings.listeners.len()];
+        } else {
+            settings.listeners = vec![Listener::default(); listeners.len()];
+        }
+        Builder { settings, origins: BTreeMap::new(), listeners, errors: Vec::new() }
+    }
+
+    fn apply(&mut self, entry: Entry) {
+        let found = match entry.table {
+            Table::Listener(index) => {
+                let key = LISTENER_KEYS.iter().find(|key| key.name == entry.key);
+                key.zip(self.settings.listeners.get_mut(index)).map(|(key, place)| (&key.kind, (key.at)(place)))
+            }
+            Table::Section(_) => {
+                let keys = entry.table.section().map_or(&[][..], |section| section.keys);
+                let key = keys.iter().find(|key| key.name == entry.key);
+                key.map(|key| (&key.kind, (key.at)(&mut self.settings)))
+            }
+        };
+        // Sources bring only keys that their table has.
+        let Some((kind, place)) = found else { return };
+        if let Err(refused) = place.read(kind, &entry.raw) {
+            self.errors.push(refusal(&entry, kind, refused));
+        }
+        self.origins.insert((entry.table, entry.key), entry.origin);
+    }
+
+    /// `--bind` replaces the listeners; one that the file or environment has at the same address keeps its other keys.
+    fn apply_bind(&mut self, binds: &[String]) {
+        if binds.is_empty() {
+            return;
+        }
+        let configured = std::mem::take(&mut self.settings.listeners);
+        let origins = std::mem::take(&mut self.origins);
+        self.listeners = vec![Origin::Flag("--bind"); binds.len()];
+        for (index, text) in binds.iter().enumerate() {
+            let (table, written) = (Table::Listener(index), text.clone());
+            let raw = Raw::Bare(text.clone());
+            let entry = Entry { table, key: "bind", raw: raw.clone(), written, origin: Origin::Flag("--bind") };
+            let mut bind = None;
+            if let Err(refused) = Field::Address(&mut bind).read(&Kind::Address, &raw) {
+                self.errors.push(refusal(&entry, &Kind::Address, refused));
+            }
+            let known = configured.iter().position(|listener| bind.is_some() && listener.bind == bind);
+            let listener = known.map_or_else(|| Listener { bind, ..Listener::default() }, |at| configured[at].clone());
+            self.settings.listeners.push(Listener { optional: false, ..listener });
+            for key in LISTENER_KEYS {
+                let written = known.and_then(|at| origins.get(&(Table::Listener(at), key.name)));
+                self.origins.extend(written.map(|origin| ((table, key.name), origin.clone())));
+            }
+            self.origins.insert((table, "bind"), Origin::Flag("--bind"));
+        }
+        let sections = origins.into_iter().filter(|((table, _), _)| matches!(table, Table::Section(_)));
+        self.origins.extend(sections);
+        if binds.len() > LISTENERS_MAX {
+            self.error(Origin::Flag("--bind"), "listener", None, "too many listeners", "write --bind fewer times".into());
+        }
+    }
+
+    /// `--port` changes the port of each listener.
+    fn apply_port(&mut self, port: Option<&str>) {
+        let Some(text) = port else { return };
+        let Ok(port) = text.parse::<u16>() else {
+            let remedy = "write a whole number from 0 to 65535".to_owned();
+            return self.error(Origin::Flag("--port"), "listener[0].bind", Some(text), "not a port", remedy);
+        };
+        for (index, listener) in self.settings.listeners.iter_mut().enumerate() {
+            if let Some(bind) = &mut listener.bind {
+                bind.set_port(port);
+                self.origins.insert((Table::Listener(index), "bind"), Origin::Flag("--port"));
+            }
+        }
+    }
+
+    /// What no single value can tell.
+    fn check(&mut self) {
+        for index in 0..self.settings.listeners.len() {
+            self.check_listener(index);
+        }
+        self.check_limits();
+        if let Err(error) = self.settings.kernel.check() {
+            let table = section("kernel");
+            let origin = self.origins.get(&(table, error.name)).cloned().unwrap_or(Origin::Default);
+            let kind = if error.power_of_two { "a power of two" } else { "a number" };
+            let remedy = format!("write {kind} from {} to {}", error.least, error.most);
+            self.error(origin, &table.path(error.name), Some(&error.value.to_string()), "out of range", remedy);
+        }
+    }
+
+    fn check_listener(&mut self, index: usize) {
+        let (table, listener) = (Table::Listener(index), self.settings.listeners[index].clone());
+        let origin = |key| self.origins.get(&(table, key)).unwrap_or(&self.listeners[index]).clone();
+        let Some(bind) = listener.bind else {
+            let remedy = format!("write bind = \"127.0.0.1:1883\", or set {ENVIRONMENT_PREFIX}LISTENER__{index}__BIND");
+            return self.error(origin("bind"), &table.path("bind"), None, "missing", remedy);
+        };
+        if listener.allow_anonymous == Some(false) {
+            let remedy = "remove the line to serve a loopback address, or write true".to_owned();
+            let what = "nobody could connect: authentication is not in this version";
+            return self.error(origin("allow_anonymous"), &table.path("allow_anonymous"), Some("false"), what, remedy);
+        }
+        if !bind.ip().is_loopback() && listener.allow_anonymous.is_none() {
+            let what = "other machines could connect without authentication";
+            let remedy = format!(
+                "listen on 127.0.0.1 or [::1], or let everybody in with allow_anonymous = true beside this bind in a \
+                 [[listener]] (environment: {ENVIRONMENT_PREFIX}LISTENER__{index}__BIND={bind} \
+                 {ENVIRONMENT_PREFIX}LISTENER__{index}__ALLOW_ANONYMOUS=true)"
+            );
+            return self.error(origin("bind"), &table.path("bind"), Some(&quoted(bind)), what, remedy);
+        }
+        let earlier = self.settings.listeners[..index].iter().position(|other| other.bind == Some(bind));
+        if let (Some(earlier), true) = (earlier, bind.port() != 0) {
+            let what = format!("listener[{earlier}] has this address");
+            let remedy = "give each listener an address or a port of its own".to_owned();
+            self.error(origin("bind"), &table.path("bind"), Some(&quoted(bind)), &what, remedy);
+        }
+    }
+
+    fn check_limits(&mut self) {
+        let limits = &self.settings.limits;
+        let relations = [
+            ("max_queued_bytes", limits.max_queued_bytes, "max_packet_size", u64::from(limits.max_packet_size)),
+            ("queue_memory", limits.queue_memory, "max_packet_size", u64::from(limits.max_packet_size)),
+            ("feed_memory", limits.feed_memory, "max_feed_bytes", limits.max_feed_bytes),
+        ];
+        for (larger, value, smaller, least) in relations {
+            if value < least {
+                let table = section("limits");
+                let written = |key| self.origins.get(&(table, key)).cloned();
+                let origin = written(larger).or_else(|| written(smaller)).unwrap_or(Origin::Default);
+                let show = super::value::show_bytes;
+                let (what, value) = (format!("less than {smaller} = \"{}\"", show(least)), show(value));
+                let remedy = format!("raise {larger} or lower {smaller}");
+                self.error(origin, &table.path(larger), Some(&format!("\"{value}\"")), &what, remedy);
+            }
+        }
+    }
+
+    fn error(&mut self, origin: Origin, key: &str, value: Option<&str>, what: &str, remedy: String) {
+        let (key, value, what) = (key.to_owned(), value.map(str::to_owned), what.to_owned());
+        self.errors.push(ConfigError { origin, key, value, what, remedy });
+    }
+}
+
+fn refusal(entry: &Entry, kind: &Kind, refused: Refused) -> ConfigError {
+    ConfigError {
+        origin: entry.origin.clone(),
+        key: entry.table.path(entry.key),
+        value: Some(entry.written.clone()),
+        what: refused.what,
+        remedy: refused.remedy.unwrap_or_else(|| format!("write {}", kind.wanted())),
+    }
+}
+
+fn quoted(address: SocketAddr) -> String {
+    format!("\"{address}\"")
+}
+
+fn section(name: &str) -> Table {
+    let index = SECTIONS.iter().position(|section| section.name == name);
+    Table::Section(index.expect("a section of the table of keys"))
+}

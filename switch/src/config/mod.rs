@@ -1,0 +1,27 @@
+//! Configuration: from what people write to settings that can be trusted.
+//!
+//! ```text
+//!  file ──────▶ source ─┐                       ┌─▶ Settings ──▶ the program
+//!  environment ▶ source ├─▶ load (merge, check) ┤
+//!  flags ───────────────┘      ▲                └─▶ origins ───▶ `ringmain check`
+//!                            keys ─────────────────▶ reference ─▶ docs/configuration.md, ringmain.toml
+//! ```
+//!
+//! - [`keys`] defines each key once: name, type, range, place, documentation.
+//! - [`source`] turns files and variables into entries that are still text, each with its origin.
+//! - [`load`] applies the entries over the defaults and checks what no single value can tell.
+//! - [`settings`] is what remains: whoever holds a [`Settings`] need not check it again.
+//! - [`reference`] writes the documentation and the effective configuration.
+
+pub mod error;
+pub mod field;
+pub mod keys;
+pub mod load;
+pub mod reference;
+pub mod settings;
+pub mod source;
+pub mod value;
+
+pub use error::{ConfigError, ConfigErrors, Origin};
+pub use load::{Configuration, Flags};
+pub use settings::{Durability, Listener, Settings, Transport};

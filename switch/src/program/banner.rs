@@ -1,0 +1,50 @@
+//! What the program says of itself when it starts.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use shard::config::CoreId;
+
+use crate::config::value::CoreList;
+
+use super::plan::{Bound, Plan};
+
+/// The version, as `--version` prints it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The banner, one line for each thing. `features` lists the optional kernel features in use, `listeners` the addresses
+/// in service.
+pub fn text(plan: &Plan, features: &dyn std::fmt::Display, listeners: &[(SocketAddr, &'static str)]) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "ringmain {VERSION}");
+    let _ = writeln!(out, "kernel: {features}");
+    let _ = writeln!(out, "shards: {}", shards(plan));
+    let _ = writeln!(out, "connections: {}", connections(plan));
+    let _ = writeln!(out, "durability: memory");
+    for (address, transport) in listeners {
+        let _ = writeln!(out, "listening on {address} ({transport})");
+    }
+    out
+}
+
+/// How many shards, on which cores.
+pub fn shards(plan: &Plan) -> String {
+    let list = |cores: &mut dyn Iterator<Item = CoreId>| cores.collect::<CoreList>();
+    let pinned = list(&mut plan.cores.shards.iter().flatten().copied());
+    let service = list(&mut plan.cores.service_cores.iter().copied());
+    let shards = plan.shards();
+    let shared = if usize::from(shards) > pinned.cores().len() { ", more shards than cores" } else { "" };
+    format!("{shards} on cores {pinned}{shared}; service threads on cores {service}")
+}
+
+/// How many connections fit, and why not more.
+pub fn connections(plan: &Plan) -> String {
+    let most = plan.connections_max;
+    match plan.connections_bound {
+        Bound::Configured => format!("{most} fit (limits.max_connections)"),
+        Bound::OpenFiles(hard) => {
+            format!("{most} fit (the hard limit on open files is {hard}; raise it for more: LimitNOFILE=, ulimit -Hn)")
+        }
+    }
+}

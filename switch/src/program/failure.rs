@@ -1,0 +1,87 @@
+//! Why the program ends before it was told to, and with which exit code.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use shard::error::{AffinityError, KernelError, ListenError};
+
+use crate::config::ConfigErrors;
+
+/// Exit code for wrong usage or configuration.
+pub const EXIT_CONFIGURATION: u8 = 2;
+/// Exit code for any other failure.
+pub const EXIT_RUN_TIME: u8 = 1;
+
+/// Why the program ends.
+#[derive(Debug)]
+pub enum Failure {
+    /// The configuration cannot be used.
+    Configuration(ConfigErrors),
+    /// A core that the configuration names cannot be used.
+    Cores(AffinityError),
+    /// The kernel does not give what a shard needs.
+    Kernel(KernelError),
+    /// An address cannot be listened on.
+    Listen(ListenError),
+    /// Something that should always work did not.
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl Failure {
+    /// The exit code.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Failure::Configuration(_) | Failure::Cores(_) => EXIT_CONFIGURATION,
+            Failure::Kernel(_) | Failure::Listen(_) | Failure::Io { .. } => EXIT_RUN_TIME,
+        })
+    }
+
+    /// Makes an [`io::Error`] a failure to do `what`.
+    pub fn io(what: &'static str) -> impl Fn(io::Error) -> Failure {
+        move |error| Failure::Io { what, error }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Configuration(errors) => write!(f, "the configuration cannot be used:\n{errors}"),
+            Failure::Cores(error) => write!(f, "the configuration cannot be used:\n{error}"),
+            Failure::Kernel(error) => error.fmt(f),
+            Failure::Listen(error) => error.fmt(f),
+            Failure::Io { what, error } => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<ConfigErrors> for Failure {
+    fn from(errors: ConfigErrors) -> Failure {
+        Failure::Configuration(errors)
+    }
+}
+
+impl From<AffinityError> for Failure {
+    fn from(error: AffinityError) -> Failure {
+        Failure::Cores(error)
+    }
+}
+
+impl From<KernelError> for Failure {
+    fn from(error: KernelError) -> Failure {
+        Failure::Kernel(error)
+    }
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Failure {
+        Failure::Listen(error)
+    }
+}

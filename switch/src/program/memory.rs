@@ -1,0 +1,71 @@
+//! The memory that a configuration bounds, pool by pool.
+
+use std::fmt;
+
+use crate::config::Settings;
+use crate::config::value::{about_bytes, show_bytes};
+use crate::limits::OUTBOX_POOL_BYTES;
+
+use super::log;
+use super::plan::Plan;
+
+/// User-space memory of one idle connection with one subscription to a common topic, in bytes: what a release may take
+/// at most.
+pub const CONNECTION_BYTES_MAX: u64 = 768;
+
+/// One pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// What it holds.
+    pub name: &'static str,
+    /// Its bound in bytes.
+    pub bytes: u64,
+    /// Where the bound comes from.
+    pub from: String,
+}
+
+/// All pools of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory(pub Vec<Pool>);
+
+impl Memory {
+    /// The memory that these settings bound on this machine.
+    pub fn of(settings: &Settings, plan: &Plan) -> Memory {
+        let (limits, shards) = (&settings.limits, u64::from(plan.shards()));
+        let pool = |name, bytes, from: String| Pool { name, bytes, from };
+        Memory(vec![
+            pool(
+                "io_uring queues and receive buffers",
+                plan.kernel.bytes_max().saturating_mul(shards),
+                format!("{shards} shards x {} buffers of {}", plan.kernel.receive_buffers, {
+                    show_bytes(u64::from(plan.kernel.receive_buffer_bytes))
+                }),
+            ),
+            pool("rings between shards", limits.mesh_memory, "limits.mesh_memory".into()),
+            pool("feeds", limits.feed_memory, "limits.feed_memory".into()),
+            pool("messages that wait in sessions", limits.queue_memory, "limits.queue_memory".into()),
+            pool("retained messages", limits.max_retained_bytes, "limits.max_retained_bytes".into()),
+            pool("outboxes kept for reuse", OUTBOX_POOL_BYTES as u64, "fixed".into()),
+            pool(
+                "connections, idle",
+                plan.connections_max.saturating_mul(CONNECTION_BYTES_MAX),
+                format!("{} x at most {CONNECTION_BYTES_MAX} B", plan.connections_max),
+            ),
+            pool("log records", shards.saturating_mul(log::queue_bytes()), format!("{shards} shards")),
+        ])
+    }
+
+    /// The sum of all pools, in bytes.
+    pub fn total(&self) -> u64 {
+        self.0.iter().fold(0, |sum, pool| sum.saturating_add(pool.bytes))
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for pool in &self.0 {
+            writeln!(f, "  {:<36} {:>9}  {}", pool.name, about_bytes(pool.bytes), pool.from)?;
+        }
+        writeln!(f, "  {:<36} {:>9}", "sum", about_bytes(self.total()))
+    }
+}

@@ -1,0 +1,13 @@
+//! The program around the switch: arguments, plan, banner, log, signals and exit codes.
+//!
+//! Nothing here is on the path of a message. `main.rs` reads as the table of contents.
+
+pub mod args;
+pub mod banner;
+pub mod check;
+pub mod failure;
+pub mod log;
+pub mod memory;
+pub mod plan;
+pub mod serve;
+pub mod stop;

@@ -1,0 +1,1 @@
+//! Serving: the plan becomes listeners, shards and service threads, until a stop.
