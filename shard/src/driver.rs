@@ -39,6 +39,9 @@ impl std::fmt::Display for Errno {
 pub enum Op {
     /// Accept one connection into an empty `slot`. Answered by [`Completion::Accepted`].
     Accept { listener: ListenerId, slot: Slot, generation: Generation },
+    /// End the accept armed for this slot, if any. The accept's own completion tells that it has ended (with `ECANCELED`,
+    /// or with a connection that came first); the cancel itself is not answered.
+    CancelAccept { slot: Slot, generation: Generation },
     /// Receive into a buffer of the shard's pool: once, or until further notice. Answered by [`Completion::Received`].
     Recv { slot: Slot, generation: Generation, multishot: bool },
     /// End the receive armed on this slot, if any. The receive's own last completion tells that it has ended (it has

@@ -21,9 +21,18 @@
 //!
 //! Read next: [`handler`], then [`reactor`]. This crate imports no other crate of the workspace.
 
+pub mod affinity;
+pub mod config;
 pub mod driver;
+pub mod error;
 pub mod handler;
+pub mod idle;
+pub mod launch;
+pub mod listen;
+pub mod reactor;
+pub mod stall;
 pub mod time;
+pub mod uring;
 
 pub use driver::{Completion, Driver, Errno, Generation, ListenerId, Op, RecvBuffer, SendResult, Slot, Wait};
 pub use handler::{Effects, Event, Handler, ReceiveEnd, Span};

@@ -1,0 +1,231 @@
+//! One shard's loop. A *turn* is one pass of it: take what the kernel has, handle each event, drain the rings from other
+//! shards, fire timers, send in slices, publish.
+//!
+//! A turn never blocks. What to do when nothing waits is a decision that it returns, which [`Reactor::run`] carries out
+//! and a simulator replaces by moving its clock.
+
+use std::sync::Arc;
+
+use crate::driver::{Completion, Driver, Errno, SendResult, Wait};
+use crate::handler::{Effects, Event, Handler, ReceiveEnd, Span};
+use crate::idle::IdlePolicy;
+use crate::mesh::{Inbound, MeshEnd};
+use crate::stall::{StallWatch, Stalls};
+use crate::time::Instant;
+use crate::timer::Wheel;
+
+/// Sends of one turn: a slice that reaches this is the last of its turn, so that a flush of any size holds up nothing
+/// else for longer than this many sends take, some 4 ms.
+pub const SENDS_PER_TURN: usize = 1024;
+
+/// A shard: its kernel, its handler, and its ends of the mesh.
+pub struct Reactor<D: Driver, H: Handler> {
+    driver: D,
+    handler: H,
+    rx: Inbound,
+    fx: Effects,
+    idle: IdlePolicy,
+    stall: StallWatch,
+    /// What was reaped and not yet handled.
+    completions: Vec<Completion>,
+    /// The words of timers that are due.
+    due: Vec<u64>,
+    /// The current slice, and what became of it.
+    plan: Vec<Span>,
+    results: Vec<SendResult>,
+}
+
+/// What is to be done after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Another turn at once: work is left.
+    Again,
+    /// Nothing, until the kernel or another shard brings something, or until a timer is due ([`Instant::NEVER`]: none).
+    Idle {
+        /// When the next timer may be due.
+        until: Instant,
+    },
+    /// Nothing any more: the handler has come to its end.
+    Finished,
+}
+
+impl<D: Driver, H: Handler> Reactor<D, H> {
+    /// A shard that has not turned yet. The handler's first chance to ask for anything is [`Handler::work`].
+    pub fn new(mut driver: D, handler: H, mesh: MeshEnd, idle: IdlePolicy) -> Reactor<D, H> {
+        let timers = Wheel::new(driver.now());
+        Reactor {
+            driver,
+            handler,
+            rx: mesh.rx,
+            fx: Effects { ops: Vec::new(), tx: mesh.tx, timers },
+            idle,
+            stall: StallWatch::new(StallWatch::THRESHOLD),
+            completions: Vec::new(),
+            due: Vec::new(),
+            plan: Vec::new(),
+            results: Vec::new(),
+        }
+    }
+
+    /// Turns until the handler has finished.
+    pub fn run(&mut self) {
+        loop {
+            match self.turn() {
+                Next::Again => {}
+                Next::Idle { until } => self.wait(until),
+                Next::Finished => return,
+            }
+        }
+    }
+
+    /// One turn. Reads the clock once, and never waits.
+    pub fn turn(&mut self) -> Next {
+        self.driver.reap(Wait::Poll, &mut self.completions);
+        let now = self.driver.now();
+        self.stall.turn(now);
+        self.handle_completions(now);
+        self.rx.snapshot();
+        let working = self.handler.work(now, &mut self.rx, &mut self.fx);
+        self.push_ops();
+        self.fire_timers(now);
+        let flushing = self.flush(now);
+        self.rx.publish();
+        self.fx.tx.publish();
+        if self.handler.finished() {
+            Next::Finished
+        } else if working || flushing || self.something_waits() {
+            Next::Again
+        } else {
+            Next::Idle { until: self.fx.timers.next_deadline().unwrap_or(Instant::NEVER) }
+        }
+    }
+
+    /// The kernel.
+    pub fn driver(&mut self) -> &mut D {
+        &mut self.driver
+    }
+
+    /// What runs here.
+    pub fn handler(&mut self) -> &mut H {
+        &mut self.handler
+    }
+
+    /// The turns that ran long; stays current while the reactor runs.
+    pub fn stalls(&self) -> Arc<Stalls> {
+        self.stall.stalls()
+    }
+
+    fn handle_completions(&mut self, now: Instant) {
+        // The list is lent out, as handling needs the rest of the shard, and returned with its capacity.
+        let mut completions = std::mem::take(&mut self.completions);
+        for completion in completions.drain(..) {
+            self.handle_completion(now, completion);
+            self.push_ops();
+        }
+        self.completions = completions;
+    }
+
+    fn handle_completion(&mut self, now: Instant, completion: Completion) {
+        let event = match completion {
+            Completion::Received { slot, generation, result: Ok(Some(buffer)), armed } => {
+                let bytes = self.driver.bytes(&buffer);
+                self.handler.handle(now, Event::Received { slot, generation, bytes, armed }, &mut self.fx);
+                return self.driver.recycle(buffer);
+            }
+            Completion::Received { slot, generation, result: Ok(None), .. } => {
+                Event::ReceiveEnded { slot, generation, end: ReceiveEnd::Eof }
+            }
+            Completion::Received { slot, generation, result: Err(errno), .. } => {
+                let end = match errno {
+                    Errno(libc::ECANCELED) => ReceiveEnd::Cancelled,
+                    Errno(libc::ENOBUFS) => ReceiveEnd::NoBuffers,
+                    errno => ReceiveEnd::Error(errno),
+                };
+                Event::ReceiveEnded { slot, generation, end }
+            }
+            Completion::Accepted { listener, slot, generation, result: Ok(peer) } => {
+                Event::Accepted { listener, slot, generation, peer }
+            }
+            Completion::Accepted { listener, slot, generation, result: Err(errno) } => {
+                Event::AcceptFailed { listener, slot, generation, errno }
+            }
+            Completion::Writable { slot, generation, result } => Event::Writable { slot, generation, result },
+            Completion::Closed { slot, generation } => Event::Closed { slot, generation },
+            Completion::FdSent { slot, generation, result } => Event::FdSent { slot, generation, result },
+        };
+        self.handler.handle(now, event, &mut self.fx);
+    }
+
+    fn fire_timers(&mut self, now: Instant) {
+        self.fx.timers.expire(now, &mut self.due);
+        for word in self.due.drain(..) {
+            self.handler.handle(now, Event::Timer(word), &mut self.fx);
+        }
+        self.push_ops();
+    }
+
+    /// Sends slice after slice until nothing is left, something else wants to be served, or the turn's budget is used
+    /// up. Returns whether something may be left.
+    fn flush(&mut self, now: Instant) -> bool {
+        let mut sends = 0;
+        loop {
+            self.plan.clear();
+            self.handler.plan(now, &mut self.plan, &mut self.fx);
+            self.push_ops();
+            if self.plan.is_empty() {
+                return false;
+            }
+            let handler = &self.handler;
+            let spans = self.plan.iter().map(|span| (span.slot, handler.bytes(span)));
+            self.driver.send_batch(spans, &mut self.results);
+            self.handler.sent(now, &self.plan, &self.results, &mut self.fx);
+            self.push_ops();
+            sends += self.plan.len();
+            if sends >= SENDS_PER_TURN || self.something_waits() {
+                return true;
+            }
+        }
+    }
+
+    fn push_ops(&mut self) {
+        for op in self.fx.ops.drain(..) {
+            self.driver.push(op);
+        }
+    }
+
+    fn something_waits(&mut self) -> bool {
+        self.driver.ready() || self.rx.pending()
+    }
+
+    /// Waits until something comes or `until`: first awake, then asleep.
+    fn wait(&mut self, until: Instant) {
+        let now = self.driver.now();
+        self.stall.idle(now);
+        let spin_until = self.idle.spin_until(now, until);
+        if spin_until > now && self.spin(spin_until) {
+            return;
+        }
+        // Whoever publishes to this shard from here on sees the flag and rings; what was published before is seen here.
+        self.rx.sleeping(true);
+        if !self.rx.pending() {
+            self.driver.reap(Wait::Until(until), &mut self.completions);
+        }
+        self.rx.sleeping(false);
+    }
+
+    /// Looks for work until `until`, and says whether there is some.
+    fn spin(&mut self, until: Instant) -> bool {
+        // What the turn has asked for must be with the kernel, or the answer that we spin for will not come.
+        self.driver.reap(Wait::Poll, &mut self.completions);
+        if !self.completions.is_empty() {
+            return true;
+        }
+        while !self.something_waits() {
+            if self.driver.now() >= until {
+                return false;
+            }
+            std::hint::spin_loop();
+        }
+        true
+    }
+}
