@@ -1,0 +1,455 @@
+//! CONNECT and CONNACK.
+
+use alloc::vec::Vec;
+
+use super::deframer::RawPacket;
+use super::header::PacketType;
+use super::packet::Body;
+use super::property::{Properties, Property, UserProperties, WriteProperties, write_some};
+use super::publish::PublishProperties;
+use super::{ProtocolVersion, QoS, ReasonCode, ack, utf8};
+use crate::error::Malformed;
+use crate::reader::Reader;
+use crate::writer::Sink;
+
+/// A client's request to be connected (section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connect<'a> {
+    /// What the client speaks, and what its CONNECT is encoded in.
+    pub version: ProtocolVersion,
+    /// Whether the client says that it is a bridge (protocol level 0x84): a habit of brokers, in MQTT 3.1.1 alone.
+    pub bridge: bool,
+    /// Clean Start; Clean Session in MQTT 3.1.1.
+    pub clean_start: bool,
+    /// Longest silence of the client, in seconds; 0: any.
+    pub keep_alive: u16,
+    /// Empty where the client wants to be given one.
+    pub client_id: &'a str,
+    /// What is published when the connection ends badly.
+    pub will: Option<Will<'a>>,
+    /// Who the client says it is.
+    pub user_name: Option<&'a str>,
+    /// What proves it.
+    pub password: Option<&'a [u8]>,
+    /// The defaults in MQTT 3.1.1.
+    pub properties: ConnectProperties<'a>,
+}
+
+/// The properties of CONNECT (section 3.1.2.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectProperties<'a> {
+    /// Seconds that the session outlives the connection; absent is 0, and 0xffffffff is for ever.
+    pub session_expiry_interval: Option<u32>,
+    /// Most PUBLISH of QoS 1 and 2 that the client takes unacknowledged, at least 1; absent is 65,535.
+    pub receive_maximum: Option<u16>,
+    /// Largest packet that the client takes, in bytes, at least 1; absent is any.
+    pub maximum_packet_size: Option<u32>,
+    /// Largest topic alias that the client takes; absent is 0, which is none.
+    pub topic_alias_maximum: Option<u16>,
+    /// Whether the client asks for Response Information; false where absent.
+    pub request_response_information: bool,
+    /// Whether Reason Strings and User Properties may come in any packet; true where absent.
+    pub request_problem_information: bool,
+    /// Which enhanced authentication the client wants.
+    pub authentication_method: Option<&'a str>,
+    /// What that method says first; only with a method.
+    pub authentication_data: Option<&'a [u8]>,
+    /// For the applications.
+    pub user_properties: UserProperties<'a>,
+}
+
+/// A message that a client leaves behind (section 3.1.2.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Will<'a> {
+    /// How surely it is delivered.
+    pub qos: QoS,
+    /// Whether it is retained.
+    pub retain: bool,
+    /// A topic name of at least one character.
+    pub topic: &'a str,
+    /// The message itself.
+    pub payload: &'a [u8],
+    /// Seconds between the end of the connection and the will, at most; 0 where absent.
+    pub delay_interval: u32,
+    /// Those of the PUBLISH that it becomes.
+    pub properties: PublishProperties<'a>,
+}
+
+const USER_NAME_FLAG: u8 = 0b1000_0000;
+const PASSWORD_FLAG: u8 = 0b0100_0000;
+const WILL_RETAIN_FLAG: u8 = 0b0010_0000;
+const WILL_QOS_SHIFT: u8 = 3;
+const WILL_FLAG: u8 = 0b0000_0100;
+const CLEAN_START_FLAG: u8 = 0b0000_0010;
+const RESERVED_FLAG: u8 = 0b0000_0001;
+const BRIDGE_BIT: u8 = 0x80;
+
+/// Reads a CONNECT, whose version it decides.
+///
+/// A protocol name or level that is not ours is [`Malformed::UnsupportedProtocolName`] or
+/// [`Malformed::UnsupportedProtocolVersion`] before anything behind it is looked at, so that the caller may answer with
+/// CONNACK 0x01 or 0x84. Level 0x84 is MQTT 3.1.1 from a bridge.
+pub fn decode_connect<'a>(raw: &RawPacket<'a>) -> Result<Connect<'a>, Malformed> {
+    if raw.packet_type()? != PacketType::Connect {
+        return Err(Malformed::UnexpectedPacketType);
+    }
+    let mut body = Reader::new(raw.body);
+    if body.binary()? != b"MQTT" {
+        return Err(Malformed::UnsupportedProtocolName);
+    }
+    let (version, bridge) = match body.u8()? {
+        4 => (ProtocolVersion::V311, false),
+        0x84 => (ProtocolVersion::V311, true),
+        5 => (ProtocolVersion::V5, false),
+        level => return Err(Malformed::UnsupportedProtocolVersion(level)),
+    };
+    if version == ProtocolVersion::V5 {
+        raw.check_length_form()?;
+    }
+    let flags = body.u8()?;
+    check_flags(flags, version)?;
+    let keep_alive = body.u16()?;
+    let properties = match version {
+        ProtocolVersion::V311 => ConnectProperties::default(),
+        ProtocolVersion::V5 => ConnectProperties::read(Properties::open(&mut body)?)?,
+    };
+    let client_id = body.string()?;
+    let will = match flags & WILL_FLAG {
+        0 => None,
+        _ => Some(Will::read(&mut body, flags, version)?),
+    };
+    let user_name = match flags & USER_NAME_FLAG {
+        0 => None,
+        _ => Some(body.string()?),
+    };
+    let password = match flags & PASSWORD_FLAG {
+        0 => None,
+        _ => Some(body.binary()?),
+    };
+    body.finish()?;
+    let clean_start = flags & CLEAN_START_FLAG != 0;
+    Ok(Connect { version, bridge, clean_start, keep_alive, client_id, will, user_name, password, properties })
+}
+
+fn check_flags(flags: u8, version: ProtocolVersion) -> Result<(), Malformed> {
+    if flags & RESERVED_FLAG != 0 {
+        return Err(Malformed::ReservedConnectFlag);
+    }
+    let will_qos = flags >> WILL_QOS_SHIFT & 0b11;
+    if flags & WILL_FLAG == 0 && (will_qos != 0 || flags & WILL_RETAIN_FLAG != 0) {
+        return Err(Malformed::WillFlagsWithoutWill);
+    }
+    if will_qos == 3 {
+        return Err(Malformed::WillQosOutOfRange);
+    }
+    if version == ProtocolVersion::V311 && flags & (USER_NAME_FLAG | PASSWORD_FLAG) == PASSWORD_FLAG {
+        return Err(Malformed::PasswordWithoutUserName);
+    }
+    Ok(())
+}
+
+impl Connect<'_> {
+    /// Bytes of the whole packet, in its own version; the argument is there for uniformity.
+    pub fn encoded_len(&self, _: ProtocolVersion) -> usize {
+        self.packet_len(self.version)
+    }
+
+    /// Appends the packet to `out`, in its own version; the argument is there for uniformity. Panics where a field is
+    /// longer than 65,535 bytes.
+    pub fn encode(&self, _: ProtocolVersion, out: &mut Vec<u8>) {
+        self.append_packet(PacketType::Connect.first_byte(), self.version, out);
+    }
+
+    fn flags(&self) -> u8 {
+        let set = |flag: u8, condition: bool| if condition { flag } else { 0 };
+        let will = self
+            .will
+            .map_or(0, |will| WILL_FLAG | (will.qos as u8) << WILL_QOS_SHIFT | set(WILL_RETAIN_FLAG, will.retain));
+        will | set(CLEAN_START_FLAG, self.clean_start)
+            | set(USER_NAME_FLAG, self.user_name.is_some())
+            | set(PASSWORD_FLAG, self.password.is_some())
+    }
+}
+
+impl Default for Connect<'_> {
+    /// MQTT 5.0, a clean start, no keep alive, an empty client identifier, nothing else.
+    fn default() -> Self {
+        Connect {
+            version: ProtocolVersion::V5,
+            bridge: false,
+            clean_start: true,
+            keep_alive: 0,
+            client_id: "",
+            will: None,
+            user_name: None,
+            password: None,
+            properties: ConnectProperties::default(),
+        }
+    }
+}
+
+impl Body for Connect<'_> {
+    fn write_body(&self, version: ProtocolVersion, sink: &mut impl Sink) {
+        sink.string("MQTT");
+        sink.u8(version.level() | if self.bridge { BRIDGE_BIT } else { 0 });
+        sink.u8(self.flags());
+        sink.u16(self.keep_alive);
+        if version == ProtocolVersion::V5 {
+            self.properties.write_with_length(sink);
+        }
+        sink.string(self.client_id);
+        if let Some(will) = &self.will {
+            if version == ProtocolVersion::V5 {
+                will.write_with_length(sink);
+            }
+            sink.string(will.topic);
+            sink.binary(will.payload);
+        }
+        if let Some(user_name) = self.user_name {
+            sink.string(user_name);
+        }
+        if let Some(password) = self.password {
+            sink.binary(password);
+        }
+    }
+}
+
+impl<'a> ConnectProperties<'a> {
+    fn read(mut from: Properties<'a>) -> Result<ConnectProperties<'a>, Malformed> {
+        let mut properties = ConnectProperties::default();
+        while let Some(property) = from.next()? {
+            match property {
+                Property::SessionExpiryInterval(seconds) => properties.session_expiry_interval = Some(seconds),
+                Property::ReceiveMaximum(maximum) => properties.receive_maximum = Some(maximum),
+                Property::MaximumPacketSize(bytes) => properties.maximum_packet_size = Some(bytes),
+                Property::TopicAliasMaximum(maximum) => properties.topic_alias_maximum = Some(maximum),
+                Property::RequestResponseInformation(wanted) => properties.request_response_information = wanted,
+                Property::RequestProblemInformation(wanted) => properties.request_problem_information = wanted,
+                Property::AuthenticationMethod(method) => properties.authentication_method = Some(method),
+                Property::AuthenticationData(data) => properties.authentication_data = Some(data),
+                Property::UserProperty(_) => {}
+                other => return Err(Malformed::PropertyNotAllowed(other.id())),
+            }
+        }
+        if properties.authentication_data.is_some() && properties.authentication_method.is_none() {
+            return Err(Malformed::AuthenticationDataWithoutMethod);
+        }
+        properties.user_properties = from.user_properties();
+        Ok(properties)
+    }
+}
+
+impl Default for ConnectProperties<'_> {
+    /// What an absent property means.
+    fn default() -> Self {
+        ConnectProperties {
+            session_expiry_interval: None,
+            receive_maximum: None,
+            maximum_packet_size: None,
+            topic_alias_maximum: None,
+            request_response_information: false,
+            request_problem_information: true,
+            authentication_method: None,
+            authentication_data: None,
+            user_properties: UserProperties::default(),
+        }
+    }
+}
+
+impl WriteProperties for ConnectProperties<'_> {
+    fn write_properties(&self, sink: &mut impl Sink) {
+        write_some(self.session_expiry_interval, Property::SessionExpiryInterval, sink);
+        write_some(self.receive_maximum, Property::ReceiveMaximum, sink);
+        write_some(self.maximum_packet_size, Property::MaximumPacketSize, sink);
+        write_some(self.topic_alias_maximum, Property::TopicAliasMaximum, sink);
+        if self.request_response_information {
+            Property::RequestResponseInformation(true).write(sink);
+        }
+        if !self.request_problem_information {
+            Property::RequestProblemInformation(false).write(sink);
+        }
+        write_some(self.authentication_method, Property::AuthenticationMethod, sink);
+        write_some(self.authentication_data, Property::AuthenticationData, sink);
+        self.user_properties.write(sink);
+    }
+}
+
+impl<'a> Will<'a> {
+    fn read(body: &mut Reader<'a>, flags: u8, version: ProtocolVersion) -> Result<Will<'a>, Malformed> {
+        let (properties, delay_interval) = match version {
+            ProtocolVersion::V311 => (PublishProperties::default(), 0),
+            ProtocolVersion::V5 => PublishProperties::read_will(body)?,
+        };
+        let topic = utf8::check_topic_name(body.binary()?)?;
+        if topic.is_empty() {
+            return Err(Malformed::EmptyTopicName);
+        }
+        let qos = QoS::from_bits(flags >> WILL_QOS_SHIFT & 0b11).ok_or(Malformed::WillQosOutOfRange)?;
+        let retain = flags & WILL_RETAIN_FLAG != 0;
+        Ok(Will { qos, retain, topic, payload: body.binary()?, delay_interval, properties })
+    }
+}
+
+impl WriteProperties for Will<'_> {
+    fn write_properties(&self, sink: &mut impl Sink) {
+        if self.delay_interval != 0 {
+            Property::WillDelayInterval(self.delay_interval).write(sink);
+        }
+        self.properties.write_properties(sink);
+    }
+}
+
+/// A server's answer to CONNECT (section 3.2). All but the first two fields are absent in MQTT 3.1.1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connack<'a> {
+    /// Whether the server goes on with a session that it had; false where it refuses \[MQTT-3.2.2-6\].
+    pub session_present: bool,
+    /// Success, or why not. In MQTT 3.1.1 a return code says it: [`ReasonCode::to_return_code`].
+    pub reason: ReasonCode,
+    /// Seconds that the session outlives the connection, where the server decided otherwise than asked.
+    pub session_expiry_interval: Option<u32>,
+    /// Most PUBLISH of QoS 1 and 2 that the server takes unacknowledged, at least 1; absent is 65,535.
+    pub receive_maximum: Option<u16>,
+    /// Highest QoS that the server takes, 0 or 1; absent is 2.
+    pub maximum_qos: Option<QoS>,
+    /// Whether the server retains messages; absent is yes.
+    pub retain_available: Option<bool>,
+    /// Largest packet that the server takes, in bytes, at least 1; absent is any.
+    pub maximum_packet_size: Option<u32>,
+    /// The client identifier that the server gave to a client without one.
+    pub assigned_client_identifier: Option<&'a str>,
+    /// Largest topic alias that the server takes; absent is 0, which is none.
+    pub topic_alias_maximum: Option<u16>,
+    /// For a human reader.
+    pub reason_string: Option<&'a str>,
+    /// For the applications.
+    pub user_properties: UserProperties<'a>,
+    /// Whether filters may have wildcards; absent is yes.
+    pub wildcard_subscription_available: Option<bool>,
+    /// Whether subscriptions may have identifiers; absent is yes.
+    pub subscription_identifiers_available: Option<bool>,
+    /// Whether subscriptions may be shared; absent is yes.
+    pub shared_subscription_available: Option<bool>,
+    /// The keep alive that the client is to use instead of its own, in seconds.
+    pub server_keep_alive: Option<u16>,
+    /// What a client may build its response topics from.
+    pub response_information: Option<&'a str>,
+    /// Which server to use instead.
+    pub server_reference: Option<&'a str>,
+    /// Which enhanced authentication was used.
+    pub authentication_method: Option<&'a str>,
+    /// What that method says last.
+    pub authentication_data: Option<&'a [u8]>,
+}
+
+/// The return code for a reason that MQTT 3.1.1 has none for: Server unavailable.
+const RETURN_CODE_OTHERWISE: u8 = 3;
+
+impl<'a> Connack<'a> {
+    /// With a reason and nothing more.
+    pub fn new(session_present: bool, reason: ReasonCode) -> Connack<'a> {
+        Connack { session_present, reason, ..Connack::default() }
+    }
+
+    pub(crate) fn read(mut body: Reader<'a>, version: ProtocolVersion) -> Result<Connack<'a>, Malformed> {
+        let flags = body.u8()?;
+        if flags > 1 {
+            return Err(Malformed::ReservedAcknowledgeFlags);
+        }
+        let reason = match version {
+            ProtocolVersion::V311 => {
+                let code = body.u8()?;
+                ReasonCode::from_return_code(code).ok_or(Malformed::UndefinedReasonCode(code))?
+            }
+            ProtocolVersion::V5 => ack::read_reason(&mut body, PacketType::Connack)?,
+        };
+        if flags == 1 && reason != ReasonCode::Success {
+            return Err(Malformed::SessionPresentOnRefusal);
+        }
+        let mut connack = Connack::new(flags == 1, reason);
+        if version == ProtocolVersion::V5 {
+            connack.read_properties(Properties::open(&mut body)?)?;
+        }
+        body.finish().map(|()| connack)
+    }
+
+    fn read_properties(&mut self, mut from: Properties<'a>) -> Result<(), Malformed> {
+        while let Some(property) = from.next()? {
+            match property {
+                Property::SessionExpiryInterval(seconds) => self.session_expiry_interval = Some(seconds),
+                Property::ReceiveMaximum(maximum) => self.receive_maximum = Some(maximum),
+                Property::MaximumQos(qos) => self.maximum_qos = Some(qos),
+                Property::RetainAvailable(available) => self.retain_available = Some(available),
+                Property::MaximumPacketSize(bytes) => self.maximum_packet_size = Some(bytes),
+                Property::AssignedClientIdentifier(id) => self.assigned_client_identifier = Some(id),
+                Property::TopicAliasMaximum(maximum) => self.topic_alias_maximum = Some(maximum),
+                Property::ReasonString(string) => self.reason_string = Some(string),
+                Property::WildcardSubscriptionAvailable(available) => {
+                    self.wildcard_subscription_available = Some(available);
+                }
+                Property::SubscriptionIdentifiersAvailable(available) => {
+                    self.subscription_identifiers_available = Some(available);
+                }
+                Property::SharedSubscriptionAvailable(available) => {
+                    self.shared_subscription_available = Some(available);
+                }
+                Property::ServerKeepAlive(seconds) => self.server_keep_alive = Some(seconds),
+                Property::ResponseInformation(information) => self.response_information = Some(information),
+                Property::ServerReference(reference) => self.server_reference = Some(reference),
+                Property::AuthenticationMethod(method) => self.authentication_method = Some(method),
+                Property::AuthenticationData(data) => self.authentication_data = Some(data),
+                Property::UserProperty(_) => {}
+                other => return Err(Malformed::PropertyNotAllowed(other.id())),
+            }
+        }
+        self.user_properties = from.user_properties();
+        Ok(())
+    }
+
+    /// Bytes of the whole packet.
+    pub fn encoded_len(&self, version: ProtocolVersion) -> usize {
+        self.packet_len(version)
+    }
+
+    /// Appends the packet to `out`. In MQTT 3.1.1 a reason without a return code is sent as Server unavailable; ask
+    /// [`ReasonCode::to_return_code`] first where closing without a CONNACK is better \[MQTT-3.2.2-6 of 3.1.1\]. Panics
+    /// where a field is longer than 65,535 bytes.
+    pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
+        self.append_packet(PacketType::Connack.first_byte(), version, out);
+    }
+}
+
+impl Body for Connack<'_> {
+    fn write_body(&self, version: ProtocolVersion, sink: &mut impl Sink) {
+        sink.u8(u8::from(self.session_present));
+        match version {
+            ProtocolVersion::V311 => sink.u8(self.reason.to_return_code().unwrap_or(RETURN_CODE_OTHERWISE)),
+            ProtocolVersion::V5 => {
+                sink.u8(self.reason as u8);
+                self.write_with_length(sink);
+            }
+        }
+    }
+}
+
+impl WriteProperties for Connack<'_> {
+    fn write_properties(&self, sink: &mut impl Sink) {
+        write_some(self.session_expiry_interval, Property::SessionExpiryInterval, sink);
+        write_some(self.receive_maximum, Property::ReceiveMaximum, sink);
+        write_some(self.maximum_qos, Property::MaximumQos, sink);
+        write_some(self.retain_available, Property::RetainAvailable, sink);
+        write_some(self.maximum_packet_size, Property::MaximumPacketSize, sink);
+        write_some(self.assigned_client_identifier, Property::AssignedClientIdentifier, sink);
+        write_some(self.topic_alias_maximum, Property::TopicAliasMaximum, sink);
+        write_some(self.reason_string, Property::ReasonString, sink);
+        self.user_properties.write(sink);
+        write_some(self.wildcard_subscription_available, Property::WildcardSubscriptionAvailable, sink);
+        write_some(self.subscription_identifiers_available, Property::SubscriptionIdentifiersAvailable, sink);
+        write_some(self.shared_subscription_available, Property::SharedSubscriptionAvailable, sink);
+        write_some(self.server_keep_alive, Property::ServerKeepAlive, sink);
+        write_some(self.response_information, Property::ResponseInformation, sink);
+        write_some(self.server_reference, Property::ServerReference, sink);
+        write_some(self.authentication_method, Property::AuthenticationMethod, sink);
+        write_some(self.authentication_data, Property::AuthenticationData, sink);
+    }
+}

@@ -1,0 +1,181 @@
+//! Any packet: decoding by type, encoding by type, and leaving out what does not fit.
+
+use alloc::vec::Vec;
+
+use super::ack::{Ack, AckKind};
+use super::connect::{Connack, Connect, decode_connect};
+use super::control::{Auth, Disconnect};
+use super::deframer::RawPacket;
+use super::header::PacketType;
+use super::publish::{self, Publish, decode_publish};
+use super::subscribe::{Suback, Subscribe, Unsuback, Unsubscribe};
+use super::{ProtocolVersion, UserProperties, varint};
+use crate::error::Malformed;
+use crate::reader::Reader;
+use crate::writer::{Counter, Sink};
+
+/// A control packet, borrowing from the bytes that it was decoded from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is the packet of its name, documented at its type")]
+pub enum Packet<'a> {
+    Connect(Connect<'a>),
+    Connack(Connack<'a>),
+    Publish(Publish<'a>),
+    Puback(Ack<'a>),
+    Pubrec(Ack<'a>),
+    Pubrel(Ack<'a>),
+    Pubcomp(Ack<'a>),
+    Subscribe(Subscribe<'a>),
+    Suback(Suback<'a>),
+    Unsubscribe(Unsubscribe<'a>),
+    Unsuback(Unsuback<'a>),
+    Pingreq,
+    Pingresp,
+    Disconnect(Disconnect<'a>),
+    Auth(Auth<'a>),
+}
+
+/// Reads a packet that either side may send. A CONNECT decides its version itself.
+pub fn decode<'a>(raw: &RawPacket<'a>, version: ProtocolVersion) -> Result<Packet<'a>, Malformed> {
+    let packet_type = raw.packet_type()?;
+    if version == ProtocolVersion::V5 && packet_type != PacketType::Connect {
+        raw.check_length_form()?;
+    }
+    let body = Reader::new(raw.body);
+    Ok(match packet_type {
+        PacketType::Connect => Packet::Connect(decode_connect(raw)?),
+        PacketType::Connack => Packet::Connack(Connack::read(body, version)?),
+        PacketType::Publish => Packet::Publish(publish::read(raw, version)?),
+        PacketType::Puback => Packet::Puback(Ack::read(AckKind::Puback, body, version)?),
+        PacketType::Pubrec => Packet::Pubrec(Ack::read(AckKind::Pubrec, body, version)?),
+        PacketType::Pubrel => Packet::Pubrel(Ack::read(AckKind::Pubrel, body, version)?),
+        PacketType::Pubcomp => Packet::Pubcomp(Ack::read(AckKind::Pubcomp, body, version)?),
+        PacketType::Subscribe => Packet::Subscribe(Subscribe::read(body, version)?),
+        PacketType::Suback => Packet::Suback(Suback::read(body, version)?),
+        PacketType::Unsubscribe => Packet::Unsubscribe(Unsubscribe::read(body, version)?),
+        PacketType::Unsuback => Packet::Unsuback(Unsuback::read(body, version)?),
+        PacketType::Pingreq => body.finish().map(|()| Packet::Pingreq)?,
+        PacketType::Pingresp => body.finish().map(|()| Packet::Pingresp)?,
+        PacketType::Disconnect => Packet::Disconnect(Disconnect::read(body, version)?),
+        PacketType::Auth => match version {
+            ProtocolVersion::V311 => return Err(Malformed::ReservedPacketType),
+            ProtocolVersion::V5 => Packet::Auth(Auth::read(body)?),
+        },
+    })
+}
+
+/// Reads a packet as a server takes it from a client whose CONNECT it has had: packets that only a server sends and a
+/// second CONNECT \[MQTT-3.1.0-2\] are [`Malformed::UnexpectedPacketType`], before their bodies are looked at; a PUBLISH
+/// is read by [`decode_publish`].
+pub fn decode_from_client<'a>(raw: &RawPacket<'a>, version: ProtocolVersion) -> Result<Packet<'a>, Malformed> {
+    match raw.packet_type()? {
+        PacketType::Publish => decode_publish(raw, version).map(Packet::Publish),
+        PacketType::Connect => Err(Malformed::UnexpectedPacketType),
+        packet_type if packet_type.is_from_server() => Err(Malformed::UnexpectedPacketType),
+        _ => decode(raw, version),
+    }
+}
+
+impl Packet<'_> {
+    /// Which packet it is.
+    pub const fn packet_type(&self) -> PacketType {
+        match self {
+            Packet::Connect(_) => PacketType::Connect,
+            Packet::Connack(_) => PacketType::Connack,
+            Packet::Publish(_) => PacketType::Publish,
+            Packet::Puback(_) => PacketType::Puback,
+            Packet::Pubrec(_) => PacketType::Pubrec,
+            Packet::Pubrel(_) => PacketType::Pubrel,
+            Packet::Pubcomp(_) => PacketType::Pubcomp,
+            Packet::Subscribe(_) => PacketType::Subscribe,
+            Packet::Suback(_) => PacketType::Suback,
+            Packet::Unsubscribe(_) => PacketType::Unsubscribe,
+            Packet::Unsuback(_) => PacketType::Unsuback,
+            Packet::Pingreq => PacketType::Pingreq,
+            Packet::Pingresp => PacketType::Pingresp,
+            Packet::Disconnect(_) => PacketType::Disconnect,
+            Packet::Auth(_) => PacketType::Auth,
+        }
+    }
+
+    /// Bytes of the whole packet, in this version (a CONNECT: in its own).
+    pub fn encoded_len(&self, version: ProtocolVersion) -> usize {
+        match self {
+            Packet::Connect(packet) => packet.encoded_len(version),
+            Packet::Connack(packet) => packet.encoded_len(version),
+            Packet::Publish(packet) => packet.encoded_len(version),
+            Packet::Puback(packet) | Packet::Pubrec(packet) => packet.encoded_len(version),
+            Packet::Pubrel(packet) | Packet::Pubcomp(packet) => packet.encoded_len(version),
+            Packet::Subscribe(packet) => packet.encoded_len(version),
+            Packet::Suback(packet) => packet.encoded_len(version),
+            Packet::Unsubscribe(packet) => packet.encoded_len(version),
+            Packet::Unsuback(packet) => packet.encoded_len(version),
+            Packet::Pingreq | Packet::Pingresp => 2,
+            Packet::Disconnect(packet) => packet.encoded_len(version),
+            Packet::Auth(packet) => packet.encoded_len(version),
+        }
+    }
+
+    /// Appends the packet to `out`. Panics where the packet cannot be encoded: see each packet's `encode`.
+    pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
+        match self {
+            Packet::Connect(packet) => packet.encode(version, out),
+            Packet::Connack(packet) => packet.encode(version, out),
+            Packet::Publish(packet) => packet.encode(version, out),
+            Packet::Puback(packet) => packet.encode(AckKind::Puback, version, out),
+            Packet::Pubrec(packet) => packet.encode(AckKind::Pubrec, version, out),
+            Packet::Pubrel(packet) => packet.encode(AckKind::Pubrel, version, out),
+            Packet::Pubcomp(packet) => packet.encode(AckKind::Pubcomp, version, out),
+            Packet::Subscribe(packet) => packet.encode(version, out),
+            Packet::Suback(packet) => packet.encode(version, out),
+            Packet::Unsubscribe(packet) => packet.encode(version, out),
+            Packet::Unsuback(packet) => packet.encode(version, out),
+            Packet::Pingreq | Packet::Pingresp => out.put(&[self.packet_type().first_byte(), 0]),
+            Packet::Disconnect(packet) => packet.encode(version, out),
+            Packet::Auth(packet) => packet.encode(version, out),
+        }
+    }
+}
+
+/// What follows the fixed header, written once for its length and once for its bytes.
+pub(crate) trait Body {
+    fn write_body(&self, version: ProtocolVersion, sink: &mut impl Sink);
+
+    /// Bytes of the whole packet.
+    fn packet_len(&self, version: ProtocolVersion) -> usize {
+        let remaining = Counter::of(|counter| self.write_body(version, counter));
+        1 + varint::len(u32::try_from(remaining).unwrap_or(u32::MAX)) + remaining
+    }
+
+    /// Appends the whole packet. Panics over [`PACKET_BYTES_MAX`](crate::limits::PACKET_BYTES_MAX).
+    fn append_packet(&self, first: u8, version: ProtocolVersion, out: &mut Vec<u8>) {
+        let remaining = Counter::of(|counter| self.write_body(version, counter));
+        out.u8(first);
+        out.varint(u32::try_from(remaining).unwrap_or(u32::MAX));
+        self.write_body(version, out);
+    }
+}
+
+/// Gives packets that may explain themselves the means to be brief.
+macro_rules! diagnostics {
+    ($($packet:ident),*) => {
+        $(impl<'a> $packet<'a> {
+            /// The packet without Reason String and User Properties: what a client gets that asked for no problem
+            /// information \[MQTT-3.1.2-29\].
+            pub fn without_diagnostics(self) -> $packet<'a> {
+                $packet { reason_string: None, user_properties: UserProperties::default(), ..self }
+            }
+
+            /// The packet as far as it fits into `packet_bytes_max` bytes: whole, else without Reason String, else
+            /// without User Properties too (\[MQTT-3.4.2-2\], \[MQTT-3.4.2-3\] and their like); `None` where even that
+            /// is too large.
+            pub fn fitted(self, version: ProtocolVersion, packet_bytes_max: u32) -> Option<$packet<'a>> {
+                [self, $packet { reason_string: None, ..self }, self.without_diagnostics()]
+                    .into_iter()
+                    .find(|packet| packet.encoded_len(version) <= packet_bytes_max as usize)
+            }
+        })*
+    };
+}
+
+diagnostics!(Ack, Auth, Connack, Disconnect, Suback, Unsuback);

@@ -1,0 +1,479 @@
+//! Properties: the one table of identifiers, types and value rules, read and written from here alone.
+//!
+//! A packet's decoder matches on [`Property`] and lists what it takes; all else is
+//! [`Malformed::PropertyNotAllowed`](crate::Malformed::PropertyNotAllowed). Duplicates are found by a bitmap, so that
+//! reading is linear however many properties come.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::QoS;
+use super::utf8;
+use crate::error::Malformed;
+use crate::limits::{PROPERTIES_MAX, PROPERTY_BYTES_MAX};
+use crate::reader::Reader;
+use crate::writer::{Counter, Sink};
+
+macro_rules! properties {
+    ($($name:ident($kind:ident $type:ty) = $id:literal, $text:literal;)*) => {
+        /// Which property it is; the value is its identifier (section 2.2.2.2).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum PropertyId {
+            $(
+                #[doc = concat!($text, ".")]
+                $name = $id,
+            )*
+        }
+
+        impl PropertyId {
+            /// Every property, in ascending order of identifiers.
+            pub const ALL: &'static [PropertyId] = &[$(PropertyId::$name),*];
+
+            /// The property with this identifier.
+            pub const fn from_u8(id: u8) -> Option<PropertyId> {
+                match id {
+                    $($id => Some(PropertyId::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// The property's name in the OASIS text.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(PropertyId::$name => $text,)*
+                }
+            }
+        }
+
+        /// A property and its value, which keeps the rules of its type.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Property<'a> {
+            $(
+                #[doc = concat!($text, ".")]
+                $name($type),
+            )*
+        }
+
+        impl<'a> Property<'a> {
+            /// Which property it is.
+            pub const fn id(&self) -> PropertyId {
+                match self {
+                    $(Property::$name(_) => PropertyId::$name,)*
+                }
+            }
+
+            fn read(id: PropertyId, reader: &mut Reader<'a>) -> Result<Property<'a>, Malformed> {
+                Ok(match id {
+                    $(PropertyId::$name => Property::$name(read::$kind(id, reader)?),)*
+                })
+            }
+
+            pub(crate) fn write(&self, sink: &mut impl Sink) {
+                sink.u8(self.id() as u8);
+                match *self {
+                    $(Property::$name(value) => write::$kind(value, sink),)*
+                }
+            }
+        }
+
+        /// Passes over the value of a property that was checked before.
+        fn skip<'a>(id: PropertyId, reader: &mut Reader<'a>) -> Result<(), Malformed> {
+            match id {
+                $(PropertyId::$name => skip::$kind(reader),)*
+            }
+        }
+    };
+}
+
+properties! {
+    PayloadFormatIndicator(flag bool) = 0x01, "Payload Format Indicator";
+    MessageExpiryInterval(four u32) = 0x02, "Message Expiry Interval";
+    ContentType(string &'a str) = 0x03, "Content Type";
+    ResponseTopic(topic &'a str) = 0x08, "Response Topic";
+    CorrelationData(binary &'a [u8]) = 0x09, "Correlation Data";
+    SubscriptionIdentifier(varint u32) = 0x0b, "Subscription Identifier";
+    SessionExpiryInterval(four u32) = 0x11, "Session Expiry Interval";
+    AssignedClientIdentifier(string &'a str) = 0x12, "Assigned Client Identifier";
+    ServerKeepAlive(two u16) = 0x13, "Server Keep Alive";
+    AuthenticationMethod(string &'a str) = 0x15, "Authentication Method";
+    AuthenticationData(binary &'a [u8]) = 0x16, "Authentication Data";
+    RequestProblemInformation(flag bool) = 0x17, "Request Problem Information";
+    WillDelayInterval(four u32) = 0x18, "Will Delay Interval";
+    RequestResponseInformation(flag bool) = 0x19, "Request Response Information";
+    ResponseInformation(string &'a str) = 0x1a, "Response Information";
+    ServerReference(string &'a str) = 0x1c, "Server Reference";
+    ReasonString(string &'a str) = 0x1f, "Reason String";
+    ReceiveMaximum(two_nonzero u16) = 0x21, "Receive Maximum";
+    TopicAliasMaximum(two u16) = 0x22, "Topic Alias Maximum";
+    TopicAlias(alias u16) = 0x23, "Topic Alias";
+    MaximumQos(qos QoS) = 0x24, "Maximum QoS";
+    RetainAvailable(flag bool) = 0x25, "Retain Available";
+    UserProperty(pair (&'a str, &'a str)) = 0x26, "User Property";
+    MaximumPacketSize(four_nonzero u32) = 0x27, "Maximum Packet Size";
+    WildcardSubscriptionAvailable(flag bool) = 0x28, "Wildcard Subscription Available";
+    SubscriptionIdentifiersAvailable(flag bool) = 0x29, "Subscription Identifiers Available";
+    SharedSubscriptionAvailable(flag bool) = 0x2a, "Shared Subscription Available";
+}
+
+impl Property<'_> {
+    /// Appends the property, identifier and value, to `out`; so are the `properties` of a
+    /// [`PublishImage`](super::PublishImage) made. Panics where a string or binary value is longer than 65,535 bytes or a
+    /// subscription identifier larger than 268,435,455.
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        self.write(out);
+    }
+}
+
+/// The rules of each type for reading.
+mod read {
+    use super::{Malformed, PropertyId, QoS, Reader, utf8};
+
+    type Result<T> = core::result::Result<T, Malformed>;
+
+    fn nonzero<T: Default + PartialEq>(id: PropertyId, value: T) -> Result<T> {
+        if value == T::default() { Err(Malformed::PropertyValue(id)) } else { Ok(value) }
+    }
+
+    pub(super) fn flag(id: PropertyId, reader: &mut Reader<'_>) -> Result<bool> {
+        match reader.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed::PropertyValue(id)),
+        }
+    }
+
+    pub(super) fn qos(id: PropertyId, reader: &mut Reader<'_>) -> Result<QoS> {
+        match reader.u8()? {
+            0 => Ok(QoS::AtMostOnce),
+            1 => Ok(QoS::AtLeastOnce),
+            _ => Err(Malformed::PropertyValue(id)),
+        }
+    }
+
+    pub(super) fn two(_: PropertyId, reader: &mut Reader<'_>) -> Result<u16> {
+        reader.u16()
+    }
+
+    pub(super) fn two_nonzero(id: PropertyId, reader: &mut Reader<'_>) -> Result<u16> {
+        nonzero(id, reader.u16()?)
+    }
+
+    pub(super) fn alias(_: PropertyId, reader: &mut Reader<'_>) -> Result<u16> {
+        match reader.u16()? {
+            0 => Err(Malformed::TopicAliasZero),
+            alias => Ok(alias),
+        }
+    }
+
+    pub(super) fn four(_: PropertyId, reader: &mut Reader<'_>) -> Result<u32> {
+        reader.u32()
+    }
+
+    pub(super) fn four_nonzero(id: PropertyId, reader: &mut Reader<'_>) -> Result<u32> {
+        nonzero(id, reader.u32()?)
+    }
+
+    /// The one integer of variable length is the Subscription Identifier, which is not 0 (section 3.8.2.1.2).
+    pub(super) fn varint(id: PropertyId, reader: &mut Reader<'_>) -> Result<u32> {
+        nonzero(id, reader.varint()?)
+    }
+
+    pub(super) fn string<'a>(_: PropertyId, reader: &mut Reader<'a>) -> Result<&'a str> {
+        reader.string()
+    }
+
+    /// A topic name: no wildcard \[MQTT-3.3.2-14\], at least one character \[MQTT-4.7.3-1\].
+    pub(super) fn topic<'a>(_: PropertyId, reader: &mut Reader<'a>) -> Result<&'a str> {
+        match utf8::check_topic_name(reader.binary()?)? {
+            "" => Err(Malformed::EmptyTopicName),
+            topic => Ok(topic),
+        }
+    }
+
+    pub(super) fn binary<'a>(_: PropertyId, reader: &mut Reader<'a>) -> Result<&'a [u8]> {
+        reader.binary()
+    }
+
+    pub(super) fn pair<'a>(_: PropertyId, reader: &mut Reader<'a>) -> Result<(&'a str, &'a str)> {
+        Ok((reader.string()?, reader.string()?))
+    }
+}
+
+/// The same for writing.
+mod write {
+    use super::{QoS, Sink};
+
+    pub(super) fn flag(value: bool, sink: &mut impl Sink) {
+        sink.u8(u8::from(value));
+    }
+
+    pub(super) fn qos(value: QoS, sink: &mut impl Sink) {
+        sink.u8(value as u8);
+    }
+
+    pub(super) fn two(value: u16, sink: &mut impl Sink) {
+        sink.u16(value);
+    }
+
+    pub(super) use two as two_nonzero;
+    pub(super) use two as alias;
+
+    pub(super) fn four(value: u32, sink: &mut impl Sink) {
+        sink.u32(value);
+    }
+
+    pub(super) use four as four_nonzero;
+
+    pub(super) fn varint(value: u32, sink: &mut impl Sink) {
+        sink.varint(value);
+    }
+
+    pub(super) fn string(value: &str, sink: &mut impl Sink) {
+        sink.string(value);
+    }
+
+    pub(super) use string as topic;
+
+    pub(super) fn binary(value: &[u8], sink: &mut impl Sink) {
+        sink.binary(value);
+    }
+
+    pub(super) fn pair((name, value): (&str, &str), sink: &mut impl Sink) {
+        sink.string(name);
+        sink.string(value);
+    }
+}
+
+/// The same for passing over, without looking at what is passed.
+mod skip {
+    use super::{Malformed, Reader};
+
+    type Result = core::result::Result<(), Malformed>;
+
+    pub(super) fn flag(reader: &mut Reader<'_>) -> Result {
+        reader.take(1).map(|_| ())
+    }
+
+    pub(super) use flag as qos;
+
+    pub(super) fn two(reader: &mut Reader<'_>) -> Result {
+        reader.take(2).map(|_| ())
+    }
+
+    pub(super) use two as two_nonzero;
+    pub(super) use two as alias;
+
+    pub(super) fn four(reader: &mut Reader<'_>) -> Result {
+        reader.take(4).map(|_| ())
+    }
+
+    pub(super) use four as four_nonzero;
+
+    pub(super) fn varint(reader: &mut Reader<'_>) -> Result {
+        reader.varint().map(|_| ())
+    }
+
+    pub(super) fn binary(reader: &mut Reader<'_>) -> Result {
+        reader.binary().map(|_| ())
+    }
+
+    pub(super) use binary as string;
+    pub(super) use binary as topic;
+
+    pub(super) fn pair(reader: &mut Reader<'_>) -> Result {
+        binary(reader)?;
+        binary(reader)
+    }
+}
+
+/// Reads the properties of one packet, checked.
+pub(crate) struct Properties<'a> {
+    reader: Reader<'a>,
+    all: &'a [u8],
+    /// One bit for each property that has occurred.
+    seen: u64,
+    /// One bit for each property that may occur again.
+    repeatable: u64,
+    count: u32,
+}
+
+impl<'a> Properties<'a> {
+    /// Takes the property length and that many bytes from the packet.
+    pub(crate) fn open(packet: &mut Reader<'a>) -> Result<Properties<'a>, Malformed> {
+        let len = packet.varint()?;
+        Properties::of(packet.take(len as usize)?)
+    }
+
+    /// Reads properties that have no length in front.
+    pub(crate) fn of(all: &'a [u8]) -> Result<Properties<'a>, Malformed> {
+        if all.len() > PROPERTY_BYTES_MAX as usize {
+            return Err(Malformed::PropertiesTooLong);
+        }
+        let repeatable = bit(PropertyId::UserProperty);
+        Ok(Properties { reader: Reader::new(all), all, seen: 0, repeatable, count: 0 })
+    }
+
+    /// Lets another property than User Property occur more than once.
+    pub(crate) fn allow_repeated(mut self, id: PropertyId) -> Properties<'a> {
+        self.repeatable |= bit(id);
+        self
+    }
+
+    /// The bytes of all of them.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.all
+    }
+
+    /// The User Properties among them.
+    pub(crate) fn user_properties(&self) -> UserProperties<'a> {
+        match self.seen & bit(PropertyId::UserProperty) {
+            0 => UserProperties::default(),
+            _ => UserProperties(Pairs::Encoded(self.all)),
+        }
+    }
+
+    /// The next one.
+    pub(crate) fn next(&mut self) -> Result<Option<Property<'a>>, Malformed> {
+        if self.reader.is_empty() {
+            return Ok(None);
+        }
+        self.count += 1;
+        if self.count > PROPERTIES_MAX {
+            return Err(Malformed::TooManyProperties);
+        }
+        let id = read_id(&mut self.reader)?;
+        if self.seen & bit(id) & !self.repeatable != 0 {
+            return Err(Malformed::DuplicateProperty(id));
+        }
+        self.seen |= bit(id);
+        Property::read(id, &mut self.reader).map(Some)
+    }
+}
+
+/// Walks over properties that were checked before; ends early, rather than panic, where they were not.
+#[derive(Clone)]
+pub(crate) struct Checked<'a>(Reader<'a>);
+
+impl<'a> Checked<'a> {
+    pub(crate) fn new(properties: &'a [u8]) -> Checked<'a> {
+        Checked(Reader::new(properties))
+    }
+
+    /// The next property with its value.
+    pub(crate) fn next(&mut self) -> Option<Property<'a>> {
+        let id = read_id(&mut self.0).ok()?;
+        Property::read(id, &mut self.0).ok()
+    }
+
+    /// The next property's identifier, and the length of all of its bytes; its value is not looked at.
+    pub(crate) fn next_extent(&mut self) -> Option<(PropertyId, usize)> {
+        let before = self.0.rest().len();
+        let id = read_id(&mut self.0).ok()?;
+        skip(id, &mut self.0).ok()?;
+        Some((id, before - self.0.rest().len()))
+    }
+}
+
+fn read_id(reader: &mut Reader<'_>) -> Result<PropertyId, Malformed> {
+    let id = reader.varint()?;
+    u8::try_from(id).ok().and_then(PropertyId::from_u8).ok_or(Malformed::UnknownProperty(id))
+}
+
+const fn bit(id: PropertyId) -> u64 {
+    1 << id as u8
+}
+
+const _: () = assert!(PropertyId::SharedSubscriptionAvailable as u8 <= 63, "the bitmap has a bit for each identifier");
+
+/// What writes its properties, without their length.
+pub(crate) trait WriteProperties {
+    fn write_properties(&self, sink: &mut impl Sink);
+
+    /// How many bytes the properties take.
+    fn properties_len(&self) -> usize {
+        Counter::of(|counter| self.write_properties(counter))
+    }
+
+    /// Writes the property length, then the properties. Panics where they are longer than a packet can be.
+    fn write_with_length(&self, sink: &mut impl Sink) {
+        sink.varint(u32::try_from(self.properties_len()).unwrap_or(u32::MAX));
+        self.write_properties(sink);
+    }
+}
+
+/// Writes the property where there is a value.
+pub(crate) fn write_some<'a, T>(value: Option<T>, property: impl FnOnce(T) -> Property<'a>, sink: &mut impl Sink) {
+    if let Some(value) = value {
+        property(value).write(sink);
+    }
+}
+
+/// User Properties: pairs of name and value, in the order in which they were sent; names may repeat.
+#[derive(Clone, Copy, Default)]
+pub struct UserProperties<'a>(Pairs<'a>);
+
+#[derive(Clone, Copy)]
+enum Pairs<'a> {
+    /// Checked properties of a packet, others among them.
+    Encoded(&'a [u8]),
+    /// The caller's own.
+    Given(&'a [(&'a str, &'a str)]),
+}
+
+impl Default for Pairs<'_> {
+    fn default() -> Self {
+        Pairs::Given(&[])
+    }
+}
+
+impl<'a> UserProperties<'a> {
+    /// These pairs. Encoding them panics where a string is longer than 65,535 bytes.
+    pub const fn from_pairs(pairs: &'a [(&'a str, &'a str)]) -> UserProperties<'a> {
+        UserProperties(Pairs::Given(pairs))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// The pairs.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let (encoded, given) = match self.0 {
+            Pairs::Encoded(bytes) => (bytes, &[][..]),
+            Pairs::Given(pairs) => (&[][..], pairs),
+        };
+        let mut checked = Checked::new(encoded);
+        let decoded = core::iter::from_fn(move || checked.next()).filter_map(|property| match property {
+            Property::UserProperty(pair) => Some(pair),
+            _ => None,
+        });
+        decoded.chain(given.iter().copied())
+    }
+
+    /// Only those that a checked packet's properties hold.
+    pub(crate) fn of_checked(properties: &'a [u8]) -> UserProperties<'a> {
+        UserProperties(Pairs::Encoded(properties))
+    }
+
+    pub(crate) fn write(&self, sink: &mut impl Sink) {
+        for pair in self.iter() {
+            Property::UserProperty(pair).write(sink);
+        }
+    }
+}
+
+impl PartialEq for UserProperties<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for UserProperties<'_> {}
+
+impl fmt::Debug for UserProperties<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}

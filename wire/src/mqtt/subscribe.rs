@@ -1,0 +1,488 @@
+//! SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK.
+//!
+//! Lists (filters, reason codes) are walked, not collected: a decoder checks a list once and keeps its bytes, and the
+//! caller of an encoder lends a slice.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::header::PacketType;
+use super::packet::Body;
+use super::property::{Properties, Property, UserProperties, WriteProperties, write_some};
+use super::{PacketId, ProtocolVersion, QoS, ReasonCode};
+use crate::error::Malformed;
+use crate::reader::Reader;
+use crate::writer::Sink;
+
+/// A request for subscriptions (section 3.8).
+#[derive(Clone, Copy)]
+pub struct Subscribe<'a> {
+    /// What SUBACK will carry.
+    pub packet_id: PacketId,
+    /// Comes back with each message that one of these subscriptions matches; 1 to 268,435,455.
+    pub subscription_identifier: Option<u32>,
+    /// For the applications.
+    pub user_properties: UserProperties<'a>,
+    filters: Filters<'a, (&'a str, SubscribeOptions)>,
+}
+
+/// What a client wants of one subscription (section 3.8.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SubscribeOptions {
+    /// The highest QoS that messages come with.
+    pub qos: QoS,
+    /// Not the client's own messages; false in MQTT 3.1.1.
+    pub no_local: bool,
+    /// The RETAIN flag as it was published; false in MQTT 3.1.1.
+    pub retain_as_published: bool,
+    /// When retained messages come.
+    pub retain_handling: RetainHandling,
+}
+
+/// When retained messages come at SUBSCRIBE (section 3.8.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum RetainHandling {
+    /// Always; so in MQTT 3.1.1.
+    #[default]
+    SendAtSubscribe = 0,
+    /// Where the subscription did not exist.
+    SendIfNew = 1,
+    /// Never.
+    DoNotSend = 2,
+}
+
+impl<'a> Subscribe<'a> {
+    /// For these filters, of which there must be one \[MQTT-3.8.3-2\].
+    pub fn new(packet_id: PacketId, filters: &'a [(&'a str, SubscribeOptions)]) -> Subscribe<'a> {
+        let user_properties = UserProperties::default();
+        Subscribe { packet_id, subscription_identifier: None, user_properties, filters: Filters::Given(filters) }
+    }
+
+    /// The filters and their options, in order. The strings are UTF-8 without U+0000; whether each is a topic filter is
+    /// for [`TopicFilter::parse`](super::topic::TopicFilter::parse) to say, so that a wrong one fails alone.
+    pub fn filters(&self) -> impl Iterator<Item = (&'a str, SubscribeOptions)> + Clone + use<'a> {
+        self.filters.iter(read_filter_with_options)
+    }
+
+    pub(crate) fn read(mut body: Reader<'a>, version: ProtocolVersion) -> Result<Subscribe<'a>, Malformed> {
+        let packet_id = PacketId::new(body.u16()?).ok_or(Malformed::PacketIdZero)?;
+        let mut subscribe = Subscribe::new(packet_id, &[]);
+        if version == ProtocolVersion::V5 {
+            let mut properties = Properties::open(&mut body)?;
+            while let Some(property) = properties.next()? {
+                match property {
+                    Property::SubscriptionIdentifier(id) => subscribe.subscription_identifier = Some(id),
+                    Property::UserProperty(_) => {}
+                    other => return Err(Malformed::PropertyNotAllowed(other.id())),
+                }
+            }
+            subscribe.user_properties = properties.user_properties();
+        }
+        subscribe.filters = Filters::check(body, |reader| {
+            let filter = reader.string()?;
+            let options = SubscribeOptions::from_byte(reader.u8()?, version)?;
+            if options.no_local && filter.starts_with("$share/") {
+                return Err(Malformed::NoLocalOnSharedSubscription);
+            }
+            Ok(())
+        })?;
+        Ok(subscribe)
+    }
+
+    /// Bytes of the whole packet.
+    pub fn encoded_len(&self, version: ProtocolVersion) -> usize {
+        self.packet_len(version)
+    }
+
+    /// Appends the packet to `out`. Panics where a string is longer than 65,535 bytes or the packet larger than can be
+    /// encoded.
+    pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
+        self.append_packet(PacketType::Subscribe.first_byte(), version, out);
+    }
+}
+
+impl Body for Subscribe<'_> {
+    fn write_body(&self, version: ProtocolVersion, sink: &mut impl Sink) {
+        sink.u16(self.packet_id.get());
+        if version == ProtocolVersion::V5 {
+            self.write_with_length(sink);
+        }
+        for (filter, options) in self.filters() {
+            sink.string(filter);
+            sink.u8(options.to_byte(version));
+        }
+    }
+}
+
+impl WriteProperties for Subscribe<'_> {
+    fn write_properties(&self, sink: &mut impl Sink) {
+        write_some(self.subscription_identifier, Property::SubscriptionIdentifier, sink);
+        self.user_properties.write(sink);
+    }
+}
+
+impl PartialEq for Subscribe<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.packet_id == other.packet_id
+            && self.subscription_identifier == other.subscription_identifier
+            && self.user_properties == other.user_properties
+            && self.filters().eq(other.filters())
+    }
+}
+
+impl Eq for Subscribe<'_> {}
+
+impl fmt::Debug for Subscribe<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscribe")
+            .field("packet_id", &self.packet_id)
+            .field("subscription_identifier", &self.subscription_identifier)
+            .field("user_properties", &self.user_properties)
+            .field("filters", &self.filters().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+impl SubscribeOptions {
+    fn from_byte(byte: u8, version: ProtocolVersion) -> Result<SubscribeOptions, Malformed> {
+        let reserved = match version {
+            ProtocolVersion::V311 => 0b1111_1100,
+            ProtocolVersion::V5 => 0b1100_0000,
+        };
+        if byte & reserved != 0 {
+            return Err(Malformed::ReservedSubscribeOptions);
+        }
+        Ok(SubscribeOptions {
+            qos: QoS::from_bits(byte & 0b11).ok_or(Malformed::MaximumQosOutOfRange)?,
+            no_local: byte & 0b100 != 0,
+            retain_as_published: byte & 0b1000 != 0,
+            retain_handling: match byte >> 4 & 0b11 {
+                0 => RetainHandling::SendAtSubscribe,
+                1 => RetainHandling::SendIfNew,
+                2 => RetainHandling::DoNotSend,
+                _ => return Err(Malformed::RetainHandlingOutOfRange),
+            },
+        })
+    }
+
+    const fn to_byte(self, version: ProtocolVersion) -> u8 {
+        match version {
+            ProtocolVersion::V311 => self.qos as u8,
+            ProtocolVersion::V5 => {
+                self.qos as u8
+                    | (self.no_local as u8) << 2
+                    | (self.retain_as_published as u8) << 3
+                    | (self.retain_handling as u8) << 4
+            }
+        }
+    }
+}
+
+/// A request to end subscriptions (section 3.10).
+#[derive(Clone, Copy)]
+pub struct Unsubscribe<'a> {
+    /// What UNSUBACK will carry.
+    pub packet_id: PacketId,
+    /// For the applications.
+    pub user_properties: UserProperties<'a>,
+    filters: Filters<'a, &'a str>,
+}
+
+impl<'a> Unsubscribe<'a> {
+    /// For these filters, of which there must be one \[MQTT-3.10.3-2\].
+    pub fn new(packet_id: PacketId, filters: &'a [&'a str]) -> Unsubscribe<'a> {
+        Unsubscribe { packet_id, user_properties: UserProperties::default(), filters: Filters::Given(filters) }
+    }
+
+    /// The filters, in order: UTF-8 without U+0000, not looked into further.
+    pub fn filters(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
+        self.filters.iter(|reader| reader.string().ok())
+    }
+
+    pub(crate) fn read(mut body: Reader<'a>, version: ProtocolVersion) -> Result<Unsubscribe<'a>, Malformed> {
+        let packet_id = PacketId::new(body.u16()?).ok_or(Malformed::PacketIdZero)?;
+        let mut unsubscribe = Unsubscribe::new(packet_id, &[]);
+        if version == ProtocolVersion::V5 {
+            let mut properties = Properties::open(&mut body)?;
+            while let Some(property) = properties.next()? {
+                match property {
+                    Property::UserProperty(_) => {}
+                    other => return Err(Malformed::PropertyNotAllowed(other.id())),
+                }
+            }
+            unsubscribe.user_properties = properties.user_properties();
+        }
+        unsubscribe.filters = Filters::check(body, |reader| reader.string().map(|_| ()))?;
+        Ok(unsubscribe)
+    }
+
+    /// Bytes of the whole packet.
+    pub fn encoded_len(&self, version: ProtocolVersion) -> usize {
+        self.packet_len(version)
+    }
+
+    /// Appends the packet to `out`. Panics where a string is longer than 65,535 bytes or the packet larger than can be
+    /// encoded.
+    pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
+        self.append_packet(PacketType::Unsubscribe.first_byte(), version, out);
+    }
+}
+
+impl Body for Unsubscribe<'_> {
+    fn write_body(&self, version: ProtocolVersion, sink: &mut impl Sink) {
+        sink.u16(self.packet_id.get());
+        if version == ProtocolVersion::V5 {
+            self.write_with_length(sink);
+        }
+        for filter in self.filters() {
+            sink.string(filter);
+        }
+    }
+}
+
+impl WriteProperties for Unsubscribe<'_> {
+    fn write_properties(&self, sink: &mut impl Sink) {
+        self.user_properties.write(sink);
+    }
+}
+
+impl PartialEq for Unsubscribe<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.packet_id == other.packet_id
+            && self.user_properties == other.user_properties
+            && self.filters().eq(other.filters())
+    }
+}
+
+impl Eq for Unsubscribe<'_> {}
+
+impl fmt::Debug for Unsubscribe<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unsubscribe")
+            .field("packet_id", &self.packet_id)
+            .field("user_properties", &self.user_properties)
+            .field("filters", &self.filters().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+/// The answer to SUBSCRIBE (section 3.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suback<'a> {
+    /// That of the SUBSCRIBE \[MQTT-2.2.1-6\].
+    pub packet_id: PacketId,
+    /// For a human reader.
+    pub reason_string: Option<&'a str>,
+    /// For the applications.
+    pub user_properties: UserProperties<'a>,
+    /// One for each filter, in order \[MQTT-3.8.4-6\]: the granted QoS, or why not.
+    pub reasons: ReasonCodes<'a>,
+}
+
+/// The answer to UNSUBSCRIBE (section 3.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsuback<'a> {
+    /// That of the UNSUBSCRIBE \[MQTT-2.2.1-6\].
+    pub packet_id: PacketId,
+    /// For a human reader.
+    pub reason_string: Option<&'a str>,
+    /// For the applications.
+    pub user_properties: UserProperties<'a>,
+    /// One for each filter, in order; none in MQTT 3.1.1.
+    pub reasons: ReasonCodes<'a>,
+}
+
+/// The two answers differ in name and table alone.
+macro_rules! subscription_ack {
+    ($packet:ident) => {
+        impl<'a> $packet<'a> {
+            /// With reason codes and nothing more.
+            pub fn new(packet_id: PacketId, reasons: &'a [ReasonCode]) -> $packet<'a> {
+                let user_properties = UserProperties::default();
+                $packet { packet_id, reason_string: None, user_properties, reasons: ReasonCodes::from(reasons) }
+            }
+
+            pub(crate) fn read(mut body: Reader<'a>, version: ProtocolVersion) -> Result<$packet<'a>, Malformed> {
+                let packet_id = PacketId::new(body.u16()?).ok_or(Malformed::PacketIdZero)?;
+                let mut packet = $packet::new(packet_id, &[]);
+                if version == ProtocolVersion::V5 {
+                    let mut properties = Properties::open(&mut body)?;
+                    while let Some(property) = properties.next()? {
+                        match property {
+                            Property::ReasonString(string) => packet.reason_string = Some(string),
+                            Property::UserProperty(_) => {}
+                            other => return Err(Malformed::PropertyNotAllowed(other.id())),
+                        }
+                    }
+                    packet.user_properties = properties.user_properties();
+                }
+                packet.reasons = ReasonCodes::read(body, PacketType::$packet, version)?;
+                Ok(packet)
+            }
+
+            /// Bytes of the whole packet.
+            pub fn encoded_len(&self, version: ProtocolVersion) -> usize {
+                self.packet_len(version)
+            }
+
+            /// Appends the packet to `out`. Panics where a string is longer than 65,535 bytes or the packet larger than
+            /// can be encoded.
+            pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
+                self.append_packet(PacketType::$packet.first_byte(), version, out);
+            }
+        }
+
+        impl Body for $packet<'_> {
+            fn write_body(&self, version: ProtocolVersion, sink: &mut impl Sink) {
+                sink.u16(self.packet_id.get());
+                if version == ProtocolVersion::V5 {
+                    self.write_with_length(sink);
+                }
+                self.reasons.write(PacketType::$packet, version, sink);
+            }
+        }
+
+        impl WriteProperties for $packet<'_> {
+            fn write_properties(&self, sink: &mut impl Sink) {
+                write_some(self.reason_string, Property::ReasonString, sink);
+                self.user_properties.write(sink);
+            }
+        }
+    };
+}
+
+subscription_ack!(Suback);
+subscription_ack!(Unsuback);
+
+/// Reason codes in order: one for each filter of the request.
+#[derive(Clone, Copy)]
+pub struct ReasonCodes<'a>(Codes<'a>);
+
+#[derive(Clone, Copy)]
+enum Codes<'a> {
+    /// Checked bytes of a packet.
+    Encoded(&'a [u8]),
+    /// The caller's own.
+    Given(&'a [ReasonCode]),
+}
+
+impl<'a> ReasonCodes<'a> {
+    /// The codes.
+    pub fn iter(&self) -> impl Iterator<Item = ReasonCode> + use<'a> {
+        let (encoded, given) = match self.0 {
+            Codes::Encoded(bytes) => (bytes, &[][..]),
+            Codes::Given(codes) => (&[][..], codes),
+        };
+        encoded.iter().filter_map(|&byte| ReasonCode::from_u8(byte)).chain(given.iter().copied())
+    }
+
+    /// How many.
+    pub const fn len(&self) -> usize {
+        match self.0 {
+            Codes::Encoded(bytes) => bytes.len(),
+            Codes::Given(codes) => codes.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes the rest of a packet.
+    fn read(body: Reader<'a>, packet: PacketType, version: ProtocolVersion) -> Result<ReasonCodes<'a>, Malformed> {
+        let codes = ReasonCodes(Codes::Encoded(body.rest()));
+        if packet == PacketType::Unsuback && version == ProtocolVersion::V311 {
+            return body.finish().map(|()| codes);
+        }
+        let valid = |code: ReasonCode| match version {
+            ProtocolVersion::V311 => code <= ReasonCode::GrantedQos2 || code == ReasonCode::UnspecifiedError,
+            ProtocolVersion::V5 => code.is_valid_in(packet),
+        };
+        let wrong = body.rest().iter().find(|&&byte| !ReasonCode::from_u8(byte).is_some_and(valid));
+        match wrong {
+            Some(&byte) => Err(Malformed::UndefinedReasonCode(byte)),
+            None if codes.is_empty() => Err(Malformed::NoReasonCode),
+            None => Ok(codes),
+        }
+    }
+
+    /// MQTT 3.1.1 knows one failure, in SUBACK, and no code in UNSUBACK.
+    fn write(&self, packet: PacketType, version: ProtocolVersion, sink: &mut impl Sink) {
+        for code in self.iter() {
+            match version {
+                ProtocolVersion::V5 => sink.u8(code as u8),
+                ProtocolVersion::V311 if packet == PacketType::Unsuback => {}
+                ProtocolVersion::V311 if code.is_error() => sink.u8(ReasonCode::UnspecifiedError as u8),
+                ProtocolVersion::V311 => sink.u8(code as u8),
+            }
+        }
+    }
+}
+
+impl<'a> From<&'a [ReasonCode]> for ReasonCodes<'a> {
+    fn from(codes: &'a [ReasonCode]) -> ReasonCodes<'a> {
+        ReasonCodes(Codes::Given(codes))
+    }
+}
+
+impl PartialEq for ReasonCodes<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for ReasonCodes<'_> {}
+
+impl fmt::Debug for ReasonCodes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// The filters of a request.
+#[derive(Clone, Copy)]
+enum Filters<'a, T> {
+    /// Checked bytes of a packet.
+    Encoded(&'a [u8]),
+    /// The caller's own.
+    Given(&'a [T]),
+}
+
+impl<'a, T: Copy> Filters<'a, T> {
+    /// Takes the rest of a packet: one filter at least, each as `check_one` reads it.
+    fn check(
+        mut body: Reader<'a>,
+        mut check_one: impl FnMut(&mut Reader<'a>) -> Result<(), Malformed>,
+    ) -> Result<Filters<'a, T>, Malformed> {
+        let filters = Filters::Encoded(body.rest());
+        if body.is_empty() {
+            return Err(Malformed::NoTopicFilter);
+        }
+        while !body.is_empty() {
+            check_one(&mut body)?;
+        }
+        Ok(filters)
+    }
+
+    /// The filters, each as `read_one` reads it.
+    fn iter<F>(&self, read_one: F) -> impl Iterator<Item = T> + Clone + use<'a, T, F>
+    where
+        F: Fn(&mut Reader<'a>) -> Option<T> + Clone,
+    {
+        let (encoded, given) = match *self {
+            Filters::Encoded(bytes) => (bytes, &[][..]),
+            Filters::Given(filters) => (&[][..], filters),
+        };
+        let mut reader = Reader::new(encoded);
+        core::iter::from_fn(move || read_one(&mut reader)).chain(given.iter().copied())
+    }
+}
+
+/// Reads what was checked before. What MQTT 3.1.1 lacks was checked to be zero, so one reading serves both versions.
+fn read_filter_with_options<'a>(reader: &mut Reader<'a>) -> Option<(&'a str, SubscribeOptions)> {
+    let filter = reader.string().ok()?;
+    let options = SubscribeOptions::from_byte(reader.u8().ok()?, ProtocolVersion::V5).ok()?;
+    Some((filter, options))
+}
