@@ -1,2 +1,104 @@
-//! Placeholder until the first commit of this program.
-fn main() {}
+//! `ringload`: loads an MQTT broker from one thread, and counts exactly what became of each message.
+//!
+//! ```text
+//!   scenario ──▶ plan: who publishes what to whom
+//!                  │
+//!                  ▼
+//!   traffic: window or schedule, account of arrivals ◀──▶ swarm: connections around one epoll ◀──▶ broker
+//!                  │                                                                                 │
+//!                  └──▶ report: percentiles, faults ◀──── CPU time and memory from /proc ◀───────────┘
+//! ```
+//!
+//! Every payload carries its publisher's stream, running number, intended send time and a checksum (`payload`), and every
+//! receiver keeps account by stream (`tally`), so a run in which a message was lost, repeated, reordered, corrupted or
+//! misrouted says INVALID and ends with status 3.
+//!
+//! Read next: `scenario`, then `traffic`.
+
+mod args;
+mod broker;
+mod client;
+mod compare;
+mod histogram;
+mod packet;
+mod payload;
+mod plan;
+mod report;
+mod scenario;
+mod socket;
+mod swarm;
+mod tally;
+mod traffic;
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use rustix::thread::{CpuSet, sched_setaffinity};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::args::{Cli, Command};
+use crate::report::Report;
+use crate::scenario::Stop;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli.command) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("ringload: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<u8, Box<dyn Error>> {
+    let stop = Stop::default();
+    for signal in [SIGINT, SIGTERM] {
+        // The second one ends the process at once.
+        flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
+        flag::register(signal, Arc::clone(&stop))?;
+    }
+    let (core, json) = match command {
+        Command::Compare(args) => return compare::run(args, &stop),
+        Command::Fanout(run)
+        | Command::Fanin(run)
+        | Command::Pairs(run)
+        | Command::Rooms(run)
+        | Command::PingPong(run)
+        | Command::Common(run)
+        | Command::Slow(run)
+        | Command::Connect(run)
+        | Command::Idle(run) => (run.target.core, run.target.json),
+    };
+    if let Some(core) = core {
+        pin(core)?;
+    }
+    let report = scenario::run(command, &stop)?;
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(status(&report))
+}
+
+fn status(report: &Report) -> u8 {
+    match (report.interrupted, report.valid) {
+        (true, _) => 130,
+        (false, true) => 0,
+        (false, false) => 3,
+    }
+}
+
+fn pin(core: usize) -> Result<(), String> {
+    if core >= CpuSet::MAX_CPU {
+        return Err(format!("--core {core}: there is no such core"));
+    }
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set)
+        .map_err(|error| format!("--core {core}: {error}; `taskset -p $$` shows the cores allowed here"))
+}

@@ -1,0 +1,214 @@
+//! One connection of the load generator: what it has sent, what it waits for, and the MQTT handshakes of both directions.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
+
+use crate::packet::{self, Malformed, Packet, Publish, Version};
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Until CONNACK.
+    Connecting,
+    /// Until SUBACK.
+    Subscribing,
+    /// Subscribed, if it wanted to be.
+    Ready,
+    /// Closed by either side.
+    Closed,
+}
+
+/// Unsent bytes above which a client takes no more to publish.
+const UNSENT_BYTES_MAX: usize = 1 << 20;
+
+/// Unacknowledged publishes of one client, whatever the broker would allow: the search for an id is linear.
+const INFLIGHT_MAX: usize = 4096;
+
+/// One connection.
+pub struct Client {
+    pub socket: OwnedFd,
+    pub phase: Phase,
+    pub version: Version,
+    /// When it began to connect, in nanoseconds of the run's clock.
+    pub started: u64,
+    /// The front of a packet whose end has not come.
+    pub partial: Vec<u8>,
+    /// Is in the list of those to flush.
+    pub listed: bool,
+    /// Reads nothing while set.
+    pub paused: bool,
+    unsent: Vec<u8>,
+    /// How many of `unsent` the kernel has.
+    sent: usize,
+    /// What it subscribes to after CONNACK.
+    subscriptions: Vec<(String, u8)>,
+    /// Packet ids of unacknowledged publishes, oldest first.
+    unacknowledged: VecDeque<u16>,
+    last_id: u16,
+    receive_maximum: usize,
+}
+
+/// What a packet from the broker means to the run.
+pub enum Heard<'a> {
+    /// Nothing.
+    Nothing,
+    /// The connection is ready.
+    Ready,
+    /// A message.
+    Message(Publish<'a>),
+    /// A publish is complete, with a reason code; there is room for another.
+    Acknowledged(u8),
+    /// The broker ends the connection, and why.
+    End(String),
+}
+
+impl Client {
+    /// A connection that has begun on `socket`, with its CONNECT in `unsent`.
+    pub fn new(socket: OwnedFd, version: Version, connect: Vec<u8>, subscriptions: Vec<(String, u8)>) -> Client {
+        Client {
+            socket,
+            phase: Phase::Connecting,
+            version,
+            started: 0,
+            partial: Vec::new(),
+            listed: false,
+            paused: false,
+            unsent: connect,
+            sent: 0,
+            subscriptions,
+            unacknowledged: VecDeque::new(),
+            last_id: 0,
+            receive_maximum: usize::from(u16::MAX),
+        }
+    }
+
+    /// Whether a message at this QoS may be published now.
+    pub fn has_room(&self, qos: u8) -> bool {
+        self.unsent.len() < UNSENT_BYTES_MAX
+            && (qos == 0 || self.unacknowledged.len() < self.receive_maximum.min(INFLIGHT_MAX))
+    }
+
+    /// Whether every publish has been acknowledged.
+    pub fn settled(&self) -> bool {
+        self.unacknowledged.is_empty()
+    }
+
+    /// Queues a message. Only where [`Client::has_room`].
+    pub fn publish(&mut self, qos: u8, topic: &[u8], payload: &[u8]) {
+        let id = if qos > 0 { self.next_id() } else { 0 };
+        packet::put_publish(&mut self.unsent, self.version, &Publish { qos, topic, id, payload });
+    }
+
+    /// Whether something is queued.
+    pub fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// Queues bytes.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.unsent.extend_from_slice(bytes);
+    }
+
+    /// Sends what is queued. Returns whether all of it is gone.
+    pub fn flush(&mut self) -> Result<bool, Errno> {
+        while self.sent < self.unsent.len() {
+            match send(&self.socket, &self.unsent[self.sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(bytes) => self.sent += bytes,
+                // Not yet connected reads as EAGAIN or ENOTCONN; EPOLLOUT follows either.
+                Err(Errno::AGAIN | Errno::NOTCONN) => return Ok(false),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.unsent.clear();
+        self.sent = 0;
+        Ok(true)
+    }
+
+    /// Takes one packet, answers it where MQTT says so, and tells what it means.
+    pub fn hear<'a>(&mut self, packet: &Packet<'a>) -> Result<Heard<'a>, Malformed> {
+        match packet.first >> 4 {
+            3 => {
+                let message = packet::publish(packet, self.version)?;
+                match message.qos {
+                    1 => packet::put_ack(&mut self.unsent, 0x40, message.id),
+                    2 => packet::put_ack(&mut self.unsent, 0x50, message.id),
+                    _ => {}
+                }
+                return Ok(Heard::Message(message));
+            }
+            4 | 7 => return self.complete(packet),
+            5 => {
+                let (id, reason) = packet::acknowledged(packet.body)?;
+                if reason >= 0x80 {
+                    return self.complete(packet);
+                }
+                packet::put_ack(&mut self.unsent, 0x62, id);
+            }
+            6 => packet::put_ack(&mut self.unsent, 0x70, packet::acknowledged(packet.body)?.0),
+            2 if self.phase == Phase::Connecting => return self.connected(packet.body),
+            9 if self.phase == Phase::Subscribing => return self.subscribed(packet.body),
+            13 => {}
+            14 => {
+                let reason = packet.body.first().copied().unwrap_or(0);
+                return Ok(Heard::End(format!("DISCONNECT with reason code {reason:#04x}")));
+            }
+            _ => return Err(Malformed("a packet type that a broker may not send now")),
+        }
+        Ok(Heard::Nothing)
+    }
+
+    fn connected<'a>(&mut self, body: &[u8]) -> Result<Heard<'a>, Malformed> {
+        let connack = packet::connack(body, self.version)?;
+        if connack.reason != 0 {
+            return Ok(Heard::End(format!("CONNACK with code {:#04x}", connack.reason)));
+        }
+        self.receive_maximum = usize::from(connack.receive_maximum);
+        if self.subscriptions.is_empty() {
+            self.phase = Phase::Ready;
+            return Ok(Heard::Ready);
+        }
+        let filters = self.subscriptions.iter().map(|(filter, qos)| (filter.as_str(), *qos));
+        packet::put_subscribe(&mut self.unsent, self.version, filters);
+        self.phase = Phase::Subscribing;
+        Ok(Heard::Nothing)
+    }
+
+    fn subscribed<'a>(&mut self, body: &[u8]) -> Result<Heard<'a>, Malformed> {
+        let granted = packet::suback(body, self.version)?;
+        if granted.len() != self.subscriptions.len() {
+            return Err(Malformed("a SUBACK with another number of codes than the SUBSCRIBE had filters"));
+        }
+        for ((filter, asked), code) in self.subscriptions.iter().zip(granted) {
+            if code != asked {
+                return Ok(Heard::End(format!("SUBACK {code:#04x} for `{filter}` at QoS {asked}")));
+            }
+        }
+        self.phase = Phase::Ready;
+        self.subscriptions = Vec::new();
+        Ok(Heard::Ready)
+    }
+
+    fn complete<'a>(&mut self, packet: &Packet<'_>) -> Result<Heard<'a>, Malformed> {
+        let (id, reason) = packet::acknowledged(packet.body)?;
+        let at = self.unacknowledged.iter().position(|other| *other == id);
+        at.and_then(|at| self.unacknowledged.remove(at))
+            .ok_or(Malformed("an acknowledgement of a packet id that is not in flight"))?;
+        Ok(Heard::Acknowledged(reason))
+    }
+
+    /// The next packet id that is not in flight; one exists, as at most `receive_maximum` are.
+    fn next_id(&mut self) -> u16 {
+        loop {
+            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+            if !self.unacknowledged.contains(&self.last_id) {
+                break;
+            }
+        }
+        self.unacknowledged.push_back(self.last_id);
+        self.last_id
+    }
+}

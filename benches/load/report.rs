@@ -1,0 +1,205 @@
+//! What a run came to, as a table for people and as JSON for programs.
+
+use std::fmt::{self, Display, Formatter};
+
+use serde::Serialize;
+
+use crate::broker::Memory;
+use crate::histogram::Percentiles;
+use crate::tally::Faults;
+
+/// One run.
+#[derive(Default, Serialize)]
+pub struct Report {
+    pub scenario: &'static str,
+    /// Nothing went wrong; otherwise the figures mean nothing.
+    pub valid: bool,
+    pub interrupted: bool,
+    /// What went wrong, in words.
+    pub problems: Vec<String>,
+    pub clients: usize,
+    /// Publisher, topic and QoS: so many combinations.
+    pub streams: usize,
+    pub size: usize,
+    pub version: u8,
+    pub pace: String,
+    pub connect: Option<Connecting>,
+    pub traffic: Option<Measured>,
+    pub slow: Option<Slow>,
+    pub faults: Faults,
+}
+
+/// How connecting went.
+#[derive(Serialize)]
+pub struct Connecting {
+    pub connections: usize,
+    pub seconds: f64,
+    pub per_second: f64,
+    /// From connect(2) to CONNACK, or to SUBACK where there is a subscription, in µs.
+    pub latency_us: Percentiles,
+    pub broker: Option<ConnectCost>,
+}
+
+/// What connections cost the broker.
+#[derive(Serialize)]
+pub struct ConnectCost {
+    pub cpu_ns_per_connection: f64,
+    pub memory_before: Memory,
+    pub memory_after: Memory,
+    /// Growth of resident memory, in bytes.
+    pub rss_per_connection: f64,
+    /// Growth of anonymous memory (user space's own), in bytes.
+    pub anonymous_per_connection: f64,
+}
+
+/// How messages went, while it was measured.
+#[derive(Serialize)]
+pub struct Measured {
+    pub seconds: f64,
+    pub published: u64,
+    pub delivered: u64,
+    pub published_per_second: f64,
+    pub delivered_per_second: f64,
+    /// From when a message was to be sent until it was received, in µs.
+    pub latency_us: Percentiles,
+    pub broker: Option<TrafficCost>,
+}
+
+/// What messages cost the broker.
+#[derive(Serialize)]
+pub struct TrafficCost {
+    pub cpu_ns_per_delivery: f64,
+    pub cpu_ns_per_publish: f64,
+    /// CPU time by wall time: 1 is a whole core.
+    pub cpu_share: f64,
+    pub memory_after: Memory,
+}
+
+/// What a subscriber that reads nothing did to the others.
+#[derive(Serialize)]
+pub struct Slow {
+    pub windows: Vec<Window>,
+    /// Of all windows in which everybody read, in µs.
+    pub quiet_us: Percentiles,
+    /// Of all windows in which one did not.
+    pub stalled_us: Percentiles,
+    /// p99 stalled by p99 quiet.
+    pub p99_ratio: f64,
+    /// What the slow subscriber did not get.
+    pub missed: u64,
+    /// Whether the broker closed its connection.
+    pub disconnected: bool,
+}
+
+/// One window of `slow`.
+#[derive(Serialize)]
+pub struct Window {
+    pub stalled: bool,
+    pub delivered: u64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    pub memory: Option<Memory>,
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{}: {} clients, {} streams, {} B, MQTT {}, {}",
+            self.scenario, self.clients, self.streams, self.size, self.version, self.pace
+        )?;
+        if let Some(connect) = &self.connect {
+            connect.fmt(f)?;
+        }
+        if let Some(traffic) = &self.traffic {
+            traffic.fmt(f)?;
+        }
+        if let Some(slow) = &self.slow {
+            slow.fmt(f)?;
+        }
+        let Faults { lost, repeated, reordered, corrupted, misrouted, refused, closed } = self.faults;
+        writeln!(
+            f,
+            "  faults    lost {lost}, repeated {repeated}, reordered {reordered}, corrupted {corrupted}, misrouted \
+             {misrouted}, refused {refused}, closed {closed}"
+        )?;
+        for problem in &self.problems {
+            writeln!(f, "  problem   {problem}")?;
+        }
+        if self.interrupted {
+            writeln!(f, "INTERRUPTED: the figures are of a part of the run")
+        } else if !self.valid {
+            writeln!(f, "INVALID")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Display for Connecting {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  connect   {} in {:.2} s, {:.0}/s", self.connections, self.seconds, self.per_second)?;
+        writeln!(f, "            {}", self.latency_us)?;
+        let Some(cost) = &self.broker else { return Ok(()) };
+        writeln!(
+            f,
+            "  broker    {:.0} ns CPU, {:.0} B anonymous and {:.0} B resident a connection (anonymous {} to {} KiB)",
+            cost.cpu_ns_per_connection,
+            cost.anonymous_per_connection,
+            cost.rss_per_connection,
+            cost.memory_before.anonymous / 1024,
+            cost.memory_after.anonymous / 1024
+        )
+    }
+}
+
+impl Display for Measured {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "  messages  {} published ({:.0}/s), {} delivered ({:.0}/s) in {:.2} s",
+            self.published, self.published_per_second, self.delivered, self.delivered_per_second, self.seconds
+        )?;
+        writeln!(f, "  latency   {}", self.latency_us)?;
+        let Some(cost) = &self.broker else { return Ok(()) };
+        writeln!(
+            f,
+            "  broker    {:.1} ns CPU a delivery, {:.0} a publish; {:.0} % of a core; {} KiB anonymous",
+            cost.cpu_ns_per_delivery,
+            cost.cpu_ns_per_publish,
+            cost.cpu_share * 100.0,
+            cost.memory_after.anonymous / 1024
+        )
+    }
+}
+
+impl Display for Slow {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for window in &self.windows {
+            let kind = if window.stalled { "stalled" } else { "quiet" };
+            write!(
+                f,
+                "  {kind:<9} {} delivered, p50 {:.0} p99 {:.0} µs",
+                window.delivered, window.p50_us, window.p99_us
+            )?;
+            match window.memory {
+                Some(memory) => writeln!(f, ", broker {} KiB anonymous", memory.anonymous / 1024)?,
+                None => writeln!(f)?,
+            }
+        }
+        writeln!(f, "  quiet     {}", self.quiet_us)?;
+        writeln!(f, "  stalled   {}", self.stalled_us)?;
+        let end = if self.disconnected { "; the broker closed its connection" } else { "" };
+        writeln!(f, "  ratio     p99 {:.2}; the slow subscriber missed {}{end}", self.p99_ratio, self.missed)
+    }
+}
+
+impl Display for Percentiles {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "p50 {:.1}  p90 {:.1}  p99 {:.1}  p99.9 {:.1}  p99.99 {:.1}  max {:.1} µs",
+            self.p50, self.p90, self.p99, self.p999, self.p9999, self.max
+        )
+    }
+}
