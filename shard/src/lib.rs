@@ -22,16 +22,21 @@
 //! Read next: [`handler`], then [`reactor`]. This crate imports no other crate of the workspace.
 
 pub mod affinity;
+pub mod buffer;
 pub mod config;
+pub mod counters;
 pub mod driver;
 pub mod error;
 pub mod handler;
 pub mod idle;
 pub mod launch;
 pub mod listen;
+pub mod mesh;
 pub mod reactor;
+pub mod ring;
 pub mod stall;
 pub mod time;
+pub mod timer;
 pub mod uring;
 
 pub use driver::{Completion, Driver, Errno, Generation, ListenerId, Op, RecvBuffer, SendResult, Slot, Wait};

@@ -1,0 +1,6 @@
+//! The shard's timers: a wheel of words, each with a deadline.
+
+mod list;
+mod wheel;
+
+pub use wheel::{TimerKey, Wheel};
