@@ -123,7 +123,7 @@ mod tests {
         let mut appended = Vec::new();
         sample(&mut appended);
         assert_eq!(appended, expected);
-        assert_eq!(Counter::of(|c| sample(c)), expected.len());
+        assert_eq!(Counter::of(sample), expected.len());
         let mut filled = [0; 13];
         let mut filler = Filler::new(&mut filled);
         sample(&mut filler);

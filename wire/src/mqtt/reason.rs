@@ -5,14 +5,15 @@ use core::fmt;
 use super::header::PacketType;
 
 macro_rules! reason_codes {
-    ($($name:ident = $value:literal, $text:literal;)*) => {
+    ($($(#[$attribute:meta])? $name:ident = $value:literal, $text:literal;)*) => {
         /// The reason codes of MQTT 5.0 (section 2.4). MQTT 3.1.1 has return codes in CONNACK and SUBACK alone, which
         /// map to and from these.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum ReasonCode {
             $(
                 #[doc = concat!($text, ", ", stringify!($value), ".")]
+                $(#[$attribute])?
                 $name = $value,
             )*
         }
@@ -41,7 +42,7 @@ macro_rules! reason_codes {
 }
 
 reason_codes! {
-    Success = 0x00, "Success";
+    #[default] Success = 0x00, "Success";
     GrantedQos1 = 0x01, "Granted QoS 1";
     GrantedQos2 = 0x02, "Granted QoS 2";
     DisconnectWithWill = 0x04, "Disconnect with Will Message";
@@ -150,12 +151,6 @@ impl ReasonCode {
     const fn bit(self) -> u128 {
         let value = self as u8;
         1 << if value < 0x20 { value } else { value - 0x60 }
-    }
-}
-
-impl Default for ReasonCode {
-    fn default() -> ReasonCode {
-        ReasonCode::Success
     }
 }
 

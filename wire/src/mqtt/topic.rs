@@ -173,6 +173,10 @@ pub fn matches(filter: &str, topic: &str) -> bool {
 
 /// Whether some topic name matches both topic filters (valid, without `$share/NAME/`).
 pub fn overlap(a: &str, b: &str) -> bool {
+    // One level for both, and an empty one: no topic name is.
+    if matches!((a, b), ("+", "/#") | ("/#", "+")) {
+        return false;
+    }
     let excluded = |wild: &str, other: &str| wild.starts_with(['+', '#']) && other.starts_with('$');
     if excluded(a, b) || excluded(b, a) {
         return false;
