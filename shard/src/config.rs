@@ -150,7 +150,10 @@ impl CorePlan {
     pub fn is_dedicated(&self) -> bool {
         let unique = |core: &CoreId| self.shards.iter().flatten().filter(|other| *other == core).count() == 1;
         !self.service_cores.is_empty()
-            && self.shards.iter().all(|core| core.is_some_and(|core| unique(&core) && !self.service_cores.contains(&core)))
+            && self
+                .shards
+                .iter()
+                .all(|core| core.is_some_and(|core| unique(&core) && !self.service_cores.contains(&core)))
     }
 }
 

@@ -38,26 +38,79 @@ impl std::fmt::Display for Errno {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     /// Accept one connection into an empty `slot`. Answered by [`Completion::Accepted`].
-    Accept { listener: ListenerId, slot: Slot, generation: Generation },
+    Accept {
+        /// Where to accept.
+        listener: ListenerId,
+        /// Where to put it.
+        slot: Slot,
+        /// Which use of the slot that is.
+        generation: Generation,
+    },
     /// End the accept armed for this slot, if any. The accept's own completion tells that it has ended (with `ECANCELED`,
     /// or with a connection that came first); the cancel itself is not answered.
-    CancelAccept { slot: Slot, generation: Generation },
+    CancelAccept {
+        /// The slot that the accept was for.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+    },
     /// Receive into a buffer of the shard's pool: once, or until further notice. Answered by [`Completion::Received`].
-    Recv { slot: Slot, generation: Generation, multishot: bool },
+    Recv {
+        /// Which connection.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+        /// Go on until cancelled, where the kernel can.
+        multishot: bool,
+    },
     /// End the receive armed on this slot, if any. The receive's own last completion tells that it has ended (it has
     /// `armed: false`); the cancel itself is not answered.
-    CancelRecv { slot: Slot, generation: Generation },
+    CancelRecv {
+        /// Which connection.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+    },
     /// Tell once when the socket takes bytes again. Answered by [`Completion::Writable`].
-    PollOut { slot: Slot, generation: Generation },
+    PollOut {
+        /// Which connection.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+    },
     /// End the poll armed on this slot, if any; the poll's own completion (with `ECANCELED`) tells that it has ended.
-    CancelPollOut { slot: Slot, generation: Generation },
+    CancelPollOut {
+        /// Which connection.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+    },
     /// Shut down the sending half (`shutdown(2)`, SHUT_WR). Not answered.
-    Shutdown { slot: Slot, generation: Generation },
+    Shutdown {
+        /// Which connection.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+    },
     /// Close the slot. Only after every armed op of it has ended. Answered by [`Completion::Closed`].
-    Close { slot: Slot, generation: Generation },
+    Close {
+        /// Which connection.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+    },
     /// Give a copy of the socket in `slot` to slot `to_slot` of shard `to` (IORING_OP_MSG_RING, IORING_MSG_SEND_FD).
     /// Answered by [`Completion::FdSent`] here; nothing is told over there, the parcel that follows does that.
-    SendFd { slot: Slot, generation: Generation, to: u16, to_slot: Slot },
+    SendFd {
+        /// Which connection.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+        /// The other shard.
+        to: u16,
+        /// An empty slot there.
+        to_slot: Slot,
+    },
 }
 
 /// A provided receive buffer that the kernel filled and the shard now holds; give it back with [`Driver::recycle`].
@@ -78,16 +131,53 @@ pub struct RecvBuffer {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Completion {
     /// A connection is in `slot`, or accepting failed and the slot is empty.
-    Accepted { listener: ListenerId, slot: Slot, generation: Generation, result: Result<SocketAddr, Errno> },
+    Accepted {
+        /// Where it was accepted.
+        listener: ListenerId,
+        /// The slot that the accept was for.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+        /// The peer's address.
+        result: Result<SocketAddr, Errno>,
+    },
     /// Bytes arrived (`Ok(Some)`), the peer sent FIN (`Ok(None)`), or the receive ended with an error (ECANCELED,
     /// ENOBUFS, ECONNRESET...). `armed` tells whether the receive goes on.
-    Received { slot: Slot, generation: Generation, result: Result<Option<RecvBuffer>, Errno>, armed: bool },
+    Received {
+        /// Which connection.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+        /// Bytes, FIN, or the error.
+        result: Result<Option<RecvBuffer>, Errno>,
+        /// Whether the receive goes on.
+        armed: bool,
+    },
     /// The socket takes bytes again, or the poll ended with an error (ECANCELED after [`Op::CancelPollOut`]).
-    Writable { slot: Slot, generation: Generation, result: Result<(), Errno> },
+    Writable {
+        /// Which connection.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+        /// Whether it does.
+        result: Result<(), Errno>,
+    },
     /// The slot is empty.
-    Closed { slot: Slot, generation: Generation },
+    Closed {
+        /// Which connection.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+    },
     /// The socket is in the other shard's table too, or it is not (ENFILE: that table is full).
-    FdSent { slot: Slot, generation: Generation, result: Result<(), Errno> },
+    FdSent {
+        /// Which connection.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+        /// Whether it is there.
+        result: Result<(), Errno>,
+    },
 }
 
 /// What one send came to.

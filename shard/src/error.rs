@@ -96,11 +96,9 @@ impl std::fmt::Display for KernelError {
                 "no memory for the rings: the limit on locked memory is {limit} bytes; raise it (`ulimit -l`, \
                  LimitMEMLOCK= of the service) or make the queues smaller"
             ),
-            KernelError::MissingOperations { names } => write!(
-                f,
-                "this kernel's io_uring lacks {}; use an unrestricted Linux 6.1 or newer",
-                names.join(", ")
-            ),
+            KernelError::MissingOperations { names } => {
+                write!(f, "this kernel's io_uring lacks {}; use an unrestricted Linux 6.1 or newer", names.join(", "))
+            }
             KernelError::Config(error) => error.fmt(f),
             KernelError::Setup { step, errno } => write!(f, "io_uring: {step}: {errno}"),
         }

@@ -24,19 +24,72 @@ pub enum ReceiveEnd {
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A connection was accepted into `slot`.
-    Accepted { listener: ListenerId, slot: Slot, generation: Generation, peer: SocketAddr },
+    Accepted {
+        /// Where it was accepted.
+        listener: ListenerId,
+        /// The slot that the accept was for.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+        /// The peer's address.
+        peer: SocketAddr,
+    },
     /// An accept failed; the slot is empty again. `ECANCELED` after the listener was closed.
-    AcceptFailed { listener: ListenerId, slot: Slot, generation: Generation, errno: Errno },
+    AcceptFailed {
+        /// Where it was to be accepted.
+        listener: ListenerId,
+        /// The slot that the accept was for.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+        /// Why.
+        errno: Errno,
+    },
     /// Bytes arrived. `armed` tells whether the receive goes on by itself.
-    Received { slot: Slot, generation: Generation, bytes: &'a [u8], armed: bool },
+    Received {
+        /// Which connection.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+        /// At least one byte, valid during this call.
+        bytes: &'a [u8],
+        /// Whether the receive goes on.
+        armed: bool,
+    },
     /// The receive has ended and must be armed again if more is wanted.
-    ReceiveEnded { slot: Slot, generation: Generation, end: ReceiveEnd },
+    ReceiveEnded {
+        /// Which connection.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+        /// Why.
+        end: ReceiveEnd,
+    },
     /// The socket takes bytes again, or (`Err`) the wait for that ended.
-    Writable { slot: Slot, generation: Generation, result: Result<(), Errno> },
+    Writable {
+        /// Which connection.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+        /// Whether it does.
+        result: Result<(), Errno>,
+    },
     /// The slot is empty.
-    Closed { slot: Slot, generation: Generation },
+    Closed {
+        /// Which connection.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+    },
     /// The answer to [`Op::SendFd`].
-    FdSent { slot: Slot, generation: Generation, result: Result<(), Errno> },
+    FdSent {
+        /// Which connection.
+        slot: Slot,
+        /// Which use of the slot.
+        generation: Generation,
+        /// Whether it is there.
+        result: Result<(), Errno>,
+    },
     /// A timer fired; the word is the one that it was set with.
     Timer(u64),
 }

@@ -25,7 +25,9 @@ impl<E: std::fmt::Display> std::fmt::Display for ShardError<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             ShardError::Affinity(error) => error.fmt(f),
-            ShardError::Spawn(error) => write!(f, "no thread for a shard: {error}; raise the limit on tasks (`ulimit -u`)"),
+            ShardError::Spawn(error) => {
+                write!(f, "no thread for a shard: {error}; raise the limit on tasks (`ulimit -u`)")
+            }
             ShardError::Failed(error) => error.fmt(f),
         }
     }

@@ -129,8 +129,9 @@ fn set(
     value: u32,
 ) -> Result<(), ListenError> {
     // SAFETY: the option takes an int, which outlives the call.
-    let result =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size_of_val(&value) as u32) };
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size_of_val(&value) as u32)
+    };
     check(address, step, result)
 }
 

@@ -2,7 +2,7 @@
 
 mod contract;
 
-use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc;
@@ -12,6 +12,7 @@ use contract::{BUFFER_BYTES, Connection, Scale, World, accept, close, loopback, 
 use shard::config::KernelConfig;
 use shard::launch::Meeting;
 use shard::listen::{ListenOptions, listen};
+use shard::ring::Doorbell;
 use shard::uring::{Features, UringDriver};
 use shard::{Completion, Driver, Op, SendResult, Slot};
 
@@ -39,7 +40,12 @@ impl Preset for Linux61 {
 /// Every switch off.
 impl Preset for Bare {
     fn config() -> KernelConfig {
-        KernelConfig { defer_taskrun: false, registered_ring: false, multishot_receive: false, ..KernelConfig::linux_6_1() }
+        KernelConfig {
+            defer_taskrun: false,
+            registered_ring: false,
+            multishot_receive: false,
+            ..KernelConfig::linux_6_1()
+        }
     }
 }
 
@@ -47,7 +53,7 @@ impl Preset for Bare {
 struct Kernel<P> {
     driver: UringDriver,
     address: SocketAddr,
-    bell: PipeWriter,
+    doorbell: Doorbell,
     _preset: std::marker::PhantomData<P>,
 }
 
@@ -66,10 +72,10 @@ impl<P: Preset> World for Kernel<P> {
         };
         let features = Features::probe(&config).expect("a kernel that tests can run on");
         let mut set = listen(loopback(), 1, &ListenOptions::default()).expect("a free port");
-        let (reader, bell): (PipeReader, PipeWriter) = std::io::pipe().expect("a pipe");
+        let doorbell = Doorbell::new().expect("an eventfd");
         let listeners: Vec<OwnedFd> = set.sockets.drain(..).collect();
-        let driver = UringDriver::new(&config, &features, listeners, reader.into(), std::time::Instant::now());
-        Kernel { driver: driver.expect("a ring"), address: set.address, bell, _preset: std::marker::PhantomData }
+        let driver = UringDriver::new(&config, &features, listeners, doorbell.clone(), std::time::Instant::now());
+        Kernel { driver: driver.expect("a ring"), address: set.address, doorbell, _preset: std::marker::PhantomData }
     }
 
     fn driver(&mut self) -> &mut UringDriver {
@@ -80,9 +86,9 @@ impl<P: Preset> World for Kernel<P> {
         TcpStream::connect(self.address).expect("it listens")
     }
 
-    fn doorbell(&self) -> impl FnMut() + Send + 'static {
-        let mut bell = self.bell.try_clone().expect("a descriptor");
-        move || bell.write_all(b"!").expect("rung")
+    fn doorbell(&self) -> impl Fn() + Send + 'static {
+        let doorbell = self.doorbell.clone();
+        move || doorbell.ring()
     }
 }
 

@@ -38,6 +38,7 @@ use self::token::{Kind, Token};
 use crate::config::KernelConfig;
 use crate::driver::{Completion, Driver, Errno, ListenerId, Op, RecvBuffer, SendResult, Slot, Wait};
 use crate::error::KernelError;
+use crate::ring::Doorbell;
 use crate::time::Instant;
 
 /// One shard's io_uring. Made, used and dropped on the shard's own thread, which alone may submit to it.
@@ -46,7 +47,7 @@ pub struct UringDriver {
     intake: Intake,
     features: Features,
     listeners: Vec<OwnedFd>,
-    doorbell: OwnedFd,
+    doorbell: Doorbell,
     peers: Vec<Peer>,
     origin: std::time::Instant,
     slots: u32,
@@ -55,13 +56,13 @@ pub struct UringDriver {
 impl UringDriver {
     /// Sets up the ring of the calling thread.
     ///
-    /// `features` is what [`Features::probe`] found. [`ListenerId`] n is `listeners[n]`. `doorbell` is an eventfd(2), a
-    /// write to which ends a wait. `origin` is the instant zero, the same for all shards of the process.
+    /// `features` is what [`Features::probe`] found. [`ListenerId`] n is `listeners[n]`. Ringing `doorbell` ends
+    /// a wait. `origin` is the instant zero, the same for all shards of the process.
     pub fn new(
         config: &KernelConfig,
         features: &Features,
         listeners: Vec<OwnedFd>,
-        doorbell: OwnedFd,
+        doorbell: Doorbell,
         origin: std::time::Instant,
     ) -> Result<UringDriver, KernelError> {
         config.check()?;

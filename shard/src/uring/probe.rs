@@ -72,7 +72,9 @@ impl Features {
     fn open_narrowing(&mut self) -> Result<Ring, KernelError> {
         loop {
             match Ring::open(8, 16, self) {
-                Err(KernelError::Setup { errno: Errno(libc::EINVAL), .. }) if self.no_sqarray => self.no_sqarray = false,
+                Err(KernelError::Setup { errno: Errno(libc::EINVAL), .. }) if self.no_sqarray => {
+                    self.no_sqarray = false
+                }
                 Err(KernelError::Setup { errno: Errno(libc::EINVAL), .. }) if self.registered_ring => {
                     self.registered_ring = false;
                 }
@@ -104,7 +106,8 @@ impl std::fmt::Display for Features {
 /// Names what an error of a set-up call means on this machine.
 pub(super) fn diagnose(step: &'static str, error: &io::Error) -> KernelError {
     let errno = Errno(error.raw_os_error().unwrap_or(libc::EIO));
-    let sysctl = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok().and_then(|text| text.trim().parse().ok());
+    let sysctl =
+        fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok().and_then(|text| text.trim().parse().ok());
     classify(step, errno, sysctl, || soft_limit(libc::RLIMIT_MEMLOCK))
 }
 
@@ -167,7 +170,8 @@ fn kernel_version() -> Result<KernelVersion, KernelError> {
     // SAFETY: the structure outlives the call, which fills it with strings that end in a zero.
     unsafe { libc::uname(&mut name) };
     let release: String = name.release.iter().take_while(|c| **c != 0).map(|c| *c as u8 as char).collect();
-    parse_version(&release).ok_or(KernelError::Setup { step: "reading the kernel's release", errno: Errno(libc::EINVAL) })
+    parse_version(&release)
+        .ok_or(KernelError::Setup { step: "reading the kernel's release", errno: Errno(libc::EINVAL) })
 }
 
 /// The first two numbers of a release such as `6.1.0-13-amd64`.

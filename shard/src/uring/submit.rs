@@ -1,8 +1,8 @@
 //! What is asked for, as the kernel's submission queue entries.
 
+use io_uring::opcode;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{self, DestinationSlot};
-use io_uring::opcode;
 
 use super::buf_ring::GROUP;
 use super::inflight::PlacePointers;

@@ -21,7 +21,7 @@ pub trait World {
     /// A connection to the driver's listener.
     fn connect(&mut self) -> TcpStream;
     /// Something that ends a wait of the driver, from any thread.
-    fn doorbell(&self) -> impl FnMut() + Send + 'static;
+    fn doorbell(&self) -> impl Fn() + Send + 'static;
 }
 
 /// How large a driver is: corners are reached with small ones.

@@ -7,8 +7,8 @@ pub fn a_doorbell_ends_a_wait<W: World>() {
     let mut world = W::new(Scale::default());
     submit(world.driver());
     for _ in 0..100 {
-        let mut ring = world.doorbell();
-        let ringer = std::thread::spawn(move || ring());
+        let ring = world.doorbell();
+        let ringer = std::thread::spawn(ring);
         let mut completions = Vec::new();
         let deadline = patience(world.driver());
         world.driver().reap(Wait::Until(deadline), &mut completions);
