@@ -39,7 +39,7 @@ impl Shape {
             Self::One => setup(1),
             Self::Two => setup(2),
             Self::Five => setup(5),
-            Self::TwoOnLinux61 => setup(2).toml("[kernel]\nfeatures = \"linux-6.1\""),
+            Self::TwoOnLinux61 => setup(2).toml("[kernel]\nno_sqarray = false\ndirect_descriptors = false"),
         }
     }
 
