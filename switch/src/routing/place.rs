@@ -258,3 +258,143 @@ impl fmt::Display for RuleError {
 }
 
 impl std::error::Error for RuleError {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use wire::mqtt::topic;
+
+    use super::*;
+    use crate::topic::strategy;
+
+    const SEED: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+    fn placement(shards: u16, rules: &[&str]) -> Placement {
+        let rules: Vec<_> = rules.iter().map(|&rule| rule.to_owned()).collect();
+        Placement::new(shards, SEED, &rules).unwrap()
+    }
+
+    /// The hash never changes: data directories and other nodes depend on it. The numbers come from another
+    /// implementation of SipHash-1-3, written from its paper.
+    #[test]
+    fn hashes_are_golden() {
+        let golden = [
+            ("room/7", 0xb582_1861_a153_457e, 45),
+            ("room/7/chat", 0xe2fb_d998_82a5_e13a, 56),
+            ("sensors/étage/1", 0x5fdf_6e3b_4c9f_c8f0, 23),
+            ("a", 0x1c26_97ab_786a_6237, 7),
+        ];
+        let place = placement(64, &[]);
+        for (topic, hash, shard) in golden {
+            assert_eq!(place.topic_hash(topic), hash, "{topic}");
+            assert_eq!(place.owner(hash), ShardId(shard), "{topic}");
+        }
+        for (client_id, hash, shard) in [("", 0xfa91_602f_7b66_8beb, 62), ("alice", 0xc3db_d1c6_5d5b_1dc1, 48)] {
+            assert_eq!(place.client_hash(client_id), hash, "{client_id}");
+            assert_eq!(place.home(client_id), ShardId(shard), "{client_id}");
+        }
+    }
+
+    /// Topics spread evenly over any number of shards.
+    #[test]
+    fn placement_is_even() {
+        let place = placement(7, &[]);
+        let mut counts = [0; 7];
+        for n in 0..70_000 {
+            counts[usize::from(place.owner(place.topic_hash(&format!("room/{n}/chat"))).0)] += 1;
+        }
+        assert!(counts.iter().all(|count| (9_500..10_500).contains(count)), "{counts:?}");
+    }
+
+    /// A rule keeps the topics of a room together, the room itself included, and touches nothing else.
+    #[test]
+    fn rules_keep_rooms_together() {
+        let place = placement(64, &["room/vip/+/#", "room/+/#"]);
+        assert_eq!(place.key("room/7/chat/en"), "room/7");
+        assert_eq!(place.key("room/7"), "room/7");
+        assert_eq!(place.key("room/7/"), "room/7");
+        assert_eq!(place.key("room/vip/1/chat"), "room/vip/1");
+        assert_eq!(place.key("room/vip"), "room/vip");
+        assert_eq!(place.key("room"), "room");
+        assert_eq!(place.key("rooms/7/chat"), "rooms/7/chat");
+        assert_eq!(placement(64, &["+/#"]).key("$SYS/broker"), "$SYS/broker");
+    }
+
+    /// A filter has one owner exactly where it is literal through its key.
+    #[test]
+    fn filters_literal_through_their_key_have_one_owner() {
+        let place = placement(64, &["room/vip/+/#", "room/+/#", "$data/+/#"]);
+        let one = |topic: &str| Owner::One(place.owner(place.topic_hash(topic)));
+        assert_eq!(place.owner_of_filter("room/7/#"), one("room/7"));
+        assert_eq!(place.owner_of_filter("room/7/+/x"), one("room/7"));
+        assert_eq!(place.owner_of_filter("room/vip/1/#"), one("room/vip/1"));
+        assert_eq!(place.owner_of_filter("$data/1/#"), one("$data/1"));
+        assert_eq!(place.owner_of_filter("any/literal"), one("any/literal"));
+        for every in ["room/+/chat", "room/#", "room/vip/#", "room/+", "#", "+/7/#", "other/#", "$data/#"] {
+            assert_eq!(place.owner_of_filter(every), Owner::Every, "{every}");
+        }
+        assert_eq!(placement(1, &[]).owner_of_filter("#"), Owner::One(ShardId(0)));
+    }
+
+    /// An assigned client id is at home where it was asked for, and is the same for the same number.
+    #[test]
+    fn assigned_ids_hash_to_their_shard() {
+        let place = placement(3, &[]);
+        let ids: Vec<_> = (0..3).map(|shard| place.assigned_client_id(ShardId(shard), 42)).collect();
+        assert_eq!(ids, ["auto-000000000000002a", "auto-9e3779b97f4a7c3f", "auto-daa66d2c7ddf7469"]);
+        for (shard, id) in ids.iter().enumerate() {
+            assert_eq!(usize::from(place.home(id).0), shard);
+        }
+    }
+
+    /// Each way in which a rule is wrong is told, with its place in the list.
+    #[test]
+    fn wrong_rules_are_refused() {
+        let refused = |rules: &[&str]| {
+            let rules: Vec<_> = rules.iter().map(|&rule| rule.to_owned()).collect();
+            Placement::new(2, SEED, &rules).unwrap_err()
+        };
+        assert_eq!(refused(&["a/#", "room/+"]), RuleError::NoRest(1));
+        assert_eq!(refused(&["#"]), RuleError::NoRest(0));
+        assert_eq!(refused(&["a+/#"]), RuleError::NotAFilter(0));
+        assert_eq!(refused(&["a/#/#"]), RuleError::NotAFilter(0));
+        assert_eq!(refused(&["a\0/#"]), RuleError::NotAFilter(0));
+        assert_eq!(refused(&["$share/g/a/#"]), RuleError::Shared(0));
+        assert_eq!(refused(&["a/#"; RULES_MAX + 1]), RuleError::TooMany);
+        assert_eq!(refused(&["room/+"]).to_string(), "partition rule 1: must end in '/#', as 'room/+/#' does");
+    }
+
+    /// Random rules: the prefixes of random filters.
+    fn rules() -> impl Strategy<Value = Vec<String>> {
+        let rule =
+            strategy::filter().prop_map(|filter| format!("{}/#", filter.trim_end_matches("#").trim_end_matches('/')));
+        prop::collection::vec(rule, 0..4)
+    }
+
+    proptest! {
+        /// Where a filter has one owner, that shard owns every topic that the filter matches.
+        #[test]
+        fn one_owner_owns_all_that_matches(
+            rules in rules(),
+            filter in strategy::filter(),
+            topics in prop::collection::vec(strategy::topic(), 32),
+        ) {
+            let place = Placement::new(u16::MAX, SEED, &rules).unwrap();
+            if let Owner::One(owner) = place.owner_of_filter(&filter) {
+                for topic in topics.iter().filter(|topic| topic::matches(&filter, topic)) {
+                    prop_assert_eq!(place.owner(place.topic_hash(topic)), owner, "{}", topic);
+                }
+            }
+        }
+
+        /// A topic is placed by a prefix exactly if a rule matches it, as filters match.
+        #[test]
+        fn rules_match_as_filters_do(rules in rules(), topic in strategy::topic()) {
+            let place = Placement::new(2, SEED, &rules).unwrap();
+            let first = rules.iter().find(|rule| topic::matches(rule, &topic));
+            let levels = first.map_or(usize::MAX, |rule| rule.split('/').count() - 1);
+            let key = topic.split('/').take(levels).collect::<Vec<_>>().join("/");
+            prop_assert_eq!(place.key(&topic), key);
+        }
+    }
+}

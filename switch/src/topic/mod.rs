@@ -4,6 +4,9 @@
 //! ([`wire::mqtt::topic`]); an invalid one gives useless answers here, never a panic.
 
 mod id_table;
+mod paged;
 pub mod retained;
 pub mod shared;
+#[cfg(test)]
+pub(crate) mod strategy;
 pub mod tree;

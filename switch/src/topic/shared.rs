@@ -128,3 +128,83 @@ impl Members {
         i64::from(if online { self.online } else { self.offline })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn group(reports: &[(u16, u32, u32)]) -> Group {
+        let mut group = Group::default();
+        reports.iter().for_each(|&(shard, online, offline)| group.report(ShardId(shard), online, offline));
+        group
+    }
+
+    fn picks(group: &mut Group, count: usize) -> Vec<(u16, bool)> {
+        (0..count).filter_map(|_| group.pick()).map(|(shard, online)| (shard.0, online)).collect()
+    }
+
+    /// Shards are picked once for each member in a round, and not in bursts.
+    #[test]
+    fn rotation_is_weighted_and_smooth() {
+        let mut group = group(&[(0, 3, 0), (5, 1, 0)]);
+        assert_eq!(picks(&mut group, 4), [(0, true), (0, true), (5, true), (0, true)]);
+        assert_eq!(picks(&mut group, 4), [(0, true), (0, true), (5, true), (0, true)]);
+    }
+
+    /// A member that is not connected gets nothing while one is, wherever that one is.
+    #[test]
+    fn offline_members_are_picked_last() {
+        let mut group = group(&[(0, 0, 2), (1, 1, 4)]);
+        assert_eq!(picks(&mut group, 3), [(1, true); 3]);
+        group.report(ShardId(1), 0, 1);
+        let mut round = picks(&mut group, 3);
+        round.sort_unstable();
+        assert_eq!(round, [(0, false), (0, false), (1, false)]);
+        group.report(ShardId(0), 0, 0);
+        assert_eq!(picks(&mut group, 2), [(1, false); 2]);
+        assert_eq!(group.members(), (0, 1));
+        group.report(ShardId(1), 0, 0);
+        assert_eq!(group.pick(), None);
+        assert!(group.is_empty());
+    }
+
+    /// Groups are told apart by name and go with their last member; a report of nothing makes none.
+    #[test]
+    fn groups_come_and_go() {
+        let mut groups = Groups::default();
+        groups.report("g", ShardId(0), 0, 0);
+        assert!(groups.is_empty());
+        groups.report("h", ShardId(1), 0, 1);
+        groups.report("g", ShardId(0), 1, 0);
+        let all: Vec<_> = groups.iter_mut().map(|(name, group)| (name.to_owned(), group.pick())).collect();
+        assert_eq!(all, [("g".into(), Some((ShardId(0), true))), ("h".into(), Some((ShardId(1), false)))]);
+        groups.report("g", ShardId(0), 0, 0);
+        assert!(groups.get_mut("g").is_none());
+        assert_eq!(groups.len(), 1);
+    }
+
+    proptest! {
+        /// After any history of reports and picks the credits add up to 0 where there are members; and from level credits a
+        /// round gives every member one turn.
+        #[test]
+        fn every_member_gets_its_turn(
+            history in prop::collection::vec((0..6u16, 0..4u32, 0..3u32, 0..9usize), 0..40),
+            last in prop::collection::btree_map(0..6u16, 1..5u32, 1..6),
+        ) {
+            let mut changed = Group::default();
+            for (shard, online, offline, count) in history {
+                changed.report(ShardId(shard), online, offline);
+                picks(&mut changed, count);
+                prop_assert_eq!(changed.shards.iter().map(|members| members.credit).sum::<i64>(), 0);
+            }
+            let mut fresh = Group::default();
+            last.iter().for_each(|(&shard, &online)| fresh.report(ShardId(shard), online, 0));
+            let round = picks(&mut fresh, last.values().sum::<u32>() as usize);
+            for (shard, online) in last {
+                prop_assert_eq!(round.iter().filter(|picked| picked.0 == shard).count(), online as usize);
+            }
+        }
+    }
+}

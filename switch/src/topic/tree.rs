@@ -16,9 +16,9 @@
 use std::cell::Cell;
 
 use ahash::RandomState;
-use slab::Slab;
 
 use super::id_table::IdTable;
+use super::paged::Paged;
 
 /// A handle of a filter in its [`FilterTree`], valid until the filter is removed; then it may name another filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,11 +28,11 @@ pub struct FilterId(pub u32);
 ///
 /// Answers do not depend on the (random) keys of its hash, and neither does [`FilterTree::iter`]'s order.
 pub struct FilterTree<V> {
-    filters: Slab<Filter<V>>,
+    filters: Paged<Filter<V>>,
     /// Every filter by its text.
     by_text: IdTable,
     /// The trie of wildcard filters; the root is always there.
-    nodes: Slab<Node>,
+    nodes: Paged<Node>,
     /// The named children in the trie, by parent and level.
     edges: IdTable,
     hasher: RandomState,
@@ -68,10 +68,10 @@ const ROOT: u32 = 0;
 impl<V> FilterTree<V> {
     /// A tree without filters.
     pub fn new() -> FilterTree<V> {
-        let mut nodes = Slab::new();
+        let mut nodes = Paged::default();
         nodes.insert(Node::new(NONE, ""));
         FilterTree {
-            filters: Slab::new(),
+            filters: Paged::default(),
             by_text: IdTable::default(),
             nodes,
             edges: IdTable::default(),
@@ -87,13 +87,13 @@ impl<V> FilterTree<V> {
 
     /// Whether there is no filter.
     pub fn is_empty(&self) -> bool {
-        self.filters.is_empty()
+        self.filters.len() == 0
     }
 
     /// The handle of a filter, wildcards compared as text.
     pub fn get(&self, filter: &str) -> Option<FilterId> {
         let hash = self.hasher.hash_one(filter);
-        self.by_text.find(hash, |id| *self.filters[id as usize].text == *filter).map(FilterId)
+        self.by_text.find(hash, |id| *self.filters[id].text == *filter).map(FilterId)
     }
 
     /// The handle of a filter, which is added with `V::default()` if it is not there.
@@ -107,7 +107,7 @@ impl<V> FilterTree<V> {
         if let Some(id) = self.get(filter) {
             return id;
         }
-        let id = index(self.filters.vacant_key());
+        let id = self.filters.next_index();
         let node = if filter.contains(['+', '#']) { self.hang(filter, id) } else { NONE };
         self.filters.insert(Filter { text: filter.into(), node, value: V::default() });
         self.by_text.insert(self.hasher.hash_one(filter), id);
@@ -116,10 +116,10 @@ impl<V> FilterTree<V> {
 
     /// Removes a filter and returns its value. Panics if the handle is not valid.
     pub fn remove(&mut self, id: FilterId) -> V {
-        let filter = self.filters.remove(id.0 as usize);
+        let filter = self.filters.remove(id.0);
         self.by_text.remove(self.hasher.hash_one(&*filter.text), id.0);
         if filter.node != NONE {
-            let node = &mut self.nodes[filter.node as usize];
+            let node = &mut self.nodes[filter.node];
             let field = if ends_in_rest(&filter.text) { &mut node.rest } else { &mut node.exact };
             debug_assert_eq!(*field, id.0, "a filter hangs where it was hung");
             *field = NONE;
@@ -130,22 +130,22 @@ impl<V> FilterTree<V> {
 
     /// The value of a filter. Panics if the handle is not valid.
     pub fn value(&self, id: FilterId) -> &V {
-        &self.filters[id.0 as usize].value
+        &self.filters[id.0].value
     }
 
     /// The value of a filter. Panics if the handle is not valid.
     pub fn value_mut(&mut self, id: FilterId) -> &mut V {
-        &mut self.filters[id.0 as usize].value
+        &mut self.filters[id.0].value
     }
 
     /// The text of a filter. Panics if the handle is not valid.
     pub fn filter(&self, id: FilterId) -> &str {
-        &self.filters[id.0 as usize].text
+        &self.filters[id.0].text
     }
 
     /// All filters, in the order of their handles.
     pub fn iter(&self) -> impl Iterator<Item = (FilterId, &str, &V)> {
-        self.filters.iter().map(|(id, filter)| (FilterId(index(id)), &*filter.text, &filter.value))
+        self.filters.iter().map(|(id, filter)| (FilterId(id), &*filter.text, &filter.value))
     }
 
     /// Puts into `out`, which is cleared first, every filter that matches a topic name, each once, in no stated order.
@@ -154,7 +154,7 @@ impl<V> FilterTree<V> {
     pub fn matches(&self, topic: &str, out: &mut Vec<FilterId>) {
         out.clear();
         out.extend(self.get(topic));
-        if self.nodes.len() > 1 || self.nodes[ROOT as usize].rest != NONE {
+        if self.nodes.len() > 1 || self.nodes[ROOT].rest != NONE {
             self.walk(topic, out);
         }
     }
@@ -175,7 +175,7 @@ impl<V> FilterTree<V> {
             let level_hash = self.hasher.hash_one(level);
             for at in begin..end {
                 let id = visited[at];
-                let node = &self.nodes[id as usize];
+                let node = &self.nodes[id];
                 if id != ROOT || !reserved {
                     out.extend(some(node.rest).map(FilterId));
                     visited.extend(some(node.plus));
@@ -188,7 +188,7 @@ impl<V> FilterTree<V> {
         }
         // What is left at the present depth has used up the name. `#` matches its parent level too [MQTT-4.7.1-2].
         for &id in &visited[begin..] {
-            let node = &self.nodes[id as usize];
+            let node = &self.nodes[id];
             out.extend(some(node.exact).map(FilterId));
             out.extend(some(node.rest).map(FilterId));
         }
@@ -200,7 +200,7 @@ impl<V> FilterTree<V> {
     /// The named child of a node.
     fn child(&self, parent: u32, level: &str, level_hash: u64) -> Option<u32> {
         self.edges.find(edge_hash(parent, level_hash), |id| {
-            let node = &self.nodes[id as usize];
+            let node = &self.nodes[id];
             node.parent == parent && *node.level == *level
         })
     }
@@ -213,7 +213,7 @@ impl<V> FilterTree<V> {
         for level in named.into_iter().flat_map(|levels| levels.split('/')) {
             node = self.child_or_new(node, level);
         }
-        let end = &mut self.nodes[node as usize];
+        let end = &mut self.nodes[node];
         *(if rest { &mut end.rest } else { &mut end.exact }) = id;
         node
     }
@@ -221,18 +221,18 @@ impl<V> FilterTree<V> {
     fn child_or_new(&mut self, parent: u32, level: &str) -> u32 {
         let level_hash = self.hasher.hash_one(level);
         let found = match level {
-            "+" => some(self.nodes[parent as usize].plus),
+            "+" => some(self.nodes[parent].plus),
             _ => self.child(parent, level, level_hash),
         };
         if let Some(child) = found {
             return child;
         }
-        let child = index(self.nodes.insert(Node::new(parent, level)));
+        let child = self.nodes.insert(Node::new(parent, level));
         match level {
-            "+" => self.nodes[parent as usize].plus = child,
+            "+" => self.nodes[parent].plus = child,
             _ => {
                 self.edges.insert(edge_hash(parent, level_hash), child);
-                self.nodes[parent as usize].named += 1;
+                self.nodes[parent].named += 1;
             }
         }
         child
@@ -240,9 +240,9 @@ impl<V> FilterTree<V> {
 
     /// Frees a node that leads to no filter any more, and its parents likewise.
     fn prune(&mut self, mut id: u32) {
-        while id != ROOT && self.nodes[id as usize].is_bare() {
-            let node = self.nodes.remove(id as usize);
-            let parent = &mut self.nodes[node.parent as usize];
+        while id != ROOT && self.nodes[id].is_bare() {
+            let node = self.nodes.remove(id);
+            let parent = &mut self.nodes[node.parent];
             if *node.level == *"+" {
                 parent.plus = NONE;
             } else {
@@ -287,6 +287,147 @@ fn some(id: u32) -> Option<u32> {
     (id != NONE).then_some(id)
 }
 
-fn index(key: usize) -> u32 {
-    u32::try_from(key).ok().filter(|&id| id != NONE).expect("memory ends before 2^32 filters")
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use wire::mqtt::topic;
+
+    use super::*;
+    use crate::topic::strategy;
+
+    fn tree(filters: &[&str]) -> FilterTree<u32> {
+        let mut tree = FilterTree::new();
+        filters.iter().for_each(|filter| {
+            tree.insert(filter);
+        });
+        tree
+    }
+
+    /// The texts of the filters that match, sorted.
+    fn matching<V>(tree: &FilterTree<V>, topic: &str) -> Vec<String> {
+        let mut ids = Vec::new();
+        tree.matches(topic, &mut ids);
+        let mut texts: Vec<_> = ids.into_iter().map(|id| tree.filter(id).to_owned()).collect();
+        texts.sort();
+        texts
+    }
+
+    /// The examples of the standard: `#` takes its parent level, `+` takes an empty level, neither takes a first `$`.
+    #[test]
+    fn wildcards_match_as_the_standard_says() {
+        let tree = tree(&["#", "sport/#", "sport/+", "+/+", "/+", "+", "$SYS/#", "+/monitor/Clients", "sport/a/#"]);
+        assert_eq!(matching(&tree, "sport"), ["#", "+", "sport/#"]);
+        assert_eq!(matching(&tree, "sport/"), ["#", "+/+", "sport/#", "sport/+"]);
+        assert_eq!(matching(&tree, "/finance"), ["#", "+/+", "/+"]);
+        assert_eq!(matching(&tree, "sport/a"), ["#", "+/+", "sport/#", "sport/+", "sport/a/#"]);
+        assert_eq!(matching(&tree, "$SYS/monitor/Clients"), ["$SYS/#"]);
+        assert_eq!(matching(&tree, "$SYS"), ["$SYS/#"]);
+    }
+
+    /// A filter keeps its handle and its value until it is removed; then the handle is used again.
+    #[test]
+    fn handles_are_stable_and_reused() {
+        let mut tree = tree(&["a", "a/+", "b/#"]);
+        let id = tree.get("a/+").unwrap();
+        *tree.value_mut(id) = 7;
+        assert_eq!(tree.insert("a/+"), id);
+        assert_eq!(*tree.value(id), 7);
+        assert_eq!(tree.remove(id), 7);
+        assert_eq!(tree.get("a/+"), None);
+        assert_eq!(tree.insert("c"), id);
+        assert_eq!(*tree.value(id), 0);
+        assert_eq!(tree.iter().map(|(_, filter, _)| filter).collect::<Vec<_>>(), ["a", "c", "b/#"]);
+    }
+
+    /// A name of the most levels that a packet can carry neither overflows a stack nor walks on where nothing matches.
+    #[test]
+    fn deep_names_are_walked_only_as_far_as_filters_go() {
+        let tree = tree(&["+/+/+/x", "/#", "a/+"]);
+        let mut out = Vec::new();
+        assert_eq!(tree.walk(&"/".repeat(65_535), &mut out), 5);
+        assert_eq!(out.len(), 1);
+    }
+
+    /// The cost of a match does not depend on the number of other filters, literal or not.
+    #[test]
+    fn matching_cost_is_flat() {
+        let mut tree = tree(&["room/7/+", "room/+/gift", "+/#"]);
+        let mut out = Vec::new();
+        let alone = tree.walk("room/7/gift", &mut out);
+        for n in 0..500_000 {
+            tree.insert(&format!("room/{n}/+"));
+            tree.insert(&format!("user/{n}/inbox"));
+        }
+        assert_eq!(tree.len(), 1_000_002);
+        out.clear();
+        assert_eq!(tree.walk("room/7/gift", &mut out), alone);
+        assert_eq!(out.len(), 3);
+        assert_eq!(matching(&tree, "user/123456/inbox"), ["+/#", "user/123456/inbox"]);
+    }
+
+    /// Literal filters take no node of the trie, and few bytes.
+    #[test]
+    fn literal_filters_take_no_nodes() {
+        let mut tree = FilterTree::<u32>::new();
+        for n in 0..10_000 {
+            tree.insert(&format!("room/{n}/chat"));
+        }
+        assert_eq!(tree.nodes.len(), 1);
+        assert!(size_of::<Filter<u64>>() <= 32, "a literal filter is small");
+    }
+
+    #[derive(Clone, Debug)]
+    enum Change {
+        Insert(String),
+        /// Removes the filter at this place among those that are there.
+        Remove(prop::sample::Index),
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        prop_oneof![
+            3 => strategy::filter().prop_map(Change::Insert),
+            2 => any::<prop::sample::Index>().prop_map(Change::Remove),
+        ]
+    }
+
+    proptest! {
+        /// Whatever was inserted and removed before, a name matches what the reference says of each filter that is there;
+        /// and a tree without filters has given all its nodes back.
+        #[test]
+        fn matches_like_the_reference(
+            changes in prop::collection::vec(change(), 1..60),
+            topics in prop::collection::vec(strategy::topic(), 8),
+        ) {
+            let mut tree = FilterTree::<String>::new();
+            let mut model = BTreeMap::new();
+            for change in changes {
+                match change {
+                    Change::Insert(filter) => {
+                        let id = tree.insert(&filter);
+                        tree.value_mut(id).clone_from(&filter);
+                        model.insert(filter, id);
+                    }
+                    Change::Remove(_) if model.is_empty() => {}
+                    Change::Remove(at) => {
+                        let filter = at.get(&model.keys().cloned().collect::<Vec<_>>()).clone();
+                        let id = model.remove(&filter).unwrap();
+                        prop_assert_eq!(tree.remove(id), filter);
+                    }
+                }
+                prop_assert_eq!(tree.len(), model.len());
+                for topic in &topics {
+                    let expected: Vec<_> = model.keys().filter(|f| topic::matches(f, topic)).cloned().collect();
+                    prop_assert_eq!(matching(&tree, topic), expected, "{}", topic);
+                }
+            }
+            for (filter, id) in model {
+                prop_assert_eq!(tree.get(&filter), Some(id));
+                tree.remove(id);
+            }
+            prop_assert_eq!(tree.nodes.len(), 1);
+            prop_assert_eq!(tree.nodes[ROOT].named, 0);
+        }
+    }
 }

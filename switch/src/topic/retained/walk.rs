@@ -7,7 +7,8 @@ use shard::Instant;
 
 use super::{Retained, RetainedStore, topic_of};
 
-/// How many keys a walk passes over one by one before it seeks through the tree instead.
+/// How many keys a walk passes over one by one before it seeks through the tree instead. With six names below each that a
+/// `+` takes this saves a third.
 const NEAR: u32 = 8;
 
 /// Where a walk goes on. The default is its beginning.
@@ -103,9 +104,7 @@ impl RetainedStore {
         let from = |seek: &str| self.by_level.range::<str, _>((Bound::Included(seek), Bound::Unbounded));
         let mut keys = from(&cursor.seek);
         let mut passed = 0;
-        while let Some(left) = steps.checked_sub(1) {
-            *steps = left;
-            let Some((key, &id)) = keys.next() else { return Ok(Walk::Done) };
+        while let Some((key, &id)) = keys.next() {
             if **key < *cursor.seek {
                 passed += 1;
                 if passed == NEAR {
@@ -115,12 +114,14 @@ impl RetainedStore {
                 continue;
             }
             passed = 0;
+            let Some(left) = steps.checked_sub(1) else { return Ok(Walk::More) };
+            *steps = left;
             match judge(filter, key, cursor) {
                 Verdict::Match => {}
                 Verdict::Skip => continue,
                 Verdict::End => return Ok(Walk::Done),
             }
-            let retained = &self.entries[id as usize].retained;
+            let retained = &self.entries[id].retained;
             if retained.is_expired(now) {
                 return Err(id);
             }
@@ -131,7 +132,7 @@ impl RetainedStore {
             }
             cursor.set([key, "\0"]); // The least key after this one.
         }
-        Ok(Walk::More)
+        Ok(Walk::Done)
     }
 }
 
@@ -201,5 +202,140 @@ fn push_literal(levels: &str, seek: &mut String) {
             break;
         }
         seek.push_str(level);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use wire::mqtt::topic;
+
+    use super::super::tests::{at, put};
+    use super::super::{Bounds, RetainedStore};
+    use super::*;
+    use crate::topic::strategy;
+
+    fn store<T: AsRef<str>>(topics: impl IntoIterator<Item = T>) -> RetainedStore {
+        let mut store = RetainedStore::new(Bounds { messages_max: u32::MAX, bytes_max: u64::MAX });
+        for topic in topics {
+            put(&mut store, topic.as_ref(), topic.as_ref().as_bytes(), Instant::NEVER).unwrap();
+        }
+        store
+    }
+
+    /// Walks in slices of `steps` and returns the topics, after a check that each came with its own message.
+    fn walk(store: &mut RetainedStore, filter: &str, steps: u32) -> Vec<String> {
+        let (mut cursor, mut topics) = (Cursor::default(), Vec::new());
+        loop {
+            let slice = store.walk(filter, &mut cursor, at(1), steps, |topic, retained| {
+                assert_eq!(topic.as_bytes(), retained.frame());
+                topics.push(topic.to_owned());
+                ControlFlow::Continue(())
+            });
+            if slice == Walk::Done {
+                return topics;
+            }
+            cursor = Cursor::from_text(cursor.as_str());
+        }
+    }
+
+    /// How many looks a whole walk takes.
+    fn steps(store: &mut RetainedStore, filter: &str) -> u32 {
+        let mut cursor = Cursor::default();
+        let slice = |_: &u32| store.walk(filter, &mut cursor, at(1), 1, |_, _| ControlFlow::Continue(())) == Walk::More;
+        (1..).take_while(slice).count() as u32
+    }
+
+    /// `#` takes its parent level, empty levels are levels, and no first wildcard takes a `$`.
+    #[test]
+    fn wildcards_match_as_the_standard_says() {
+        let mut store = store(["a", "a/", "a/b", "a\u{1}", "a/b/c", "/", "$SYS", "$SYS/x", "%", "ab"]);
+        assert_eq!(walk(&mut store, "a/#", 99), ["a", "a/", "a/b", "a/b/c"]);
+        assert_eq!(walk(&mut store, "a/+", 99), ["a/", "a/b"]);
+        assert_eq!(walk(&mut store, "+", 99), ["%", "a", "a\u{1}", "ab"]);
+        assert_eq!(walk(&mut store, "#", 99), ["/", "%", "a", "a/", "a/b", "a/b/c", "a\u{1}", "ab"]);
+        assert_eq!(walk(&mut store, "$SYS/#", 99), ["$SYS", "$SYS/x"]);
+        assert_eq!(walk(&mut store, "a/b", 99), ["a/b"]);
+        assert_eq!(walk(&mut store, "b", 99), Vec::<String>::new());
+    }
+
+    /// A walk looks at what matches and at little else, however much is stored beside it.
+    #[test]
+    fn walking_cost_is_bounded_by_matches() {
+        let mut store = store((0..1_000).flat_map(|room| {
+            (0..100).map(move |user| format!("room/{room}/user/{user}/seen")).chain([format!("room/{room}/title")])
+        }));
+        assert_eq!(walk(&mut store, "room/+/title", 999).len(), 1_000);
+        // A look at each title, and one beyond it or at what comes before it in the next room.
+        assert!(steps(&mut store, "room/+/title") <= 3 * 1_000);
+        assert!(steps(&mut store, "room/500/#") <= 101 + 2);
+        assert!(steps(&mut store, "room/7/user/+/seen") <= 2 * 100 + 2);
+        assert!(steps(&mut store, "rooms/#") <= 2);
+        assert!(steps(&mut store, "$SYS/#") <= 2);
+    }
+
+    /// A message that was not taken is the first of the next slice.
+    #[test]
+    fn a_break_shows_the_message_again() {
+        let mut store = store(["a/1", "a/2", "b"]);
+        for filter in ["a/+", "a/2"] {
+            let (mut cursor, mut shown) = (Cursor::default(), Vec::new());
+            for _ in 0..2 {
+                let slice = store.walk(filter, &mut cursor, at(1), 99, |topic, _| {
+                    shown.push(topic.to_owned());
+                    if topic == "a/2" { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                });
+                assert_eq!(slice, Walk::More);
+            }
+            assert!(shown.ends_with(&["a/2".into(), "a/2".into()]), "{shown:?}");
+            assert!(shown.len() <= 3);
+        }
+    }
+
+    /// An expired message is not shown and is gone afterwards.
+    #[test]
+    fn expired_messages_are_removed_on_the_way() {
+        let mut store = store(["a/1", "a/2", "a/4", "a/5"]);
+        for topic in ["a/2", "a/3", "a/4"] {
+            put(&mut store, topic, topic.as_bytes(), at(1)).unwrap();
+        }
+        assert_eq!(walk(&mut store, "a/#", 2), ["a/1", "a/5"]);
+        assert_eq!(store.len(), 2);
+    }
+
+    proptest! {
+        /// Slices of any size show exactly what the reference says, in order; and of topics that come and go between
+        /// slices, only what was there all along is promised, and nothing is shown twice.
+        #[test]
+        fn walks_like_the_reference(
+            steady in prop::collection::btree_set(strategy::topic(), 0..30),
+            passing in prop::collection::vec(strategy::topic(), 0..30),
+            filter in strategy::filter(),
+            steps in 1..6_u32,
+        ) {
+            let mut store = store(&steady);
+            let expected: Vec<_> = steady.iter().filter(|topic| topic::matches(&filter, topic)).cloned().collect();
+            let mut shown = walk(&mut store, &filter, steps);
+            shown.sort();
+            prop_assert_eq!(&shown, &expected);
+
+            let (mut cursor, mut shown) = (Cursor::default(), Vec::new());
+            let mut changes = passing.iter().filter(|topic| !steady.contains(*topic)).cycle().take(200);
+            while store.walk(&filter, &mut cursor, at(1), steps, |topic, _| {
+                shown.push(topic.replace('/', "\0"));
+                ControlFlow::Continue(())
+            }) == Walk::More {
+                for topic in changes.by_ref().take(3) {
+                    if !store.clear(topic) {
+                        put(&mut store, topic, topic.as_bytes(), Instant::NEVER).unwrap();
+                    }
+                }
+            }
+            prop_assert!(shown.is_sorted_by(|a, b| a < b), "{:?}", shown);
+            shown.retain(|key| steady.contains(&key.replace('\0', "/")));
+            let mut seen: Vec<_> = shown.iter().map(|key| key.replace('\0', "/")).collect();
+            seen.sort();
+            prop_assert_eq!(seen, expected);
+        }
     }
 }
