@@ -22,6 +22,9 @@ use clap::{Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
+/// Connections that may wait to be accepted; Linux cuts it to `net.core.somaxconn`.
+const LISTEN_BACKLOG: i32 = 4096;
+
 /// Bare io_uring loops that speak just enough MQTT to be measured by ringload.
 #[derive(Parser)]
 struct Args {
@@ -69,6 +72,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 
     let listener = TcpListener::bind(("127.0.0.1", args.port))
         .map_err(|error| format!("cannot listen on 127.0.0.1:{}: {error}; --port 0 chooses a free port", args.port))?;
+    // The standard library asks for 128, which a storm of connections overflows.
+    rustix::net::listen(&listener, LISTEN_BACKLOG)?;
     // Accepted sockets inherit it.
     rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
     println!("floor: listening on {}", listener.local_addr()?);

@@ -19,8 +19,9 @@ use crate::histogram::Latencies;
 use crate::packet::{self, Connect, Malformed, Publish, Version};
 use crate::socket::{self, Sources};
 
-/// Connections that may be under way at once, so that no listen backlog overflows.
-const CONNECTING_MAX: usize = 256;
+/// Connections that may be under way at once: fewer than the listen backlog of any broker (mosquitto: 100), as a SYN that
+/// overflows it is sent again only after a second.
+const CONNECTING_MAX: usize = 64;
 const EVENTS_MAX: usize = 1024;
 
 /// How to connect.
