@@ -143,7 +143,10 @@ impl<'a> Frame<'a> {
         payload: &[u8],
         out: &mut [u8],
     ) -> usize {
-        assert!(payload.is_empty() || payload.len() == header.payload_len as usize);
+        assert!(
+            payload.is_empty() || payload.len() == header.payload_len as usize,
+            "payload_len is not that of the payload"
+        );
         let (archived, body) = out.split_at_mut(FrameHeader::BYTES);
         let mut at = put(body, 0, topic.as_bytes());
         for bytes in properties {
@@ -213,4 +216,105 @@ fn read_parts(bytes: &[u8]) -> Result<(Frame<'_>, &[u8]), FrameError> {
     let (properties, rest) = body.split_at_checked(header.properties_len as usize).ok_or(FrameError::Length)?;
     let topic = core::str::from_utf8(topic).map_err(|_| FrameError::Topic)?;
     Ok((Frame { header, topic, properties, payload: &[] }, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    fn header() -> FrameHeader {
+        FrameHeader {
+            arrived: 0x0102_0304_0506_0708,
+            expires: u64::MAX,
+            publisher: 3,
+            connection: 4,
+            number: 5,
+            topic_hash: 6,
+            topic_len: 0,
+            properties_len: 0,
+            payload_len: 2,
+            qos: 1,
+            flags: FrameHeader::RETAIN,
+            class: 9,
+            version: 0,
+        }
+    }
+
+    fn written(payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0xaa; Frame::bytes_len(3, 4, payload.len()) + 1];
+        let len = Frame::write(&header(), "a/b", [&[1, 2][..], &[3, 4]].into_iter(), payload, &mut bytes);
+        assert_eq!((len, bytes.pop()), (bytes.len(), Some(0xaa)));
+        bytes
+    }
+
+    /// The layout is the one drawn: little-endian, in the order of the fields, without gaps.
+    #[test]
+    fn layout() {
+        let bytes = written(b"hi");
+        assert_eq!(bytes[..8], [8, 7, 6, 5, 4, 3, 2, 1]);
+        assert_eq!(bytes[8..16], [0xff; 8]);
+        for (field, value) in [(16, 3), (24, 4), (32, 5), (40, 6)] {
+            assert_eq!(bytes[field..field + 8], [value, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        assert_eq!(bytes[48..64], [3, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 1, 1, 9, 1]);
+        assert_eq!(&bytes[64..], b"a/b\x01\x02\x03\x04hi");
+    }
+
+    /// A frame reads back at any address, with the lengths and the version that writing filled in.
+    #[test]
+    fn round_trip() {
+        let bytes = written(b"hi");
+        for shift in 0..8 {
+            let mut shifted = vec![0; shift];
+            shifted.extend_from_slice(&bytes);
+            let frame = Frame::read(&shifted[shift..]).unwrap();
+            let expected = FrameHeader { topic_len: 3, properties_len: 4, version: 1, ..header() };
+            assert_eq!(frame.header, expected);
+            assert_eq!((frame.topic, frame.properties, frame.payload), ("a/b", &[1, 2, 3, 4][..], &b"hi"[..]));
+            assert!(frame.header.retain() && !frame.header.from_switch());
+        }
+    }
+
+    /// A payload beside the frame is the one that the header announced.
+    #[test]
+    fn external_payload() {
+        let bytes = written(b"");
+        assert_eq!(Frame::read(&bytes), Err(FrameError::Length));
+        assert_eq!(Frame::read_external(&bytes, b"hi").map(|frame| frame.payload), Ok(&b"hi"[..]));
+        assert_eq!(Frame::read_external(&bytes, b"h"), Err(FrameError::Length));
+        assert_eq!(Frame::read_external(&written(b"hi"), b"hi"), Err(FrameError::Length));
+    }
+
+    /// Bytes that are no frame are refused, each cut of one included.
+    #[test]
+    fn refusals() {
+        let bytes = written(b"hi");
+        for cut in 0..bytes.len() {
+            let error = if cut < FrameHeader::BYTES { FrameError::Truncated } else { FrameError::Length };
+            assert_eq!(Frame::read(&bytes[..cut]), Err(error), "cut at {cut}");
+        }
+        let patched = |at: usize, value: u8| {
+            let mut bytes = bytes.clone();
+            bytes[at] = value;
+            Frame::read(&bytes).map(|_| ())
+        };
+        assert_eq!(patched(63, 2), Err(FrameError::Version(2)));
+        assert_eq!(patched(60, 3), Err(FrameError::Flags));
+        assert_eq!(patched(61, 4), Err(FrameError::Flags));
+        assert_eq!(patched(64, 0xff), Err(FrameError::Topic));
+        assert_eq!(patched(51, 0xff), Err(FrameError::Length));
+        assert_eq!(patched(55, 0xff), Err(FrameError::Length));
+        assert_eq!(patched(59, 0xff), Err(FrameError::Length));
+        assert_eq!(Frame::read(&[bytes, vec![0]].concat()), Err(FrameError::Length));
+    }
+
+    /// A payload that contradicts its header is the writer's error.
+    #[test]
+    #[should_panic(expected = "payload_len")]
+    fn payloads_have_their_length() {
+        Frame::write(&header(), "", core::iter::empty(), b"h", &mut [0; 100]);
+    }
 }

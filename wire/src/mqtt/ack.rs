@@ -121,3 +121,78 @@ pub(crate) fn write_reason_and_properties(reason: ReasonCode, properties: &impl 
         sink.u8(reason as u8);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Packet;
+    use super::super::testing::{V5, V311, assert_both_ways, assert_refused};
+    use super::*;
+    use crate::mqtt::PropertyId;
+
+    const ID: PacketId = PacketId::new(0x1234).unwrap();
+
+    /// Success without properties is two bytes, in both versions.
+    #[test]
+    fn short_form() {
+        let ack = Ack::new(ID, ReasonCode::Success);
+        for version in [V311, V5] {
+            assert_both_ways(&Packet::Puback(ack), version, &[0x40, 2, 0x12, 0x34]);
+            assert_both_ways(&Packet::Pubrec(ack), version, &[0x50, 2, 0x12, 0x34]);
+            assert_both_ways(&Packet::Pubrel(ack), version, &[0x62, 2, 0x12, 0x34]);
+            assert_both_ways(&Packet::Pubcomp(ack), version, &[0x70, 2, 0x12, 0x34]);
+        }
+    }
+
+    /// A reason without properties is three bytes; MQTT 3.1.1 cannot say it.
+    #[test]
+    fn reason_alone() {
+        let ack = Ack::new(ID, ReasonCode::QuotaExceeded);
+        assert_both_ways(&Packet::Puback(ack), V5, &[0x40, 3, 0x12, 0x34, 0x97]);
+        let released = Ack::new(ID, ReasonCode::PacketIdentifierNotFound);
+        assert_both_ways(&Packet::Pubcomp(released), V5, &[0x70, 3, 0x12, 0x34, 0x92]);
+        let mut bytes = Vec::new();
+        ack.encode(AckKind::Puback, V311, &mut bytes);
+        assert_eq!(bytes, [0x40, 2, 0x12, 0x34]);
+    }
+
+    /// Properties bring the reason with them, Success too.
+    #[test]
+    fn with_properties() {
+        let user_properties = UserProperties::from_pairs(&[("a", "b"), ("a", "")]);
+        let ack = Ack { reason_string: Some("ok"), user_properties, ..Ack::new(ID, ReasonCode::Success) };
+        let bytes =
+            [0x50, 22, 0x12, 0x34, 0x00, 18, 0x1f, 0, 2, b'o', b'k', 0x26, 0, 1, b'a', 0, 1, b'b', 0x26, 0, 1, b'a', 0];
+        assert_both_ways(&Packet::Pubrec(ack), V5, &[&bytes[..], &[0]].concat());
+    }
+
+    /// A reason with an empty set of properties is understood too.
+    #[test]
+    fn long_form_without_properties() {
+        let body = Reader::new(&[0x12, 0x34, 0x00, 0]);
+        assert_eq!(Ack::read(AckKind::Puback, body, V5), Ok(Ack::new(ID, ReasonCode::Success)));
+    }
+
+    /// What is refused, and why.
+    #[test]
+    fn refusals() {
+        for version in [V311, V5] {
+            assert_refused(0x40, &[], version, Malformed::Truncated);
+            assert_refused(0x40, &[1], version, Malformed::Truncated);
+            assert_refused(0x40, &[0, 0], version, Malformed::PacketIdZero);
+        }
+        assert_refused(0x40, &[0, 1, 0], V311, Malformed::TrailingBytes);
+        assert_refused(0x40, &[0, 1, 0x92], V5, Malformed::UndefinedReasonCode(0x92));
+        assert_refused(0x62, &[0, 1, 0x97], V5, Malformed::UndefinedReasonCode(0x97));
+        assert_refused(0x40, &[0, 1, 0x03], V5, Malformed::UndefinedReasonCode(0x03));
+        assert_refused(0x40, &[0, 1, 0, 1], V5, Malformed::Truncated);
+        assert_refused(0x40, &[0, 1, 0, 0, 0], V5, Malformed::TrailingBytes);
+        assert_refused(
+            0x40,
+            &[0, 1, 0, 2, 0x01, 1],
+            V5,
+            Malformed::PropertyNotAllowed(PropertyId::PayloadFormatIndicator),
+        );
+        let twice = [0, 1, 0, 6, 0x1f, 0, 0, 0x1f, 0, 0];
+        assert_refused(0x40, &twice, V5, Malformed::DuplicateProperty(PropertyId::ReasonString));
+    }
+}

@@ -453,3 +453,258 @@ impl WriteProperties for Connack<'_> {
         write_some(self.authentication_data, Property::AuthenticationData, sink);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Packet;
+    use super::super::testing::{V5, V311, assert_both_ways, assert_refused, framed, whole};
+    use super::*;
+    use crate::mqtt::PropertyId;
+
+    const MQTT: [u8; 6] = [0, 4, b'M', b'Q', b'T', b'T'];
+
+    fn body(parts: &[&[u8]]) -> Vec<u8> {
+        let mut body = Vec::from(MQTT);
+        body.extend(parts.concat());
+        body
+    }
+
+    /// The smallest CONNECT of each version, and that of a bridge.
+    #[test]
+    fn smallest() {
+        let v5 = Connect { keep_alive: 60, client_id: "a", ..Connect::default() };
+        let bytes = framed(0x10, &body(&[&[5, 0x02, 0, 60], &[0], &[0, 1, b'a']]));
+        assert_both_ways(&Packet::Connect(v5), V5, &bytes);
+        let v311 = Connect { version: V311, ..v5 };
+        let bytes = framed(0x10, &body(&[&[4, 0x02, 0, 60], &[0, 1, b'a']]));
+        assert_both_ways(&Packet::Connect(v311), V311, &bytes);
+        let bridge = Connect { bridge: true, ..v311 };
+        let bytes = framed(0x10, &body(&[&[0x84, 0x02, 0, 60], &[0, 1, b'a']]));
+        assert_both_ways(&Packet::Connect(bridge), V311, &bytes);
+    }
+
+    /// Every field of an MQTT 3.1.1 CONNECT.
+    #[test]
+    fn fullest_v311() {
+        let connect = Connect {
+            version: V311,
+            bridge: false,
+            clean_start: false,
+            keep_alive: 0x0102,
+            client_id: "c",
+            will: Some(Will {
+                qos: QoS::ExactlyOnce,
+                retain: true,
+                topic: "w",
+                payload: &[0],
+                delay_interval: 0,
+                properties: PublishProperties::default(),
+            }),
+            user_name: Some("u"),
+            password: Some(&[1, 2]),
+            properties: ConnectProperties::default(),
+        };
+        let payload = [0, 1, b'c', 0, 1, b'w', 0, 1, 0, 0, 1, b'u', 0, 2, 1, 2];
+        assert_both_ways(&Packet::Connect(connect), V311, &framed(0x10, &body(&[&[4, 0xf4, 1, 2], &payload])));
+    }
+
+    /// Every field and every property of an MQTT 5.0 CONNECT, in the order in which we write them.
+    #[test]
+    fn fullest_v5() {
+        let mut will_properties = Vec::new();
+        for property in [
+            Property::MessageExpiryInterval(5),
+            Property::PayloadFormatIndicator(true),
+            Property::ContentType("t"),
+            Property::ResponseTopic("r"),
+            Property::CorrelationData(&[9]),
+            Property::UserProperty(("k", "v")),
+        ] {
+            property.append_to(&mut will_properties);
+        }
+        let connect = Connect {
+            version: V5,
+            bridge: false,
+            clean_start: true,
+            keep_alive: 10,
+            client_id: "c",
+            will: Some(Will {
+                qos: QoS::AtLeastOnce,
+                retain: false,
+                topic: "w",
+                payload: b"p",
+                delay_interval: 7,
+                properties: PublishProperties::parse(&will_properties).unwrap(),
+            }),
+            user_name: None,
+            password: Some(&[]),
+            properties: ConnectProperties {
+                session_expiry_interval: Some(u32::MAX),
+                receive_maximum: Some(20),
+                maximum_packet_size: Some(256),
+                topic_alias_maximum: Some(0),
+                request_response_information: true,
+                request_problem_information: false,
+                authentication_method: Some("m"),
+                authentication_data: Some(&[]),
+                user_properties: UserProperties::from_pairs(&[("", "é")]),
+            },
+        };
+        let properties = [
+            0x11, 0xff, 0xff, 0xff, 0xff, 0x21, 0, 20, 0x27, 0, 0, 1, 0, 0x22, 0, 0, 0x19, 1, 0x17, 0, 0x15, 0, 1,
+            b'm', 0x16, 0, 0, 0x26, 0, 0, 0, 2, 0xc3, 0xa9,
+        ];
+        let will = [
+            0x18, 0, 0, 0, 7, 0x02, 0, 0, 0, 5, 0x01, 1, 0x03, 0, 1, b't', 0x08, 0, 1, b'r', 0x09, 0, 1, 9, 0x26, 0, 1,
+            b'k', 0, 1, b'v',
+        ];
+        let bytes = body(&[
+            &[5, 0x4e, 0, 10],
+            &[properties.len() as u8],
+            &properties,
+            &[0, 1, b'c'],
+            &[will.len() as u8],
+            &will,
+            &[0, 1, b'w', 0, 1, b'p'],
+            &[0, 0],
+        ]);
+        assert_both_ways(&Packet::Connect(connect), V5, &framed(0x10, &bytes));
+    }
+
+    /// Other protocols and versions are told apart from bytes that make no sense, whatever follows.
+    #[test]
+    fn other_protocols() {
+        let refused = |body: &[u8]| decode_connect(&whole(&framed(0x10, body))).unwrap_err();
+        assert_eq!(refused(b"\0\x06MQIsdp\x03"), Malformed::UnsupportedProtocolName);
+        assert_eq!(refused(b"\0\x04MQTX\x05"), Malformed::UnsupportedProtocolName);
+        assert_eq!(refused(b"\0\x00"), Malformed::UnsupportedProtocolName);
+        for level in [0, 3, 6, 0x83, 0x85, 0xff] {
+            assert_eq!(refused(&body(&[&[level]])), Malformed::UnsupportedProtocolVersion(level));
+        }
+        assert_eq!(refused(b"\0\x04MQ"), Malformed::Truncated);
+        assert_eq!(refused(&MQTT), Malformed::Truncated);
+        assert_eq!(decode_connect(&whole(&[0xc0, 0])), Err(Malformed::UnexpectedPacketType));
+    }
+
+    /// Connect flags that contradict each other.
+    #[test]
+    fn wrong_flags() {
+        for (level, flags, error) in [
+            (5, 0x01, Malformed::ReservedConnectFlag),
+            (4, 0x03, Malformed::ReservedConnectFlag),
+            (5, 0x08, Malformed::WillFlagsWithoutWill),
+            (4, 0x20, Malformed::WillFlagsWithoutWill),
+            (5, 0x18, Malformed::WillFlagsWithoutWill),
+            (5, 0x1c, Malformed::WillQosOutOfRange),
+            (4, 0x40, Malformed::PasswordWithoutUserName),
+        ] {
+            let version = if level == 5 { V5 } else { V311 };
+            assert_refused(0x10, &body(&[&[level, flags, 0, 0, 0, 0, 0, 0, 0]]), version, error);
+        }
+    }
+
+    /// Fields that are missing, superfluous or ill-formed.
+    #[test]
+    fn wrong_fields() {
+        for (tail, error) in [
+            (&[4, 2, 0, 0][..], Malformed::Truncated),
+            (&[4, 2, 0, 0, 0, 1], Malformed::Truncated),
+            (&[4, 2, 0, 0, 0, 1, 0xff], Malformed::NotUtf8),
+            (&[4, 2, 0, 0, 0, 1, 0], Malformed::NullCharacter),
+            (&[4, 2, 0, 0, 0, 0, 0], Malformed::TrailingBytes),
+            (&[4, 0x82, 0, 0, 0, 0], Malformed::Truncated),
+            (&[4, 0x06, 0, 0, 0, 0, 0, 0, 0, 0], Malformed::EmptyTopicName),
+            (&[4, 0x06, 0, 0, 0, 0, 0, 1, b'+', 0, 0], Malformed::WildcardInTopicName),
+            (&[4, 0x06, 0, 0, 0, 0, 0, 1, b'w'], Malformed::Truncated),
+            (&[5, 2, 0, 0, 3, 0x21, 0, 0, 0, 0], Malformed::PropertyValue(PropertyId::ReceiveMaximum)),
+            (&[5, 2, 0, 0, 5, 0x27, 0, 0, 0, 0, 0, 0], Malformed::PropertyValue(PropertyId::MaximumPacketSize)),
+            (&[5, 2, 0, 0, 2, 0x17, 2, 0, 0], Malformed::PropertyValue(PropertyId::RequestProblemInformation)),
+            (&[5, 2, 0, 0, 3, 0x16, 0, 0, 0, 0], Malformed::AuthenticationDataWithoutMethod),
+            (&[5, 2, 0, 0, 5, 0x18, 0, 0, 0, 0, 0, 0], Malformed::PropertyNotAllowed(PropertyId::WillDelayInterval)),
+            (
+                &[5, 6, 0, 0, 0, 0, 0, 3, 0x23, 0, 1, 0, 1, b'w', 0, 0],
+                Malformed::PropertyNotAllowed(PropertyId::TopicAlias),
+            ),
+            (
+                &[5, 6, 0, 0, 0, 0, 0, 2, 0x0b, 1, 0, 1, b'w', 0, 0],
+                Malformed::PropertyNotAllowed(PropertyId::SubscriptionIdentifier),
+            ),
+        ] {
+            let version = if tail[0] == 5 { V5 } else { V311 };
+            assert_refused(0x10, &body(&[tail]), version, error);
+        }
+    }
+
+    /// A padded Remaining Length is for MQTT 3.1.1 alone.
+    #[test]
+    fn padded_length() {
+        let pad = |body: &[u8]| [&[0x10, body.len() as u8 | 0x80, 0][..], body].concat();
+        let old = pad(&body(&[&[4, 2, 0, 0, 0, 0]]));
+        assert!(decode_connect(&whole(&old)).is_ok());
+        let new = pad(&body(&[&[5, 2, 0, 0, 0, 0, 0]]));
+        assert_eq!(decode_connect(&whole(&new)), Err(Malformed::OverlongInteger));
+    }
+
+    /// CONNACK of MQTT 3.1.1: two bytes, return codes.
+    #[test]
+    fn connack_v311() {
+        assert_both_ways(&Packet::Connack(Connack::new(true, ReasonCode::Success)), V311, &[0x20, 2, 1, 0]);
+        let refused = Connack::new(false, ReasonCode::NotAuthorized);
+        assert_both_ways(&Packet::Connack(refused), V311, &[0x20, 2, 0, 5]);
+        let mut bytes = Vec::new();
+        Connack::new(false, ReasonCode::UseAnotherServer).encode(V311, &mut bytes);
+        assert_eq!(bytes, [0x20, 2, 0, 3]);
+        assert_refused(0x20, &[0, 6], V311, Malformed::UndefinedReasonCode(6));
+        assert_refused(0x20, &[0, 0, 0], V311, Malformed::TrailingBytes);
+    }
+
+    /// Every property of CONNACK, in the order in which we write them.
+    #[test]
+    fn connack_v5() {
+        assert_both_ways(&Packet::Connack(Connack::default()), V5, &[0x20, 3, 0, 0, 0]);
+        let connack = Connack {
+            session_present: true,
+            reason: ReasonCode::Success,
+            session_expiry_interval: Some(1),
+            receive_maximum: Some(2),
+            maximum_qos: Some(QoS::AtLeastOnce),
+            retain_available: Some(false),
+            maximum_packet_size: Some(3),
+            assigned_client_identifier: Some("i"),
+            topic_alias_maximum: Some(4),
+            reason_string: Some("r"),
+            user_properties: UserProperties::from_pairs(&[("k", "v")]),
+            wildcard_subscription_available: Some(true),
+            subscription_identifiers_available: Some(false),
+            shared_subscription_available: Some(true),
+            server_keep_alive: Some(5),
+            response_information: Some("p"),
+            server_reference: Some("s"),
+            authentication_method: Some("m"),
+            authentication_data: Some(&[6]),
+        };
+        let properties = [
+            0x11, 0, 0, 0, 1, 0x21, 0, 2, 0x24, 1, 0x25, 0, 0x27, 0, 0, 0, 3, 0x12, 0, 1, b'i', 0x22, 0, 4, 0x1f, 0, 1,
+            b'r', 0x26, 0, 1, b'k', 0, 1, b'v', 0x28, 1, 0x29, 0, 0x2a, 1, 0x13, 0, 5, 0x1a, 0, 1, b'p', 0x1c, 0, 1,
+            b's', 0x15, 0, 1, b'm', 0x16, 0, 1, 6,
+        ];
+        let bytes = [&[1, 0, properties.len() as u8], &properties[..]].concat();
+        assert_both_ways(&Packet::Connack(connack), V5, &framed(0x20, &bytes));
+    }
+
+    /// What is refused in a CONNACK, and why.
+    #[test]
+    fn connack_refusals() {
+        assert_refused(0x20, &[2, 0, 0], V5, Malformed::ReservedAcknowledgeFlags);
+        assert_refused(0x20, &[1, 0x87, 0], V5, Malformed::SessionPresentOnRefusal);
+        assert_refused(0x20, &[0, 0x8e, 0], V5, Malformed::UndefinedReasonCode(0x8e));
+        assert_refused(0x20, &[0, 0], V5, Malformed::Truncated);
+        assert_refused(0x20, &[0, 0, 2, 0x24, 2], V5, Malformed::PropertyValue(PropertyId::MaximumQos));
+        assert_refused(
+            0x20,
+            &[0, 0, 2, 0x01, 1],
+            V5,
+            Malformed::PropertyNotAllowed(PropertyId::PayloadFormatIndicator),
+        );
+    }
+}

@@ -152,3 +152,73 @@ impl WriteProperties for Auth<'_> {
         self.user_properties.write(sink);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Packet;
+    use super::super::testing::{V5, V311, assert_both_ways, assert_refused};
+    use super::*;
+    use crate::mqtt::PropertyId;
+
+    /// The empty DISCONNECT is a normal one, in both versions.
+    #[test]
+    fn disconnect_short_forms() {
+        for version in [V311, V5] {
+            assert_both_ways(&Packet::Disconnect(Disconnect::default()), version, &[0xe0, 0]);
+        }
+        let taken_over = Packet::Disconnect(Disconnect::new(ReasonCode::SessionTakenOver));
+        assert_both_ways(&taken_over, V5, &[0xe0, 1, 0x8e]);
+    }
+
+    /// Every property of DISCONNECT.
+    #[test]
+    fn disconnect_with_properties() {
+        let disconnect = Disconnect {
+            reason: ReasonCode::DisconnectWithWill,
+            session_expiry_interval: Some(60),
+            reason_string: Some("r"),
+            user_properties: UserProperties::from_pairs(&[("k", "v")]),
+            server_reference: Some("s"),
+        };
+        let bytes =
+            [0xe0, 22, 0x04, 20, 0x11, 0, 0, 0, 60, 0x1f, 0, 1, b'r', 0x26, 0, 1, b'k', 0, 1, b'v', 0x1c, 0, 1, b's'];
+        assert_both_ways(&Packet::Disconnect(disconnect), V5, &bytes);
+    }
+
+    /// What is refused, and why.
+    #[test]
+    fn disconnect_refusals() {
+        assert_refused(0xe0, &[0], V311, Malformed::TrailingBytes);
+        assert_refused(0xe0, &[0x01], V5, Malformed::UndefinedReasonCode(0x01));
+        assert_refused(0xe0, &[0x00, 5], V5, Malformed::Truncated);
+        assert_refused(0xe0, &[0x00, 5, 0x11, 0, 0, 0], V5, Malformed::Truncated);
+        assert_refused(0xe0, &[0x00, 3, 0x21, 0, 1], V5, Malformed::PropertyNotAllowed(PropertyId::ReceiveMaximum));
+        assert_refused(0xe0, &[0x00, 0, 0], V5, Malformed::TrailingBytes);
+    }
+
+    /// AUTH has an empty form and a full one, and nothing between.
+    #[test]
+    fn auth_forms() {
+        assert_both_ways(&Packet::Auth(Auth::default()), V5, &[0xf0, 0]);
+        let auth = Auth {
+            reason: ReasonCode::ContinueAuthentication,
+            authentication_method: Some("m"),
+            authentication_data: Some(&[0, 0xff]),
+            reason_string: Some("r"),
+            user_properties: UserProperties::from_pairs(&[("k", "v")]),
+        };
+        let bytes =
+            [0xf0, 22, 0x18, 20, 0x15, 0, 1, b'm', 0x16, 0, 2, 0, 0xff, 0x1f, 0, 1, b'r', 0x26, 0, 1, b'k', 0, 1, b'v'];
+        assert_both_ways(&Packet::Auth(auth), V5, &bytes);
+        assert_refused(0xf0, &[0x18], V5, Malformed::Truncated);
+        assert_refused(0xf0, &[0x80, 0], V5, Malformed::UndefinedReasonCode(0x80));
+        assert_refused(0xf0, &[], V311, Malformed::ReservedPacketType);
+    }
+
+    /// MQTT 3.1.1 has no AUTH to encode.
+    #[test]
+    #[should_panic(expected = "MQTT 3.1.1 has no AUTH")]
+    fn auth_is_not_for_the_old() {
+        Auth::default().encode(V311, &mut Vec::new());
+    }
+}

@@ -35,6 +35,8 @@ mod property;
 mod publish;
 mod reason;
 mod subscribe;
+#[cfg(test)]
+mod testing;
 pub mod topic;
 pub(crate) mod utf8;
 pub(crate) mod varint;

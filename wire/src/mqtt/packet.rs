@@ -179,3 +179,87 @@ macro_rules! diagnostics {
 }
 
 diagnostics!(Ack, Auth, Connack, Disconnect, Suback, Unsuback);
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{V5, V311, assert_both_ways, assert_refused, framed, whole};
+    use super::*;
+    use crate::mqtt::{PacketId, ReasonCode};
+
+    /// Pings are two bytes, in both versions.
+    #[test]
+    fn pings() {
+        for version in [V311, V5] {
+            assert_both_ways(&Packet::Pingreq, version, &[0xc0, 0]);
+            assert_both_ways(&Packet::Pingresp, version, &[0xd0, 0]);
+            assert_refused(0xc0, &[0], version, Malformed::TrailingBytes);
+            assert_refused(0xd0, &[0], version, Malformed::TrailingBytes);
+        }
+    }
+
+    /// A server takes no server's packet and no second CONNECT, whatever is in them.
+    #[test]
+    fn packets_that_clients_do_not_send() {
+        for first in [0x10, 0x20, 0x90, 0xb0, 0xd0] {
+            for version in [V311, V5] {
+                for body in [&[][..], &[0xff; 20]] {
+                    let bytes = framed(first, body);
+                    let refused = decode_from_client(&whole(&bytes), version);
+                    assert_eq!(refused, Err(Malformed::UnexpectedPacketType), "{first:#x}");
+                }
+            }
+        }
+        assert_eq!(Malformed::UnexpectedPacketType.reason(), ReasonCode::ProtocolError);
+        for bytes in [&[0xc0, 0][..], &[0xe0, 0], &[0x40, 2, 0, 1], &[0x62, 2, 0, 1], &[0x30, 3, 0, 1, b'a']] {
+            assert!(decode_from_client(&whole(bytes), V311).is_ok());
+        }
+    }
+
+    /// A padded Remaining Length is taken in MQTT 3.1.1 and refused in 5.0.
+    #[test]
+    fn padded_lengths() {
+        let padded = [0xc0, 0x80, 0x80, 0x00];
+        assert_eq!(decode(&whole(&padded), V311), Ok(Packet::Pingreq));
+        assert_eq!(decode(&whole(&padded), V5), Err(Malformed::OverlongInteger));
+    }
+
+    /// What does not fit is left out: the reason string first, then the user properties, and then the packet is not sent.
+    #[test]
+    fn fitting() {
+        let ack = Ack {
+            reason_string: Some("reason"),
+            user_properties: UserProperties::from_pairs(&[("k", "v")]),
+            ..Ack::new(PacketId::MIN, ReasonCode::QuotaExceeded)
+        };
+        let whole = ack.encoded_len(V5) as u32;
+        assert_eq!(whole, 2 + 3 + 1 + 9 + 7);
+        assert_eq!(ack.fitted(V5, whole), Some(ack));
+        let without_string = Ack { reason_string: None, ..ack };
+        assert_eq!(ack.fitted(V5, whole - 1), Some(without_string));
+        assert_eq!(ack.fitted(V5, 13), Some(without_string));
+        assert_eq!(ack.fitted(V5, 12), Some(ack.without_diagnostics()));
+        assert_eq!(ack.fitted(V5, 5), Some(ack.without_diagnostics()));
+        assert_eq!(ack.fitted(V5, 4), None);
+        assert_eq!(ack.fitted(V311, 4), Some(ack));
+    }
+
+    /// The two bytes of a packet's header grow with it.
+    #[test]
+    fn long_packets() {
+        let payload = [0; 20_000];
+        let publish = Publish {
+            dup: false,
+            qos: Default::default(),
+            retain: false,
+            topic: "t",
+            packet_id: None,
+            properties: Default::default(),
+            payload: &payload,
+        };
+        let mut bytes = Vec::new();
+        publish.encode(V5, &mut bytes);
+        assert_eq!(bytes.len(), publish.encoded_len(V5));
+        assert_eq!(bytes[..4], [0x30, 0xa4, 0x9c, 0x01]);
+        assert_eq!(decode(&whole(&bytes), V5), Ok(Packet::Publish(publish)));
+    }
+}

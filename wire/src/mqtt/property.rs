@@ -320,6 +320,11 @@ impl<'a> Properties<'a> {
         self
     }
 
+    /// How many bytes were not read yet.
+    pub(crate) fn remaining(&self) -> usize {
+        self.reader.rest().len()
+    }
+
     /// The bytes of all of them.
     pub(crate) fn bytes(&self) -> &'a [u8] {
         self.all
@@ -475,5 +480,136 @@ impl Eq for UserProperties<'_> {}
 impl fmt::Debug for UserProperties<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    fn read_all(bytes: &[u8]) -> Result<Vec<Property<'_>>, Malformed> {
+        let mut properties = Properties::of(bytes)?;
+        let mut all = Vec::new();
+        while let Some(property) = properties.next()? {
+            all.push(property);
+        }
+        Ok(all)
+    }
+
+    /// Identifiers, types and names are those of the OASIS table: 27 properties.
+    #[test]
+    fn table() {
+        assert_eq!(PropertyId::ALL.len(), 27);
+        assert!(PropertyId::ALL.is_sorted());
+        for id in 0..=255 {
+            assert_eq!(PropertyId::from_u8(id).map(|property| property as u8), PropertyId::from_u8(id).map(|_| id));
+        }
+        assert_eq!(PropertyId::from_u8(0), None);
+        assert_eq!(PropertyId::SubscriptionIdentifiersAvailable.name(), "Subscription Identifiers Available");
+    }
+
+    /// A value of each type has these bytes, and reads back.
+    #[test]
+    fn types() {
+        let table: [(Property<'_>, &[u8]); 8] = [
+            (Property::RetainAvailable(true), &[0x25, 1]),
+            (Property::MaximumQos(QoS::AtMostOnce), &[0x24, 0]),
+            (Property::TopicAlias(258), &[0x23, 1, 2]),
+            (Property::WillDelayInterval(0x0102_0304), &[0x18, 1, 2, 3, 4]),
+            (Property::SubscriptionIdentifier(16_384), &[0x0b, 0x80, 0x80, 1]),
+            (Property::ResponseTopic("a/b"), &[0x08, 0, 3, b'a', b'/', b'b']),
+            (Property::CorrelationData(&[0, 0xff]), &[0x09, 0, 2, 0, 0xff]),
+            (Property::UserProperty(("k", "")), &[0x26, 0, 1, b'k', 0, 0]),
+        ];
+        for (property, bytes) in table {
+            let mut written = Vec::new();
+            property.append_to(&mut written);
+            assert_eq!(written, bytes);
+            assert_eq!(read_all(bytes), Ok(vec![property]));
+            assert_eq!(Checked::new(bytes).next_extent(), Some((property.id(), bytes.len())));
+            for cut in 1..bytes.len() {
+                assert_eq!(read_all(&bytes[..cut]), Err(Malformed::Truncated));
+                assert_eq!(Checked::new(&bytes[..cut]).next_extent(), None);
+            }
+        }
+    }
+
+    /// Values outside their range, each with its own error.
+    #[test]
+    fn values() {
+        let table: [(&[u8], Malformed); 9] = [
+            (&[0x01, 2], Malformed::PropertyValue(PropertyId::PayloadFormatIndicator)),
+            (&[0x0b, 0], Malformed::PropertyValue(PropertyId::SubscriptionIdentifier)),
+            (&[0x0b, 0x81, 0], Malformed::OverlongInteger),
+            (&[0x0b, 0xff, 0xff, 0xff, 0xff], Malformed::IntegerTooLong),
+            (&[0x23, 0, 0], Malformed::TopicAliasZero),
+            (&[0x08, 0, 0], Malformed::EmptyTopicName),
+            (&[0x08, 0, 1, b'#'], Malformed::WildcardInTopicName),
+            (&[0x26, 0, 0, 0, 1, 0xff], Malformed::NotUtf8),
+            (&[0x26, 0, 1, 0, 0, 0], Malformed::NullCharacter),
+        ];
+        for (bytes, error) in table {
+            assert_eq!(read_all(bytes), Err(error), "{bytes:x?}");
+        }
+    }
+
+    /// Identifiers that are no property, those of more than one byte included.
+    #[test]
+    fn unknown_identifiers() {
+        assert_eq!(read_all(&[0x00]), Err(Malformed::UnknownProperty(0)));
+        assert_eq!(read_all(&[0x2b, 0]), Err(Malformed::UnknownProperty(0x2b)));
+        assert_eq!(read_all(&[0x81, 0x02, 0]), Err(Malformed::UnknownProperty(257)));
+        assert_eq!(read_all(&[0x81, 0x00, 0]), Err(Malformed::OverlongInteger));
+    }
+
+    /// User Properties may repeat, others not unless the packet says so.
+    #[test]
+    fn repetition() {
+        let user = [0x26, 0, 0, 0, 0].repeat(3);
+        assert_eq!(read_all(&user).map(|all| all.len()), Ok(3));
+        let duplicate = Malformed::DuplicateProperty(PropertyId::SubscriptionIdentifier);
+        assert_eq!(read_all(&[0x0b, 1, 0x0b, 2]), Err(duplicate));
+        let mut allowed =
+            Properties::of(&[0x0b, 1, 0x0b, 2]).unwrap().allow_repeated(PropertyId::SubscriptionIdentifier);
+        assert_eq!(allowed.next(), Ok(Some(Property::SubscriptionIdentifier(1))));
+        assert_eq!(allowed.next(), Ok(Some(Property::SubscriptionIdentifier(2))));
+        assert_eq!(allowed.next(), Ok(None));
+    }
+
+    /// Count and bytes are capped, at n and not below.
+    #[test]
+    fn caps() {
+        let most = [0x26, 0, 0, 0, 0].repeat(PROPERTIES_MAX as usize);
+        assert_eq!(read_all(&most).map(|all| all.len()), Ok(PROPERTIES_MAX as usize));
+        let more = [0x26, 0, 0, 0, 0].repeat(PROPERTIES_MAX as usize + 1);
+        assert_eq!(read_all(&more), Err(Malformed::TooManyProperties));
+        let pair = [&[0x26, 0xff, 0xff][..], &[b'a'; 65_535], &[0xff, 0xff], &[b'b'; 65_535]].concat();
+        assert_eq!(read_all(&pair.repeat(4)), Err(Malformed::PropertiesTooLong));
+        assert!(read_all(&pair.repeat(3)).is_ok());
+    }
+
+    /// The length in front is checked against the packet.
+    #[test]
+    fn declared_length() {
+        assert!(matches!(Properties::open(&mut Reader::new(&[3, 0x21, 0])), Err(Malformed::Truncated)));
+        assert!(matches!(Properties::open(&mut Reader::new(&[])), Err(Malformed::Truncated)));
+        let mut packet = Reader::new(&[0, 9]);
+        assert_eq!(Properties::open(&mut packet).unwrap().next(), Ok(None));
+        assert_eq!(packet.rest(), &[9]);
+    }
+
+    /// Pairs keep their order, given or decoded, other properties passed over.
+    #[test]
+    fn user_properties() {
+        let bytes = [0x26, 0, 1, b'b', 0, 1, b'1', 0x21, 0, 5, 0x26, 0, 1, b'a', 0, 1, b'2'];
+        let decoded = UserProperties::of_checked(&bytes);
+        let given = UserProperties::from_pairs(&[("b", "1"), ("a", "2")]);
+        assert_eq!(decoded, given);
+        assert!(!given.is_empty());
+        assert!(UserProperties::default().is_empty());
+        assert_ne!(given, UserProperties::from_pairs(&[("a", "2"), ("b", "1")]));
+        assert_eq!(alloc::format!("{decoded:?}"), r#"[("b", "1"), ("a", "2")]"#);
     }
 }

@@ -156,7 +156,10 @@ impl<'a> PublishProperties<'a> {
     fn read_either(mut from: Properties<'a>, will: bool) -> Result<(PublishProperties<'a>, u32), Malformed> {
         let mut properties = PublishProperties { bytes: from.bytes(), ..PublishProperties::default() };
         let mut delay = 0;
+        let mut remaining = from.remaining();
         while let Some(property) = from.next()? {
+            let len = remaining - from.remaining();
+            remaining -= len;
             match property {
                 Property::MessageExpiryInterval(seconds) => properties.message_expiry_interval = Some(seconds),
                 Property::TopicAlias(alias) if !will => properties.topic_alias = Some(alias),
@@ -166,19 +169,19 @@ impl<'a> PublishProperties<'a> {
                 | Property::ContentType(_)
                 | Property::ResponseTopic(_)
                 | Property::CorrelationData(_)
-                | Property::UserProperty(_) => {}
+                | Property::UserProperty(_) => properties.forwardable_len += len as u32,
                 other => return Err(Malformed::PropertyNotAllowed(other.id())),
             }
         }
-        let forwardable: usize = properties.forwardable().map(<[u8]>::len).sum();
-        properties.forwardable_len = forwardable as u32;
         Ok((properties, delay))
     }
 
     /// The bytes that every hop passes on unchanged, in order: all but Topic Alias, Message Expiry Interval, Subscription
     /// Identifier and Will Delay Interval. Neighbours come as one slice; no slice is empty.
     pub fn forwardable(&self) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
-        Forwardable(self.bytes)
+        // Most messages with properties have none that ends here, or none that goes on.
+        let rest = if self.forwardable_len == 0 { &[] } else { self.bytes };
+        Forwardable { rest, whole: self.forwardable_len() == rest.len() }
     }
 
     /// How many bytes [`forwardable`](Self::forwardable) yields.
@@ -279,13 +282,26 @@ impl fmt::Debug for PublishProperties<'_> {
 
 /// Yields runs of neighbours that are forwarded.
 #[derive(Clone)]
-struct Forwardable<'a>(&'a [u8]);
+struct Forwardable<'a> {
+    rest: &'a [u8],
+    /// Whether all of `rest` is one run.
+    whole: bool,
+}
 
 impl<'a> Iterator for Forwardable<'a> {
     type Item = &'a [u8];
 
+    #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
-        let mut properties = Checked::new(self.0);
+        let run = if self.whole { core::mem::take(&mut self.rest) } else { self.next_run() };
+        if run.is_empty() { None } else { Some(run) }
+    }
+}
+
+impl<'a> Forwardable<'a> {
+    /// Passes over what is not forwarded, and takes what is up to the next that is not.
+    fn next_run(&mut self) -> &'a [u8] {
+        let mut properties = Checked::new(self.rest);
         let (mut start, mut end) = (0, 0);
         while let Some((id, len)) = properties.next_extent() {
             let hop_by_hop = matches!(
@@ -303,10 +319,9 @@ impl<'a> Iterator for Forwardable<'a> {
                 break;
             }
         }
-        let (before, rest) = self.0.split_at(end);
-        self.0 = rest;
-        let run = &before[start..];
-        if run.is_empty() { None } else { Some(run) }
+        let (before, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        &before[start..]
     }
 }
 
@@ -417,4 +432,203 @@ impl PublishImage<'_> {
 #[inline]
 fn first_byte(dup: bool, qos: QoS, retain: bool) -> u8 {
     (PacketType::Publish as u8) << 4 | u8::from(dup) << 3 | (qos as u8) << 1 | u8::from(retain)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::super::testing::{V5, V311, assert_both_ways, assert_refused, framed, whole};
+    use super::super::{Packet, decode};
+    use super::*;
+
+    const ID: u16 = 0x0102;
+
+    fn publish<'a>(qos: QoS, payload: &'a [u8]) -> Publish<'a> {
+        Publish {
+            dup: false,
+            qos,
+            retain: false,
+            topic: "a/b",
+            packet_id: if qos == QoS::AtMostOnce { None } else { PacketId::new(ID) },
+            properties: PublishProperties::default(),
+            payload,
+        }
+    }
+
+    fn image<'a>(version: ProtocolVersion, properties: &'a [u8]) -> PublishImage<'a> {
+        PublishImage {
+            version,
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            topic: "t",
+            packet_id: 0,
+            topic_alias: None,
+            message_expiry: None,
+            properties,
+            subscription_identifiers: &[],
+            payload: b"p",
+        }
+    }
+
+    fn encoded(image: &PublishImage<'_>) -> (Vec<u8>, PublishOffsets) {
+        let mut out = vec![0xaa; image.encoded_len()];
+        let offsets = image.encode(&mut out);
+        (out, offsets)
+    }
+
+    /// PUBLISH of both versions at each QoS.
+    #[test]
+    fn plain() {
+        let bytes = framed(0x30, b"\0\x03a/bhi");
+        assert_both_ways(&Packet::Publish(publish(QoS::AtMostOnce, b"hi")), V311, &bytes);
+        let bytes = framed(0x30, b"\0\x03a/b\0hi");
+        assert_both_ways(&Packet::Publish(publish(QoS::AtMostOnce, b"hi")), V5, &bytes);
+        let again = Publish { dup: true, retain: true, ..publish(QoS::AtLeastOnce, b"") };
+        assert_both_ways(&Packet::Publish(again), V311, &framed(0x3b, b"\0\x03a/b\x01\x02"));
+        let exactly = publish(QoS::ExactlyOnce, b"\0");
+        assert_both_ways(&Packet::Publish(exactly), V5, &framed(0x34, b"\0\x03a/b\x01\x02\0\0"));
+    }
+
+    /// Every property of PUBLISH: what is a field, what is an accessor, what is forwarded.
+    #[test]
+    fn properties() {
+        let bytes = [
+            0x01, 1, 0x23, 0, 9, 0x03, 0, 1, b'c', 0x08, 0, 1, b'r', 0x0b, 1, 0x09, 0, 1, 0, 0x02, 0, 0, 0, 60, 0x0b,
+            2, 0x26, 0, 1, b'k', 0, 1, b'v',
+        ];
+        let properties = PublishProperties::parse(&bytes).unwrap();
+        assert_eq!(properties.topic_alias, Some(9));
+        assert_eq!(properties.message_expiry_interval, Some(60));
+        assert_eq!(properties.payload_format_indicator(), Some(true));
+        assert_eq!(properties.content_type(), Some("c"));
+        assert_eq!(properties.response_topic(), Some("r"));
+        assert_eq!(properties.correlation_data(), Some(&[0][..]));
+        assert!(properties.subscription_identifiers().eq([1, 2]));
+        assert!(properties.user_properties().iter().eq([("k", "v")]));
+        let runs: Vec<&[u8]> = properties.forwardable().collect();
+        assert_eq!(runs, [&bytes[..2], &bytes[5..13], &bytes[15..19], &bytes[26..]]);
+        assert_eq!(properties.forwardable_len(), runs.concat().len());
+        let alone = PublishProperties::parse(&bytes[5..13]).unwrap();
+        assert_eq!(alone.forwardable().collect::<Vec<_>>(), [&bytes[5..13]]);
+        assert_eq!(alone.content_type(), Some("c"));
+        assert_eq!(alone.payload_format_indicator(), None);
+        let none = PublishProperties::parse(&bytes[19..26]).unwrap();
+        assert_eq!((none.forwardable().count(), none.forwardable_len()), (0, 0));
+    }
+
+    /// Properties re-encode with alias, expiry and identifiers in front, and fields that were changed as they are now.
+    #[test]
+    fn properties_round_trip() {
+        let bytes = [0x01, 0, 0x0b, 5, 0x02, 0, 0, 0, 9, 0x23, 0, 1];
+        let properties = PublishProperties::parse(&bytes).unwrap();
+        let packet = Publish { properties, ..publish(QoS::AtMostOnce, b"") };
+        let body = b"\0\x03a/b\x0c\x23\0\x01\x02\0\0\0\x09\x0b\x05\x01\0";
+        assert_both_ways(&Packet::Publish(packet), V5, &framed(0x30, body));
+        let hop = PublishProperties { topic_alias: None, message_expiry_interval: Some(8), ..properties };
+        let mut bytes = Vec::new();
+        Publish { properties: hop, ..packet }.encode(V5, &mut bytes);
+        assert_eq!(bytes, framed(0x30, b"\0\x03a/b\x09\x02\0\0\0\x08\x0b\x05\x01\0"));
+    }
+
+    /// A server takes no Subscription Identifier from a client; a client takes it from a server.
+    #[test]
+    fn subscription_identifiers_come_from_servers() {
+        let bytes = framed(0x30, b"\0\x01t\x02\x0b\x01");
+        let refused = decode_publish(&whole(&bytes), V5);
+        assert_eq!(refused, Err(Malformed::SubscriptionIdentifierFromClient));
+        assert!(decode(&whole(&bytes), V5).is_ok());
+    }
+
+    /// An empty topic stands for an alias, and nothing else.
+    #[test]
+    fn empty_topics() {
+        assert_refused(0x30, b"\0\0", V311, Malformed::EmptyTopicName);
+        assert_refused(0x30, b"\0\0\0", V5, Malformed::EmptyTopicName);
+        let bytes = framed(0x30, b"\0\0\x03\x23\0\x01x");
+        let publish = decode_publish(&whole(&bytes), V5).unwrap();
+        assert_eq!((publish.topic, publish.properties.topic_alias, publish.payload), ("", Some(1), &b"x"[..]));
+    }
+
+    /// What is refused, and why.
+    #[test]
+    fn refusals() {
+        for version in [V311, V5] {
+            assert_refused(0x30, b"", version, Malformed::Truncated);
+            assert_refused(0x30, b"\0", version, Malformed::Truncated);
+            assert_refused(0x30, b"\0\x02a", version, Malformed::Truncated);
+            assert_refused(0x32, b"\0\x01a", version, Malformed::Truncated);
+            assert_refused(0x32, b"\0\x01a\0", version, Malformed::Truncated);
+            assert_refused(0x32, b"\0\x01a\0\0", version, Malformed::PacketIdZero);
+            assert_refused(0x30, b"\0\x01+", version, Malformed::WildcardInTopicName);
+            assert_refused(0x30, b"\0\x03a/#", version, Malformed::WildcardInTopicName);
+            assert_refused(0x30, b"\0\x01\0", version, Malformed::NullCharacter);
+            assert_refused(0x30, b"\0\x01\xff", version, Malformed::NotUtf8);
+            assert_eq!(decode_publish(&whole(&[0xc0, 0]), version), Err(Malformed::UnexpectedPacketType));
+        }
+        assert_refused(0x30, b"\0\x01a", V5, Malformed::Truncated);
+        assert_refused(0x30, b"\0\x01a\x03\x23\0", V5, Malformed::Truncated);
+        assert_refused(0x30, b"\0\x01a\x03\x23\0\0", V5, Malformed::TopicAliasZero);
+        assert_refused(0x30, b"\0\x01a\x80\0", V5, Malformed::OverlongInteger);
+        for id in [PropertyId::WillDelayInterval, PropertyId::ReceiveMaximum, PropertyId::ReasonString] {
+            let body = [b"\0\x01a\x05", &[id as u8, 0, 1, b'a', 1][..]].concat();
+            assert!(
+                matches!(decode(&whole(&framed(0x30, &body)), V5), Err(Malformed::PropertyNotAllowed(other)) if other == id)
+            );
+        }
+    }
+
+    /// An image has exactly the bytes that its length announces, properties in the order of the documentation.
+    #[test]
+    fn images() {
+        assert_eq!(encoded(&image(V311, &[])).0, framed(0x30, b"\0\x01tp"));
+        assert_eq!(encoded(&image(V5, &[])).0, framed(0x30, b"\0\x01t\0p"));
+        let full = PublishImage {
+            dup: true,
+            qos: QoS::ExactlyOnce,
+            retain: true,
+            packet_id: ID,
+            topic_alias: Some(3),
+            message_expiry: Some(0x0405_0607),
+            subscription_identifiers: &[1, 128],
+            ..image(V5, &[0x01, 1])
+        };
+        let (bytes, offsets) = encoded(&full);
+        let body = b"\0\x01t\x01\x02\x0f\x23\0\x03\x02\x04\x05\x06\x07\x0b\x01\x0b\x80\x01\x01\x01p";
+        assert_eq!(bytes, framed(0x3d, body));
+        assert_eq!(offsets, PublishOffsets { packet_id: Some(5), message_expiry: Some(12) });
+        assert_eq!(bytes[5..7], [1, 2]);
+        assert_eq!(bytes[12..16], [4, 5, 6, 7]);
+        // MQTT 3.1.1 has none of it, whatever the message brings.
+        let (bytes, offsets) = encoded(&PublishImage { version: V311, ..full });
+        assert_eq!(bytes, framed(0x3d, b"\0\x01t\x01\x02p"));
+        assert_eq!(offsets, PublishOffsets { packet_id: Some(5), message_expiry: None });
+    }
+
+    /// Lengths are right where a length field grows by a byte: the packet's and the properties'.
+    #[test]
+    fn images_at_length_boundaries() {
+        for len in [124, 125, 126, 127, 128, 129, 16_379, 16_380, 16_381, 16_382, 16_383, 16_384] {
+            let payload = vec![0; len];
+            let pad = vec![b'a'; len];
+            let mut properties = Vec::new();
+            Property::CorrelationData(&pad).append_to(&mut properties);
+            for (properties, payload) in [(&[][..], &payload[..]), (&properties, b"")] {
+                let image = PublishImage { payload, ..image(V5, properties) };
+                let (bytes, _) = encoded(&image);
+                let publish = decode_publish(&whole(&bytes), V5).unwrap();
+                assert_eq!((publish.topic, publish.payload), ("t", payload));
+                assert_eq!(publish.properties.forwardable().flatten().count(), properties.len());
+            }
+        }
+    }
+
+    /// A buffer of another length is the caller's error.
+    #[test]
+    #[should_panic(expected = "the buffer is as long as the packet")]
+    fn buffers_are_exact() {
+        let image = image(V311, &[]);
+        image.encode(&mut vec![0; image.encoded_len() + 1]);
+    }
 }

@@ -486,3 +486,119 @@ fn read_filter_with_options<'a>(reader: &mut Reader<'a>) -> Option<(&'a str, Sub
     let options = SubscribeOptions::from_byte(reader.u8().ok()?, ProtocolVersion::V5).ok()?;
     Some((filter, options))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Packet;
+    use super::super::testing::{V5, V311, assert_both_ways, assert_refused};
+    use super::*;
+    use crate::mqtt::PropertyId;
+
+    const ID: PacketId = PacketId::new(7).unwrap();
+
+    fn options(qos: QoS) -> SubscribeOptions {
+        SubscribeOptions { qos, ..SubscribeOptions::default() }
+    }
+
+    /// SUBSCRIBE of both versions, with every option and property.
+    #[test]
+    fn subscribe() {
+        let filters = [("a/+", options(QoS::AtLeastOnce)), ("", options(QoS::ExactlyOnce))];
+        let subscribe = Subscribe::new(ID, &filters);
+        let bytes = [0x82, 11, 0, 7, 0, 3, b'a', b'/', b'+', 1, 0, 0, 2];
+        assert_both_ways(&Packet::Subscribe(subscribe), V311, &bytes);
+        let all = SubscribeOptions {
+            qos: QoS::ExactlyOnce,
+            no_local: true,
+            retain_as_published: true,
+            retain_handling: RetainHandling::DoNotSend,
+        };
+        let new_only = SubscribeOptions { retain_handling: RetainHandling::SendIfNew, ..options(QoS::AtMostOnce) };
+        let filters = [("a", all), ("b", new_only)];
+        let subscribe = Subscribe {
+            subscription_identifier: Some(128),
+            user_properties: UserProperties::from_pairs(&[("k", "v")]),
+            ..Subscribe::new(ID, &filters)
+        };
+        let bytes =
+            [0x82, 21, 0, 7, 10, 0x0b, 0x80, 1, 0x26, 0, 1, b'k', 0, 1, b'v', 0, 1, b'a', 0x2e, 0, 1, b'b', 0x10];
+        assert_both_ways(&Packet::Subscribe(subscribe), V5, &bytes);
+    }
+
+    /// What is refused in SUBSCRIBE, and why.
+    #[test]
+    fn subscribe_refusals() {
+        let share = [&[0, 7, 0, 0, 10][..], b"$share/g/a", &[0x04]].concat();
+        assert_refused(0x82, &share, V5, Malformed::NoLocalOnSharedSubscription);
+        assert_refused(0x82, &[0, 7], V311, Malformed::NoTopicFilter);
+        assert_refused(0x82, &[0, 7], V5, Malformed::Truncated);
+        for (body, error) in [
+            (&[0, 0, 0, 0, 1, b'a', 0][..], Malformed::PacketIdZero),
+            (&[0, 7, 0], Malformed::NoTopicFilter),
+            (&[0, 7, 0, 0, 1, b'a'], Malformed::Truncated),
+            (&[0, 7, 0, 0, 3, b'a', 1], Malformed::Truncated),
+            (&[0, 7, 0, 0, 1, 0xff, 0], Malformed::NotUtf8),
+            (&[0, 7, 0, 0, 1, 0, 0], Malformed::NullCharacter),
+            (&[0, 7, 0, 0, 1, b'a', 3], Malformed::MaximumQosOutOfRange),
+            (&[0, 7, 0, 0, 1, b'a', 0x30], Malformed::RetainHandlingOutOfRange),
+            (&[0, 7, 0, 0, 1, b'a', 0x40], Malformed::ReservedSubscribeOptions),
+            (&[0, 7, 0, 0, 1, b'a', 0x80], Malformed::ReservedSubscribeOptions),
+            (&[0, 7, 2, 0x0b, 0, 0, 1, b'a', 0], Malformed::PropertyValue(PropertyId::SubscriptionIdentifier)),
+            (&[0, 7, 4, 0x0b, 1, 0x0b, 2], Malformed::DuplicateProperty(PropertyId::SubscriptionIdentifier)),
+            (&[0, 7, 3, 0x1f, 0, 0], Malformed::PropertyNotAllowed(PropertyId::ReasonString)),
+        ] {
+            assert_refused(0x82, body, V5, error);
+        }
+        assert_refused(0x82, &[0, 7, 0, 1, b'a', 4], V311, Malformed::ReservedSubscribeOptions);
+        assert_refused(0x82, &[0, 7, 0, 1, b'a', 3], V311, Malformed::MaximumQosOutOfRange);
+    }
+
+    /// UNSUBSCRIBE of both versions, and what is refused in it.
+    #[test]
+    fn unsubscribe() {
+        let unsubscribe = Unsubscribe::new(ID, &["a", "b/#"]);
+        let bytes = [0xa2, 10, 0, 7, 0, 1, b'a', 0, 3, b'b', b'/', b'#'];
+        assert_both_ways(&Packet::Unsubscribe(unsubscribe), V311, &bytes);
+        let user_properties = UserProperties::from_pairs(&[("k", "v")]);
+        let unsubscribe = Unsubscribe { user_properties, ..Unsubscribe::new(ID, &["a"]) };
+        let bytes = [0xa2, 13, 0, 7, 7, 0x26, 0, 1, b'k', 0, 1, b'v', 0, 1, b'a'];
+        assert_both_ways(&Packet::Unsubscribe(unsubscribe), V5, &bytes);
+        assert_refused(0xa2, &[0, 7], V311, Malformed::NoTopicFilter);
+        assert_refused(0xa2, &[0, 7, 0], V5, Malformed::NoTopicFilter);
+        assert_refused(0xa2, &[0, 7, 0, 0, 1, 0xff], V5, Malformed::NotUtf8);
+        let identified = [0, 7, 2, 0x0b, 1, 0, 1, b'a'];
+        assert_refused(0xa2, &identified, V5, Malformed::PropertyNotAllowed(PropertyId::SubscriptionIdentifier));
+    }
+
+    /// SUBACK of both versions; MQTT 3.1.1 has one failure.
+    #[test]
+    fn suback() {
+        let granted = [ReasonCode::GrantedQos0, ReasonCode::GrantedQos2, ReasonCode::UnspecifiedError];
+        let suback = Suback::new(ID, &granted);
+        assert_both_ways(&Packet::Suback(suback), V311, &[0x90, 5, 0, 7, 0, 2, 0x80]);
+        let codes = [ReasonCode::TopicFilterInvalid];
+        let suback = Suback { reason_string: Some("r"), ..Suback::new(ID, &codes) };
+        assert_both_ways(&Packet::Suback(suback), V5, &[0x90, 8, 0, 7, 4, 0x1f, 0, 1, b'r', 0x8f]);
+        let mut bytes = Vec::new();
+        suback.encode(V311, &mut bytes);
+        assert_eq!(bytes, [0x90, 3, 0, 7, 0x80]);
+        assert_refused(0x90, &[0, 7, 0x8f], V311, Malformed::UndefinedReasonCode(0x8f));
+        assert_refused(0x90, &[0, 7, 0, 0x11], V5, Malformed::UndefinedReasonCode(0x11));
+        assert_refused(0x90, &[0, 7], V311, Malformed::NoReasonCode);
+        assert_refused(0x90, &[0, 7, 0], V5, Malformed::NoReasonCode);
+    }
+
+    /// UNSUBACK has reason codes in MQTT 5.0 alone.
+    #[test]
+    fn unsuback() {
+        assert_both_ways(&Packet::Unsuback(Unsuback::new(ID, &[])), V311, &[0xb0, 2, 0, 7]);
+        let codes = [ReasonCode::Success, ReasonCode::NoSubscriptionExisted];
+        let unsuback = Unsuback::new(ID, &codes);
+        assert_both_ways(&Packet::Unsuback(unsuback), V5, &[0xb0, 5, 0, 7, 0, 0, 0x11]);
+        let mut bytes = Vec::new();
+        unsuback.encode(V311, &mut bytes);
+        assert_eq!(bytes, [0xb0, 2, 0, 7]);
+        assert_refused(0xb0, &[0, 7, 0], V311, Malformed::TrailingBytes);
+        assert_refused(0xb0, &[0, 7, 0, 0x01], V5, Malformed::UndefinedReasonCode(0x01));
+    }
+}
