@@ -12,8 +12,8 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
-use crate::ring::{Notice, PAIR_WORDS_BYTES, Receiver, Sender, pair, ring_bytes};
 pub use crate::ring::{Claim, Doorbell, Parcel, RANKS_MAX};
+use crate::ring::{Notice, PAIR_WORDS_BYTES, Receiver, Sender, pair, ring_bytes};
 
 mod inbound;
 mod outbound;

@@ -37,6 +37,14 @@ impl Doorbell {
         // SAFETY: the buffer is eight bytes that live through the call, and ours to write.
         unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) == 8 }
     }
+
+    /// Blocks until it is rung, or that many milliseconds (`poll(2)`). Returns whether it was rung.
+    #[cfg(test)]
+    pub(crate) fn wait(&self, milliseconds: i32) -> bool {
+        let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one pollfd that lives through the call.
+        unsafe { libc::poll(&mut poll, 1, milliseconds) == 1 }
+    }
 }
 
 impl AsFd for Doorbell {

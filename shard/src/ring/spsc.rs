@@ -97,7 +97,7 @@ impl Producer {
         }
         let header = Header::parcel(len as u32, blob.is_some());
         let (at, end) = self.place(header);
-        self.fits(end).then(|| Claim { producer: self, header, at, end, blob })
+        if self.fits(end) { Some(Claim { producer: self, header, at, end, blob }) } else { None }
     }
 
     /// Lets the consumer see all that was committed. Returns whether there was something.

@@ -147,7 +147,8 @@ mod tests {
         for middle in [2, 0, 4] {
             entries.unlink(&mut list, indices[middle]);
         }
-        let words: Vec<u64> = std::iter::from_fn(|| entries.pop_front(&mut list)).map(|(_, entry)| entry.word).collect();
+        let words: Vec<u64> =
+            std::iter::from_fn(|| entries.pop_front(&mut list)).map(|(_, entry)| entry.word).collect();
         assert_eq!(words, [1, 3]);
         assert!(list.is_empty());
     }
