@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use super::header::PacketType;
 use super::packet::Body;
-use super::property::{Properties, Property, UserProperties, WriteProperties, write_some};
-use super::{PacketId, ProtocolVersion, ReasonCode};
+use super::property::{Properties, Property, WriteProperties, write_some};
+use super::{PacketId, ProtocolVersion, ReasonCode, UserProperties};
 use crate::error::Malformed;
 use crate::reader::Reader;
 use crate::writer::Sink;

@@ -26,33 +26,42 @@
 //! | padded Remaining Length | taken | refused |
 
 mod ack;
+mod connack;
 mod connect;
 mod control;
 mod deframer;
 mod header;
+mod image;
 mod packet;
 mod property;
 mod publish;
 mod reason;
+mod suback;
 mod subscribe;
 #[cfg(test)]
 mod testing;
 pub mod topic;
+mod user_property;
 pub(crate) mod utf8;
+mod value;
 pub(crate) mod varint;
 
 use core::num::NonZeroU16;
 
 pub use ack::{Ack, AckKind};
-pub use connect::{Connack, Connect, ConnectProperties, Will, decode_connect};
+pub use connack::Connack;
+pub use connect::{Connect, ConnectProperties, Will, decode_connect};
 pub use control::{Auth, Disconnect};
 pub use deframer::{Deframed, RawPacket, deframe, deframe_connect};
 pub use header::PacketType;
+pub use image::{PublishImage, PublishOffsets};
 pub use packet::{Packet, decode, decode_from_client};
-pub use property::{Property, PropertyId, UserProperties};
-pub use publish::{Publish, PublishImage, PublishOffsets, PublishProperties, decode_publish};
+pub use property::{Property, PropertyId};
+pub use publish::{Publish, PublishProperties, decode_publish};
 pub use reason::ReasonCode;
-pub use subscribe::{ReasonCodes, RetainHandling, Suback, Subscribe, SubscribeOptions, Unsuback, Unsubscribe};
+pub use suback::{ReasonCodes, Suback, Unsuback};
+pub use subscribe::{RetainHandling, Subscribe, SubscribeOptions, Unsubscribe};
+pub use user_property::UserProperties;
 
 /// Identifies a packet until it is acknowledged (section 2.2.1); never 0.
 pub type PacketId = NonZeroU16;

@@ -3,12 +3,14 @@
 use alloc::vec::Vec;
 
 use super::ack::{Ack, AckKind};
-use super::connect::{Connack, Connect, decode_connect};
+use super::connack::Connack;
+use super::connect::{Connect, decode_connect};
 use super::control::{Auth, Disconnect};
 use super::deframer::RawPacket;
 use super::header::PacketType;
 use super::publish::{self, Publish, decode_publish};
-use super::subscribe::{Suback, Subscribe, Unsuback, Unsubscribe};
+use super::suback::{Suback, Unsuback};
+use super::subscribe::{Subscribe, Unsubscribe};
 use super::{ProtocolVersion, UserProperties, varint};
 use crate::error::Malformed;
 use crate::reader::Reader;

@@ -1,14 +1,14 @@
 //! Properties: the one table of identifiers, types and value rules, read and written from here alone.
 //!
 //! A packet's decoder matches on [`Property`] and lists what it takes; all else is
-//! [`Malformed::PropertyNotAllowed`](crate::Malformed::PropertyNotAllowed). Duplicates are found by a bitmap, so that
+//! [`Malformed::PropertyNotAllowed`]. Duplicates are found by a bitmap, so that
 //! reading is linear however many properties come.
 
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::QoS;
-use super::utf8;
+use super::value::{read, skip, write};
+use super::{QoS, UserProperties};
 use crate::error::Malformed;
 use crate::limits::{PROPERTIES_MAX, PROPERTY_BYTES_MAX};
 use crate::reader::Reader;
@@ -125,168 +125,6 @@ impl Property<'_> {
     }
 }
 
-/// The rules of each type for reading.
-mod read {
-    use super::{Malformed, PropertyId, QoS, Reader, utf8};
-
-    type Result<T> = core::result::Result<T, Malformed>;
-
-    fn nonzero<T: Default + PartialEq>(id: PropertyId, value: T) -> Result<T> {
-        if value == T::default() { Err(Malformed::PropertyValue(id)) } else { Ok(value) }
-    }
-
-    pub(super) fn flag(id: PropertyId, reader: &mut Reader<'_>) -> Result<bool> {
-        match reader.u8()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(Malformed::PropertyValue(id)),
-        }
-    }
-
-    pub(super) fn qos(id: PropertyId, reader: &mut Reader<'_>) -> Result<QoS> {
-        match reader.u8()? {
-            0 => Ok(QoS::AtMostOnce),
-            1 => Ok(QoS::AtLeastOnce),
-            _ => Err(Malformed::PropertyValue(id)),
-        }
-    }
-
-    pub(super) fn two(_: PropertyId, reader: &mut Reader<'_>) -> Result<u16> {
-        reader.u16()
-    }
-
-    pub(super) fn two_nonzero(id: PropertyId, reader: &mut Reader<'_>) -> Result<u16> {
-        nonzero(id, reader.u16()?)
-    }
-
-    pub(super) fn alias(_: PropertyId, reader: &mut Reader<'_>) -> Result<u16> {
-        match reader.u16()? {
-            0 => Err(Malformed::TopicAliasZero),
-            alias => Ok(alias),
-        }
-    }
-
-    pub(super) fn four(_: PropertyId, reader: &mut Reader<'_>) -> Result<u32> {
-        reader.u32()
-    }
-
-    pub(super) fn four_nonzero(id: PropertyId, reader: &mut Reader<'_>) -> Result<u32> {
-        nonzero(id, reader.u32()?)
-    }
-
-    /// The one integer of variable length is the Subscription Identifier, which is not 0 (section 3.8.2.1.2).
-    pub(super) fn varint(id: PropertyId, reader: &mut Reader<'_>) -> Result<u32> {
-        nonzero(id, reader.varint()?)
-    }
-
-    pub(super) fn string<'a>(_: PropertyId, reader: &mut Reader<'a>) -> Result<&'a str> {
-        reader.string()
-    }
-
-    /// A topic name: no wildcard \[MQTT-3.3.2-14\], at least one character \[MQTT-4.7.3-1\].
-    pub(super) fn topic<'a>(_: PropertyId, reader: &mut Reader<'a>) -> Result<&'a str> {
-        match utf8::check_topic_name(reader.binary()?)? {
-            "" => Err(Malformed::EmptyTopicName),
-            topic => Ok(topic),
-        }
-    }
-
-    pub(super) fn binary<'a>(_: PropertyId, reader: &mut Reader<'a>) -> Result<&'a [u8]> {
-        reader.binary()
-    }
-
-    pub(super) fn pair<'a>(_: PropertyId, reader: &mut Reader<'a>) -> Result<(&'a str, &'a str)> {
-        Ok((reader.string()?, reader.string()?))
-    }
-}
-
-/// The same for writing.
-mod write {
-    use super::{QoS, Sink};
-
-    pub(super) fn flag(value: bool, sink: &mut impl Sink) {
-        sink.u8(u8::from(value));
-    }
-
-    pub(super) fn qos(value: QoS, sink: &mut impl Sink) {
-        sink.u8(value as u8);
-    }
-
-    pub(super) fn two(value: u16, sink: &mut impl Sink) {
-        sink.u16(value);
-    }
-
-    pub(super) use two as two_nonzero;
-    pub(super) use two as alias;
-
-    pub(super) fn four(value: u32, sink: &mut impl Sink) {
-        sink.u32(value);
-    }
-
-    pub(super) use four as four_nonzero;
-
-    pub(super) fn varint(value: u32, sink: &mut impl Sink) {
-        sink.varint(value);
-    }
-
-    pub(super) fn string(value: &str, sink: &mut impl Sink) {
-        sink.string(value);
-    }
-
-    pub(super) use string as topic;
-
-    pub(super) fn binary(value: &[u8], sink: &mut impl Sink) {
-        sink.binary(value);
-    }
-
-    pub(super) fn pair((name, value): (&str, &str), sink: &mut impl Sink) {
-        sink.string(name);
-        sink.string(value);
-    }
-}
-
-/// The same for passing over, without looking at what is passed.
-mod skip {
-    use super::{Malformed, Reader};
-
-    type Result = core::result::Result<(), Malformed>;
-
-    pub(super) fn flag(reader: &mut Reader<'_>) -> Result {
-        reader.take(1).map(|_| ())
-    }
-
-    pub(super) use flag as qos;
-
-    pub(super) fn two(reader: &mut Reader<'_>) -> Result {
-        reader.take(2).map(|_| ())
-    }
-
-    pub(super) use two as two_nonzero;
-    pub(super) use two as alias;
-
-    pub(super) fn four(reader: &mut Reader<'_>) -> Result {
-        reader.take(4).map(|_| ())
-    }
-
-    pub(super) use four as four_nonzero;
-
-    pub(super) fn varint(reader: &mut Reader<'_>) -> Result {
-        reader.varint().map(|_| ())
-    }
-
-    pub(super) fn binary(reader: &mut Reader<'_>) -> Result {
-        reader.binary().map(|_| ())
-    }
-
-    pub(super) use binary as string;
-    pub(super) use binary as topic;
-
-    pub(super) fn pair(reader: &mut Reader<'_>) -> Result {
-        binary(reader)?;
-        binary(reader)
-    }
-}
-
 /// Reads the properties of one packet, checked.
 pub(crate) struct Properties<'a> {
     reader: Reader<'a>,
@@ -334,7 +172,7 @@ impl<'a> Properties<'a> {
     pub(crate) fn user_properties(&self) -> UserProperties<'a> {
         match self.seen & bit(PropertyId::UserProperty) {
             0 => UserProperties::default(),
-            _ => UserProperties(Pairs::Encoded(self.all)),
+            _ => UserProperties::of_checked(self.all),
         }
     }
 
@@ -380,6 +218,13 @@ impl<'a> Checked<'a> {
     }
 }
 
+impl fmt::Debug for Checked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut properties = self.clone();
+        f.debug_list().entries(core::iter::from_fn(|| properties.next())).finish()
+    }
+}
+
 fn read_id(reader: &mut Reader<'_>) -> Result<PropertyId, Malformed> {
     let id = reader.varint()?;
     u8::try_from(id).ok().and_then(PropertyId::from_u8).ok_or(Malformed::UnknownProperty(id))
@@ -411,75 +256,6 @@ pub(crate) trait WriteProperties {
 pub(crate) fn write_some<'a, T>(value: Option<T>, property: impl FnOnce(T) -> Property<'a>, sink: &mut impl Sink) {
     if let Some(value) = value {
         property(value).write(sink);
-    }
-}
-
-/// User Properties: pairs of name and value, in the order in which they were sent; names may repeat.
-#[derive(Clone, Copy, Default)]
-pub struct UserProperties<'a>(Pairs<'a>);
-
-#[derive(Clone, Copy)]
-enum Pairs<'a> {
-    /// Checked properties of a packet, others among them.
-    Encoded(&'a [u8]),
-    /// The caller's own.
-    Given(&'a [(&'a str, &'a str)]),
-}
-
-impl Default for Pairs<'_> {
-    fn default() -> Self {
-        Pairs::Given(&[])
-    }
-}
-
-impl<'a> UserProperties<'a> {
-    /// These pairs. Encoding them panics where a string is longer than 65,535 bytes.
-    pub const fn from_pairs(pairs: &'a [(&'a str, &'a str)]) -> UserProperties<'a> {
-        UserProperties(Pairs::Given(pairs))
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
-    }
-
-    /// The pairs.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        let (encoded, given) = match self.0 {
-            Pairs::Encoded(bytes) => (bytes, &[][..]),
-            Pairs::Given(pairs) => (&[][..], pairs),
-        };
-        let mut checked = Checked::new(encoded);
-        let decoded = core::iter::from_fn(move || checked.next()).filter_map(|property| match property {
-            Property::UserProperty(pair) => Some(pair),
-            _ => None,
-        });
-        decoded.chain(given.iter().copied())
-    }
-
-    /// Only those that a checked packet's properties hold.
-    pub(crate) fn of_checked(properties: &'a [u8]) -> UserProperties<'a> {
-        UserProperties(Pairs::Encoded(properties))
-    }
-
-    pub(crate) fn write(&self, sink: &mut impl Sink) {
-        for pair in self.iter() {
-            Property::UserProperty(pair).write(sink);
-        }
-    }
-}
-
-impl PartialEq for UserProperties<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
-    }
-}
-
-impl Eq for UserProperties<'_> {}
-
-impl fmt::Debug for UserProperties<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
     }
 }
 
@@ -598,18 +374,5 @@ mod tests {
         let mut packet = Reader::new(&[0, 9]);
         assert_eq!(Properties::open(&mut packet).unwrap().next(), Ok(None));
         assert_eq!(packet.rest(), &[9]);
-    }
-
-    /// Pairs keep their order, given or decoded, other properties passed over.
-    #[test]
-    fn user_properties() {
-        let bytes = [0x26, 0, 1, b'b', 0, 1, b'1', 0x21, 0, 5, 0x26, 0, 1, b'a', 0, 1, b'2'];
-        let decoded = UserProperties::of_checked(&bytes);
-        let given = UserProperties::from_pairs(&[("b", "1"), ("a", "2")]);
-        assert_eq!(decoded, given);
-        assert!(!given.is_empty());
-        assert!(UserProperties::default().is_empty());
-        assert_ne!(given, UserProperties::from_pairs(&[("a", "2"), ("b", "1")]));
-        assert_eq!(alloc::format!("{decoded:?}"), r#"[("b", "1"), ("a", "2")]"#);
     }
 }

@@ -1,6 +1,6 @@
 //! Topic names and topic filters: grammar, matching, overlap.
 //!
-//! [`TopicName`] and [`TopicFilter`] cannot exist invalid. [`matches`] and [`overlap`] are the reference: plain, without
+//! [`TopicName`] and [`TopicFilter`] cannot exist invalid. [`matches()`] and [`overlap`] are the reference: plain, without
 //! recursion, linear in the shorter string. Faster structures are tested against them.
 
 use core::fmt;
