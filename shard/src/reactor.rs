@@ -229,3 +229,6 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
         true
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

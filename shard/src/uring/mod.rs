@@ -218,8 +218,11 @@ impl UringDriver {
     }
 
     /// Submits a piece of a batch and returns when each of its sends has its result.
+    ///
+    /// Deferred work runs in the same entry: what has arrived meanwhile is then there for the next reap, which saves that
+    /// one's entry (1 to 2 % of an echo, nothing at fan-out).
     fn complete_sends(&mut self) {
-        self.submit(Enter::Submit);
+        self.submit(Enter::Collect);
         self.drain();
         while self.intake.owed > 0 {
             // The sends have all completed, but the queue had no room for some of their completions.
