@@ -333,6 +333,11 @@ mod tests {
         for every in ["room/+/chat", "room/#", "room/vip/#", "room/+", "#", "+/7/#", "other/#", "$data/#"] {
             assert_eq!(place.owner_of_filter(every), Owner::Every, "{every}");
         }
+        // A rule that begins with a wildcard says nothing of `$` names.
+        let place = placement(64, &["+/#"]);
+        assert_eq!(place.owner_of_filter("a/#"), one("a"));
+        assert_eq!(place.owner_of_filter("$SYS/#"), Owner::Every);
+        assert_eq!(placement(64, &["$SYS/#"]).owner_of_filter("+/x/+"), Owner::Every);
         assert_eq!(placement(1, &[]).owner_of_filter("#"), Owner::One(ShardId(0)));
     }
 
