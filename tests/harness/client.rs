@@ -131,6 +131,7 @@ impl Client {
     }
 
     /// Takes the CONNACK, which must be the first packet `[MQTT-3.2.0-1]`.
+    #[track_caller]
     pub fn connack(&mut self) {
         match self.receive() {
             Packet::Connack(present, code, properties) => {
@@ -159,16 +160,19 @@ impl Client {
     // ---- what clients do ----
 
     /// Publishes and completes the handshake; the reason code of the last acknowledgement, 0 at QoS 0.
+    #[track_caller]
     pub fn publish(&mut self, topic: &str, qos: u8, payload: impl AsRef<[u8]>) -> u8 {
         self.publish_packet(&Publish::new(topic, qos, payload))
     }
 
     /// The same with RETAIN set.
+    #[track_caller]
     pub fn retain(&mut self, topic: &str, qos: u8, payload: impl AsRef<[u8]>) -> u8 {
         self.publish_packet(&Publish::retained(topic, qos, payload))
     }
 
     /// The same for a message with all its fields; the packet identifier is chosen here.
+    #[track_caller]
     pub fn publish_packet(&mut self, message: &Publish) -> u8 {
         let id = self.send_publish(message);
         self.acknowledged(message.qos, id)
@@ -182,6 +186,7 @@ impl Client {
     }
 
     /// Waits for the acknowledgements of a PUBLISH that was sent.
+    #[track_caller]
     pub fn acknowledged(&mut self, qos: u8, id: u16) -> u8 {
         match qos {
             0 => 0,
@@ -202,6 +207,7 @@ impl Client {
     }
 
     /// Waits for the PUBREC of `id`; its reason code.
+    #[track_caller]
     pub fn pubrec(&mut self, id: u16) -> u8 {
         self.wait_for(
             |packet| if let Packet::Pubrec(got, code) = packet { (*got == id).then_some(*code) } else { None },
@@ -209,6 +215,7 @@ impl Client {
     }
 
     /// Waits for the PUBREL of `id`; its reason code.
+    #[track_caller]
     pub fn pubrel(&mut self, id: u16) -> u8 {
         self.wait_for(
             |packet| if let Packet::Pubrel(got, code) = packet { (*got == id).then_some(*code) } else { None },
@@ -216,6 +223,7 @@ impl Client {
     }
 
     /// Waits for the PUBCOMP of `id`; its reason code.
+    #[track_caller]
     pub fn pubcomp(&mut self, id: u16) -> u8 {
         self.wait_for(
             |packet| if let Packet::Pubcomp(got, code) = packet { (*got == id).then_some(*code) } else { None },
@@ -223,11 +231,13 @@ impl Client {
     }
 
     /// Subscribes to one filter with an options byte; the reason code.
+    #[track_caller]
     pub fn subscribe(&mut self, filter: &str, options: u8) -> u8 {
         self.subscribe_all(&[(filter, options)], &[])[0]
     }
 
     /// Subscribes; a reason code for each filter `[MQTT-3.8.4-6]`.
+    #[track_caller]
     pub fn subscribe_all(&mut self, filters: &[(&str, u8)], properties: &[Property]) -> Vec<u8> {
         let id = self.next_id();
         self.send(&packet::subscribe(self.version, id, filters, properties));
@@ -239,6 +249,7 @@ impl Client {
     }
 
     /// Unsubscribes; in 5.0 a reason code for each filter.
+    #[track_caller]
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Vec<u8> {
         let id = self.next_id();
         self.send(&packet::unsubscribe(self.version, id, filters));
@@ -250,6 +261,7 @@ impl Client {
     }
 
     /// PINGREQ and its PINGRESP `[MQTT-3.12.4-1]`; what comes before it is kept.
+    #[track_caller]
     pub fn ping(&mut self) {
         self.send(&PINGREQ);
         self.wait_for(|packet| (*packet == Packet::Pingresp).then_some(()));
@@ -284,6 +296,7 @@ impl Client {
     // ---- what clients see ----
 
     /// The next PUBLISH, acknowledged to the end.
+    #[track_caller]
     pub fn message(&mut self) -> Publish {
         let message = self.delivery();
         self.acknowledge(&message);
@@ -316,6 +329,7 @@ impl Client {
     }
 
     /// The next PUBLISH, not acknowledged.
+    #[track_caller]
     pub fn delivery(&mut self) -> Publish {
         match self.receive() {
             Packet::Publish(message) => message,
@@ -324,11 +338,13 @@ impl Client {
     }
 
     /// The payloads of the next messages, each acknowledged.
+    #[track_caller]
     pub fn texts(&mut self, count: usize) -> Vec<String> {
         (0..count).map(|_| self.message().text().to_owned()).collect()
     }
 
     /// Sees that nothing comes: a ping returns with no message before it, and silence follows.
+    #[track_caller]
     pub fn silent(&mut self) {
         self.ping();
         assert_eq!(self.kept, [], "nothing was expected");
@@ -336,15 +352,17 @@ impl Client {
     }
 
     /// The next packet, kept or new; a closed connection panics.
+    #[track_caller]
     pub fn receive(&mut self) -> Packet {
         self.next(DEADLINE).expect("the broker closed the connection")
     }
 
     /// The next packet within `deadline`, or `None` when the connection is closed.
+    #[track_caller]
     pub fn next(&mut self, deadline: Duration) -> Option<Packet> {
         match self.try_next(deadline) {
             Ok(Some(packet)) => Some(packet),
-            Ok(None) => panic!("nothing came within {deadline:?}"),
+            Ok(None) => panic!("nothing came within {deadline:?}, but {} bytes of a packet", self.bytes.len()),
             Err(Closed) => None,
         }
     }
@@ -355,6 +373,7 @@ impl Client {
     }
 
     /// Waits for the first packet of which `pick` makes something; others are kept in order.
+    #[track_caller]
     pub fn wait_for<T>(&mut self, mut pick: impl FnMut(&Packet) -> Option<T>) -> T {
         if let Some((index, found)) =
             self.kept.iter().enumerate().find_map(|(index, packet)| Some((index, pick(packet)?)))
@@ -376,11 +395,13 @@ impl Client {
     }
 
     /// Sees the connection closed by the broker, nothing more being sent.
+    #[track_caller]
     pub fn closed(&mut self) {
         assert_eq!(self.next(DEADLINE), None, "the end of the connection was expected");
     }
 
     /// Sees the broker end the connection for a reason: in 5.0 DISCONNECT with one of `codes` and then the end, in 3.1.1 just that.
+    #[track_caller]
     pub fn dropped(&mut self, codes: &[u8]) {
         if self.version == Version::V5 {
             match self.next(DEADLINE) {
@@ -398,6 +419,7 @@ impl Client {
     }
 
     /// Sees the connection end after at most a refusing CONNACK: nothing else may come before one `[MQTT-3.14.0-1]`. Its code.
+    #[track_caller]
     pub fn turned_away(&mut self) -> Option<u8> {
         let code = match self.next(DEADLINE)? {
             Packet::Connack(present, code, _) => {

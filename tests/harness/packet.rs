@@ -1,5 +1,7 @@
 //! Packets of MQTT 3.1.1 and 5.0 as bytes, and back: what a client sends, what it receives.
 
+use wire::mqtt::{self, Deframed, ProtocolVersion};
+
 use crate::property::{Property, put_properties};
 
 /// The protocol version of a connection.
@@ -266,7 +268,9 @@ impl Packet {
         let (len, header) = remaining_length(bytes.get(1..)?)?;
         let whole = 1 + header + len;
         let body = bytes.get(1 + header..whole)?;
-        Some((Self::parse(bytes[0], body, version), whole))
+        let packet = Self::parse(bytes[0], body, version);
+        wire_agrees(&bytes[..whole], version);
+        Some((packet, whole))
     }
 
     fn parse(first: u8, body: &[u8], version: Version) -> Self {
@@ -287,6 +291,21 @@ impl Packet {
         };
         assert!(reader.is_empty(), "bytes after the end of {packet:?}");
         packet
+    }
+}
+
+/// Gives the same packet to `wire`, which must take it too.
+fn wire_agrees(bytes: &[u8], version: Version) {
+    let version = match version {
+        Version::V311 => ProtocolVersion::V311,
+        Version::V5 => ProtocolVersion::V5,
+    };
+    let raw = match mqtt::deframe(bytes, u32::MAX) {
+        Ok(Deframed::Packet(raw)) => raw,
+        other => panic!("wire makes {other:?} of {bytes:02x?}"),
+    };
+    if let Err(error) = mqtt::decode(&raw, version) {
+        panic!("wire refuses {bytes:02x?}: {error}");
     }
 }
 

@@ -1,12 +1,18 @@
 //! The real program, real sockets: a module for each feature.
 
 mod alias;
+mod cli;
 mod connect;
+mod hostile;
 mod keepalive;
+mod limits;
 mod properties;
 mod publish;
 mod retained;
 mod session;
 mod shared;
+mod slow;
+mod stop;
 mod subscribe;
+mod sys;
 mod will;

@@ -195,7 +195,7 @@ fn identifiers(case: &Case) {
         subscriber.subscribe_all(&[(&topic, 0)], &properties);
         publisher.publish(&topic, 0, "x");
         assert_eq!(identifiers_in(&subscriber.message()), ids);
-        assert_eq!(identifiers_in(&plain.message()), []);
+        assert!(identifiers_in(&plain.message()).is_empty());
     }
 }
 
