@@ -2,6 +2,7 @@
 
 mod alias;
 mod cli;
+mod clients;
 mod connect;
 mod hostile;
 mod keepalive;
