@@ -19,7 +19,10 @@ struct Log {
 struct Member {
     slot: Slot,
     cursor: u64,
+    /// Waits for [`Delivery::writable`].
     blocked: bool,
+    /// Was left short by a send and has not caught up: its cursor may stand inside a packet.
+    behind: bool,
 }
 
 impl Log {
@@ -49,6 +52,8 @@ pub struct Logs {
     logs: Vec<Log>,
     listed: Vec<Group>,
     replies: Vec<(Slot, Vec<u8>)>,
+    /// In how many groups a slot is behind; replies wait until it is in none.
+    behind: Vec<u32>,
     results: Vec<i32>,
     /// Which members the batch in flight is for.
     batch: Vec<u32>,
@@ -60,6 +65,22 @@ impl Logs {
         if !log.listed {
             log.listed = true;
             self.listed.push(group);
+        }
+    }
+
+    fn flush_replies(&mut self, ring: &mut Ring) {
+        if self.replies.is_empty() {
+            return;
+        }
+        let behind = &self.behind;
+        let may_leave = |(slot, _): &(Slot, Vec<u8>)| behind[*slot as usize] == 0;
+        let leaving: Vec<_> = self.replies.extract_if(.., |reply| may_leave(reply)).collect();
+        ring.send_batch(leaving.iter().map(|(slot, bytes)| (*slot, bytes.as_slice())), &mut self.results);
+        for ((slot, bytes), result) in leaving.iter().zip(&self.results) {
+            // A socket that has room for no reply is given up.
+            if *result != bytes.len() as i32 {
+                ring.shutdown(*slot);
+            }
         }
     }
 
@@ -83,6 +104,11 @@ impl Logs {
                 // Its receive ends too, and `disconnect` takes it out.
                 Sent::Broken => member.cursor = end,
             }
+            if member.behind != (member.cursor < end) {
+                member.behind = !member.behind;
+                let groups = &mut self.behind[member.slot as usize];
+                *groups = if member.behind { *groups + 1 } else { *groups - 1 };
+            }
             if member.cursor < end && end - member.cursor > LOG_BYTES_MAX as u64 {
                 member.cursor = end;
                 ring.shutdown(member.slot);
@@ -96,7 +122,9 @@ impl Logs {
 }
 
 impl Delivery for Logs {
-    fn connect(&mut self, _slot: Slot) {}
+    fn connect(&mut self, slot: Slot) {
+        *grown(&mut self.behind, slot) = 0;
+    }
 
     fn disconnect(&mut self, slot: Slot) {
         self.replies.retain(|(other, _)| *other != slot);
@@ -107,7 +135,7 @@ impl Delivery for Logs {
 
     fn subscribe(&mut self, slot: Slot, group: Group) {
         let log = grown(&mut self.logs, group);
-        log.members.push(Member { slot, cursor: log.end(), blocked: false });
+        log.members.push(Member { slot, cursor: log.end(), blocked: false, behind: false });
     }
 
     fn reply(&mut self, slot: Slot, bytes: &[u8]) {
@@ -129,19 +157,13 @@ impl Delivery for Logs {
         }
     }
 
-    /// Replies leave first, so that a subscriber has its SUBACK before its first message. They are small and come while
-    /// the socket is empty, or the connection is closed: a cursor may stand inside a packet.
+    /// Replies leave first, so that a subscriber has its SUBACK before its first message; those that had to wait leave when
+    /// the logs have caught up.
     fn flush(&mut self, ring: &mut Ring) {
-        if !self.replies.is_empty() {
-            ring.send_batch(self.replies.iter().map(|(slot, bytes)| (*slot, bytes.as_slice())), &mut self.results);
-            for ((slot, bytes), result) in self.replies.drain(..).zip(&self.results) {
-                if *result != bytes.len() as i32 {
-                    ring.shutdown(slot);
-                }
-            }
-        }
+        self.flush_replies(ring);
         while let Some(group) = self.listed.pop() {
             self.flush_log(group, ring);
         }
+        self.flush_replies(ring);
     }
 }

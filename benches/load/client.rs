@@ -45,6 +45,8 @@ pub struct Client {
     sent: usize,
     /// What it subscribes to after CONNACK.
     subscriptions: Vec<(String, u8)>,
+    /// PINGREQs without an answer.
+    pub pings: u32,
     /// Packet ids of unacknowledged publishes, oldest first.
     unacknowledged: VecDeque<u16>,
     last_id: u16,
@@ -79,6 +81,7 @@ impl Client {
             unsent: connect,
             sent: 0,
             subscriptions,
+            pings: 0,
             unacknowledged: VecDeque::new(),
             last_id: 0,
             receive_maximum: usize::from(u16::MAX),
@@ -91,9 +94,9 @@ impl Client {
             && (qos == 0 || self.unacknowledged.len() < self.receive_maximum.min(INFLIGHT_MAX))
     }
 
-    /// Whether every publish has been acknowledged.
+    /// Whether every publish has been acknowledged, and every PINGREQ answered.
     pub fn settled(&self) -> bool {
-        self.unacknowledged.is_empty()
+        self.phase == Phase::Closed || self.pings == 0 && self.unacknowledged.is_empty()
     }
 
     /// Queues a message. Only where [`Client::has_room`].
@@ -107,9 +110,15 @@ impl Client {
         !self.unsent.is_empty()
     }
 
-    /// Queues bytes.
-    pub fn put(&mut self, bytes: &[u8]) {
-        self.unsent.extend_from_slice(bytes);
+    /// Queues a PINGREQ.
+    pub fn ping(&mut self) {
+        self.unsent.extend_from_slice(&packet::PINGREQ);
+        self.pings += 1;
+    }
+
+    /// Queues a DISCONNECT.
+    pub fn disconnect(&mut self) {
+        self.unsent.extend_from_slice(&packet::DISCONNECT);
     }
 
     /// Sends what is queued. Returns whether all of it is gone.
@@ -151,7 +160,7 @@ impl Client {
             6 => packet::put_ack(&mut self.unsent, 0x70, packet::acknowledged(packet.body)?.0),
             2 if self.phase == Phase::Connecting => return self.connected(packet.body),
             9 if self.phase == Phase::Subscribing => return self.subscribed(packet.body),
-            13 => {}
+            13 => self.pings = self.pings.saturating_sub(1),
             14 => {
                 let reason = packet.body.first().copied().unwrap_or(0);
                 return Ok(Heard::End(format!("DISCONNECT with reason code {reason:#04x}")));

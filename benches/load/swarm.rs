@@ -198,7 +198,18 @@ impl Swarm {
         }
     }
 
-    /// Whether every publish of every client has been acknowledged.
+    /// Queues a PINGREQ for every client. Its answer comes after all that the broker had sent before.
+    pub fn ping(&mut self) {
+        self.pinged = self.now();
+        for index in 0..self.clients.len() as u32 {
+            if self.clients[index as usize].phase == Phase::Ready {
+                self.clients[index as usize].ping();
+                self.list(index);
+            }
+        }
+    }
+
+    /// Whether every publish of every client has been acknowledged, and every PINGREQ answered.
     pub fn settled(&self) -> bool {
         self.clients.iter().all(Client::settled)
     }
@@ -206,7 +217,7 @@ impl Swarm {
     /// Says goodbye on every connection; what cannot be sent at once is not.
     pub fn disconnect(&mut self) {
         for client in self.clients.iter_mut().filter(|client| client.phase != Phase::Closed) {
-            client.put(&packet::DISCONNECT);
+            client.disconnect();
             let _ = client.flush();
             client.phase = Phase::Closed;
         }
@@ -320,18 +331,11 @@ impl Swarm {
         Ok(())
     }
 
-    /// Queues a PINGREQ for every client once in half the keep alive.
+    /// Pings once in half the keep alive.
     fn keep_alive(&mut self) {
         let now = self.now();
-        if self.dial.keep_alive == 0 || now - self.pinged < u64::from(self.dial.keep_alive) * 500_000_000 {
-            return;
-        }
-        self.pinged = now;
-        for index in 0..self.clients.len() as u32 {
-            if self.clients[index as usize].phase == Phase::Ready {
-                self.clients[index as usize].put(&packet::PINGREQ);
-                self.list(index);
-            }
+        if self.dial.keep_alive > 0 && now - self.pinged >= u64::from(self.dial.keep_alive) * 500_000_000 {
+            self.ping();
         }
     }
 

@@ -201,19 +201,30 @@ impl Traffic {
         }
     }
 
-    /// Publishes nothing more, and receives until all has arrived and is acknowledged.
+    /// Publishes nothing more, and receives until all has arrived and is acknowledged, and then once around every
+    /// connection: a message that comes twice comes second after all had seemed well.
     ///
     /// # Errors
     /// The run ended before; what did not arrive in time is counted as lost.
     pub fn drain(&mut self, swarm: &mut Swarm) -> Result<(), Stopped> {
-        let mut progress = (swarm.now(), self.progress());
-        let mut result = Ok(());
-        while result.is_ok() && !(self.counts.delivered >= self.expected && swarm.settled()) {
-            swarm.poll(SLEEP_MAX, self)?;
-            result = self.check(swarm, &mut progress);
+        let mut result = self.receive(swarm);
+        if result.is_ok() {
+            swarm.ping();
+            result = self.receive(swarm);
         }
         self.faults.lost = self.expected.saturating_sub(self.counts.delivered);
         result
+    }
+
+    /// Receives until all has arrived and is acknowledged or answered.
+    fn receive(&mut self, swarm: &mut Swarm) -> Result<(), Stopped> {
+        let mut progress = (swarm.now(), self.progress());
+        while self.counts.delivered < self.expected || !swarm.settled() {
+            swarm.flush(self);
+            swarm.poll(SLEEP_MAX, self)?;
+            self.check(swarm, &mut progress)?;
+        }
+        Ok(())
     }
 
     /// Publishes what window or schedule allow, `limit` messages of the run at most; returns how long there is nothing to
@@ -332,7 +343,13 @@ impl Sink for Traffic {
             self.faults.misrouted += 1;
             return;
         };
-        if message.qos != self.streams[stamp.stream as usize].plan.qos {
+        let stream = &self.streams[stamp.stream as usize];
+        if stamp.sequence >= stream.next {
+            // Somebody else's: another run on the same topic.
+            self.faults.misrouted += 1;
+            return;
+        }
+        if message.qos != stream.plan.qos {
             self.faults.corrupted += 1;
         }
         match receiver.sequences[place].take(stamp.sequence) {
@@ -372,5 +389,57 @@ impl Sink for Traffic {
             self.faults.closed += 1;
             self.broken.get_or_insert_with(|| format!("the connection of client {client} ended: {why}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn traffic(pace: Pace, published: u64) -> Traffic {
+        let plan = Plan::one_topic(1, 2, "t", 0);
+        let terms =
+            Terms { pace, size: 40, each_max: u64::MAX, patience: Duration::from_secs(1), stop: Box::new(|| false) };
+        let mut traffic = Traffic::new(&plan, terms, 0);
+        traffic.listed.clear();
+        let stream = &mut traffic.streams[0];
+        (stream.next, stream.listed) = (published, false);
+        stream.outstanding.fill(stream.plan.receivers);
+        traffic
+    }
+
+    fn deliver(traffic: &mut Traffic, client: u32, sequence: u64, edit: impl FnOnce(&mut Vec<u8>)) {
+        let stamp = Stamp { stream: 0, sequence, intended: 0 };
+        let mut payload = Payload::new(40).stamp(b"t", stamp).to_vec();
+        edit(&mut payload);
+        traffic.message(client, &Publish { qos: 0, topic: b"t", id: 0, payload: &payload }, 1);
+    }
+
+    /// Each fault is counted as what it is, once.
+    #[test]
+    fn faults_are_told_apart() {
+        let mut traffic = traffic(Pace::Rate(1.0), 10);
+        for sequence in [0, 2, 1, 2] {
+            deliver(&mut traffic, 1, sequence, |_| {});
+        }
+        deliver(&mut traffic, 1, 3, |payload| payload[39] ^= 1);
+        deliver(&mut traffic, 1, 10, |_| {});
+        deliver(&mut traffic, 0, 3, |_| {});
+        let Faults { lost, repeated, reordered, corrupted, misrouted, refused, closed } = traffic.faults;
+        assert_eq!((repeated, reordered, corrupted, misrouted), (1, 1, 1, 2));
+        assert_eq!((lost, refused, closed, traffic.counts.delivered), (0, 0, 0, 3));
+    }
+
+    /// The window moves when the oldest message has reached every receiver, and not before.
+    #[test]
+    fn window_waits_for_the_oldest() {
+        let mut traffic = traffic(Pace::Window(2), 2);
+        for (client, sequence) in [(1, 0), (1, 1), (2, 1)] {
+            deliver(&mut traffic, client, sequence, |_| {});
+            assert_eq!(traffic.streams[0].allowed, 2);
+        }
+        assert!(traffic.listed.is_empty());
+        deliver(&mut traffic, 2, 0, |_| {});
+        assert_eq!((traffic.streams[0].allowed, traffic.listed.as_slice()), (4, &[0][..]));
     }
 }

@@ -1,0 +1,116 @@
+//! The programs together: `floor` serves what `ringload` asks for, and `ringload` notices a broker that does wrong.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+
+use serde_json::Value;
+
+/// A `floor` that ends with its value.
+struct Floor {
+    child: Child,
+    port: String,
+}
+
+impl Floor {
+    fn start(mode: &str) -> Floor {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_floor"))
+            .args(["--port", "0", "--mode", mode])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("floor starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+        let port = line.trim().rsplit(':').next().expect("an address").to_owned();
+        Floor { child, port }
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ringload(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ringload")).args(args).output().expect("ringload starts")
+}
+
+fn report(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no report: {output:?}"))
+}
+
+/// Every scenario that has a floor runs on it without a fault, with exactly the deliveries that its plan says.
+#[test]
+fn floor_serves_every_scenario() {
+    let cases: [(&str, &[&str], u64); 6] = [
+        ("fanout-send", &["fanout", "-c", "20", "--inflight", "8", "--messages", "200"], 4000),
+        ("fanout-log", &["fanout", "-c", "20", "--inflight", "8", "--messages", "200", "-V", "5"], 4000),
+        ("fanout-log", &["rooms", "--rooms", "3", "-c", "5", "--rate", "5000", "--each", "50"], 750),
+        ("fanin", &["fanin", "-c", "20", "--each", "30"], 600),
+        ("fanout-send", &["pairs", "-c", "20", "--each", "30", "-s", "20000", "--inflight", "4"], 600),
+        ("fanout-log", &["ping-pong", "--messages", "100"], 100),
+    ];
+    for (mode, args, deliveries) in cases {
+        let floor = Floor::start(mode);
+        let pid = floor.child.id().to_string();
+        let output = ringload(&[args, &["--json", "-p", &floor.port, "--broker-pid", &pid]].concat());
+        let report = report(&output);
+        assert_eq!(output.status.code(), Some(0), "{mode} {args:?}: {report}");
+        assert_eq!(report["traffic"]["delivered"], deliveries, "{mode} {args:?}");
+        assert!(report["traffic"]["broker"]["cpu_ns_per_delivery"].as_f64().is_some_and(|ns| ns > 0.0));
+    }
+}
+
+/// A subscriber that stops reading for a while takes nothing from the others.
+#[test]
+fn slow_runs_on_floor() {
+    let floor = Floor::start("fanout-log");
+    let args = ["slow", "-c", "5", "--rate", "2000", "--windows", "1", "--seconds", "0.2", "--warmup", "0.1"];
+    let output = ringload(&[&args[..], &["--json", "-p", &floor.port]].concat());
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    assert_eq!(report["slow"]["windows"].as_array().map(Vec::len), Some(2));
+    assert_eq!(report["slow"]["missed"], 0, "floor drops nothing");
+}
+
+/// A broker that delivers twice makes the run invalid, which is status 3.
+#[test]
+fn repeated_messages_are_invalid() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let broker = thread::spawn(move || repeat(listener.accept().unwrap().0));
+    let output = ringload(&["ping-pong", "--messages", "10", "--json", "-p", &port]);
+    broker.join().unwrap();
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(3), "{report}");
+    assert_eq!((&report["valid"], report["faults"]["repeated"].as_u64()), (&Value::Bool(false), Some(10)));
+}
+
+/// Serves one client whose packets are below 128 bytes, and sends it each of its messages twice.
+fn repeat(mut client: TcpStream) {
+    let mut header = [0; 2];
+    while client.read_exact(&mut header).is_ok() {
+        let mut body = vec![0; usize::from(header[1])];
+        client.read_exact(&mut body).unwrap();
+        match header[0] {
+            0x10 => client.write_all(&[0x20, 2, 0, 0]).unwrap(),
+            0x82 => client.write_all(&[0x90, 3, body[0], body[1], 0]).unwrap(),
+            0x30 => client.write_all(&[&header[..], &body, &header, &body].concat()).unwrap(),
+            0xC0 => client.write_all(&[0xD0, 0]).unwrap(),
+            _ => return,
+        }
+    }
+}
+
+/// Where nothing listens, the error names the address and what to do.
+#[test]
+fn refused_connection_is_explained() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let output = ringload(&["connect", "-c", "1", "-p", &port]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&format!("127.0.0.1:{port}")) && said.contains("-h and -p"), "{said}");
+}
