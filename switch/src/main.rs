@@ -1,2 +1,61 @@
-//! ringmain
-fn main() {}
+//! `ringmain`: arguments become a checked configuration, that a plan, and the plan a running switch.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use switch::config::{Configuration, reference};
+use switch::program::args::{self, Options, Reference, Request};
+use switch::program::failure::Failure;
+use switch::program::plan::{self, Plan};
+use switch::program::check;
+
+fn main() -> ExitCode {
+    match run(args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Standard error may be closed; the exit code still tells.
+            let _ = writeln!(io::stderr(), "ringmain: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(request: Request) -> Result<(), Failure> {
+    match request {
+        Request::Serve(options) => {
+            let (configuration, plan) = settle(&options)?;
+            let error = io::ErrorKind::Unsupported.into();
+            let _ = (&configuration, &plan);
+            Err(Failure::Io { what: "serving is not in this build", error })
+        }
+        Request::Test(options) => {
+            settle(&options)?;
+            print(|out| writeln!(out, "the configuration can be used"))
+        }
+        Request::Check(options) => {
+            let (configuration, plan) = settle(&options)?;
+            print(|out| check::print(out, &configuration, &plan))
+        }
+        Request::Reference(Reference::Markdown) => print(|out| out.write_all(reference::markdown().as_bytes())),
+        Request::Reference(Reference::Toml) => print(|out| out.write_all(reference::annotated_toml().as_bytes())),
+    }
+}
+
+/// Reads and checks the configuration, and plans for this machine.
+fn settle(options: &Options) -> Result<(Configuration, Plan), Failure> {
+    let configuration = Configuration::load(options.config.as_deref(), &options.flags())?;
+    plan::raise_open_files().map_err(Failure::io("cannot raise the limit on open files"))?;
+    let plan = Plan::new(&configuration)?;
+    Ok((configuration, plan))
+}
+
+/// Prints to standard output; a reader that has seen enough (`| head`) is no failure.
+fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Io { what: "cannot write to standard output", error })
+        }
+        _ => Ok(()),
+    }
+}

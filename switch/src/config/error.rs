@@ -23,6 +23,16 @@ pub enum Origin {
     Flag(&'static str),
 }
 
+impl Origin {
+    /// What sorts messages as people read: the file from its top (the parser gives tables by name), then the rest.
+    pub fn position(&self) -> (u32, u32) {
+        match self {
+            Origin::File { line, column, .. } => (*line, *column),
+            _ => (u32::MAX, 0),
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -170,7 +170,9 @@ impl Field<'_> {
             }
             (Kind::Switch, Field::Switch(place)) => switch(raw).map(|on| *place = on),
             (Kind::Switch, Field::MaybeSwitch(place)) => switch(raw).map(|on| *place = Some(on)),
-            (Kind::Choice(words, later), Field::Choice(place)) => choice(words, later, raw).map(|word| place.choose(word)),
+            (Kind::Choice(words, later), Field::Choice(place)) => {
+                choice(words, later, raw).map(|word| place.choose(word))
+            }
             (Kind::Address, Field::Address(place)) => address(raw).map(|address| *place = Some(address)),
             (Kind::Cores, Field::Cores(place)) => cores(raw).map(|list| *place = Some(list)),
             (Kind::Words(count_max), Field::Words(place)) => words(raw, *count_max).map(|list| *place = list),

@@ -7,6 +7,7 @@ use super::field::{Field, Kind};
 use super::settings::{Listener, Settings};
 use crate::limits::SHARDS_MAX;
 use crate::program::log::Level;
+use crate::routing::place::RULES_MAX;
 
 /// One key of a section whose values live in a `T`.
 pub struct Key<T> {
@@ -86,6 +87,20 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
          is refused (nobody could connect), and an address that other machines reach needs a written `true`.",
     )
     .absent("anonymous on loopback addresses, refused elsewhere"),
+    ListenerKey::new(
+        "backlog",
+        Kind::Count(1..=1_000_000),
+        |listener| Field::U32(&mut listener.options.backlog),
+        "Connections that may wait for being accepted, for each shard. The kernel lowers it to net.core.somaxconn, which \
+         the log tells.",
+    ),
+    ListenerKey::new(
+        "send_buffer",
+        Kind::Bytes(4096..=1 << 30),
+        |listener| Field::U32(&mut listener.options.send_buffer_bytes),
+        "What the kernel may keep of one connection's unacknowledged bytes (SO_SNDBUF, which the kernel doubles for its \
+         overhead and lowers to net.core.wmem_max). A client that stops reading ties up at most this much.",
+    ),
 ];
 
 /// All sections besides `[[listener]]`.
@@ -100,8 +115,7 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "kernel",
         doc: "How a shard uses io_uring. The switches turn optional features off; one that is on is used where the \
-              kernel has it, and the banner says which are. `defer_taskrun`, `no_sqarray`, `direct_descriptors` and \
-              the like exist for kernels that misbehave and for measuring; leave them alone otherwise.",
+              kernel has it, and the banner says which are. They exist for kernels that misbehave and for measuring.",
         keys: KERNEL,
     },
     Section { name: "log", doc: "What is told on standard error.", keys: LOG },
@@ -156,13 +170,13 @@ const LIMITS: &[Key<Settings>] = &[
     ),
     SettingsKey::new(
         "max_connect_size",
-        Kind::Bytes(64..=268_435_460),
+        Kind::Bytes(64..=256 << 20),
         |s| Field::U32(&mut s.limits.max_connect_size),
         "Largest CONNECT packet. A larger one closes the connection before it is read.",
     ),
     SettingsKey::new(
         "max_packet_size",
-        Kind::Bytes(256..=268_435_460),
+        Kind::Bytes(256..=256 << 20),
         |s| Field::U32(&mut s.limits.max_packet_size),
         "Largest packet that a client may send after CONNECT, header included. MQTT 5.0 clients are told (Maximum Packet \
          Size); a larger packet closes its connection (0x95).",
@@ -315,7 +329,7 @@ const LIMITS: &[Key<Settings>] = &[
 
 const PLACEMENT: &[Key<Settings>] = &[SettingsKey::new(
     "rules",
-    Kind::Words(256),
+    Kind::Words(RULES_MAX),
     |s| Field::Words(&mut s.placement.rules),
     "Partition rules, filters that end in `#`: `room/+/#` makes the first two levels the placement key of each topic \
      that it matches, so that all topics of a room have one owner and filters such as `room/7/#` ask one shard. The \
@@ -432,8 +446,11 @@ mod tests {
     #[test]
     fn limits_and_keys_are_one_to_one() {
         let debug = format!("{:#?}", crate::limits::Limits::default());
-        let fields: BTreeSet<&str> =
-            debug.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(": ")).map(|(name, _)| name).collect();
+        let fields: BTreeSet<&str> = debug
+            .lines()
+            .filter_map(|line| line.strip_prefix("    ")?.split_once(": "))
+            .map(|(name, _)| name)
+            .collect();
         let keys: BTreeSet<&str> = LIMITS.iter().map(|key| key.name).collect();
         assert_eq!(fields, keys);
     }

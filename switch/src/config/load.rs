@@ -6,9 +6,10 @@ use std::path::Path;
 
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::field::{Field, Kind, Raw, Refused};
-use super::keys::{LISTENER_KEYS, LISTENERS_MAX, SECTIONS};
+use super::keys::{LISTENER_KEYS, LISTENERS_MAX};
 use super::settings::{Listener, Settings};
 use super::source::{self, ENVIRONMENT_PREFIX, Entry, Source, Table};
+use crate::routing::place::Placement;
 
 /// A configuration file is at most so long, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -68,6 +69,7 @@ impl Configuration {
             builder.check();
             errors = builder.errors;
         }
+        errors.sort_by_key(|error| error.origin.position());
         match errors.is_empty() {
             true => Ok(Configuration { settings: builder.settings, origins: builder.origins }),
             false => Err(ConfigErrors(errors)),
@@ -110,8 +112,7 @@ fn flag_entries(flags: &Flags) -> Vec<Entry> {
         ("log", "level", "--log", &flags.log),
     ];
     let entry = |(section, key, flag, text): (&str, _, _, &Option<String>)| {
-        let table = Table::Section(SECTIONS.iter().position(|known| known.name == section)?);
-        let written = text.clone()?;
+        let (table, written) = (Table::named(section), text.clone()?);
         Some(Entry { table, key, raw: Raw::Bare(written.clone()), written, origin: Origin::Flag(flag) })
     };
     single.into_iter().filter_map(entry).collect()
@@ -187,7 +188,13 @@ impl Builder {
         let sections = origins.into_iter().filter(|((table, _), _)| matches!(table, Table::Section(_)));
         self.origins.extend(sections);
         if binds.len() > LISTENERS_MAX {
-            self.error(Origin::Flag("--bind"), "listener", None, "too many listeners", "write --bind fewer times".into());
+            self.error(
+                Origin::Flag("--bind"),
+                "listener",
+                None,
+                "too many listeners",
+                "write --bind fewer times".into(),
+            );
         }
     }
 
@@ -212,8 +219,14 @@ impl Builder {
             self.check_listener(index);
         }
         self.check_limits();
+        if let Err(error) = Placement::new(1, [0; 16], &self.settings.placement.rules) {
+            let table = Table::named("placement");
+            let origin = self.origins.get(&(table, "rules")).cloned().unwrap_or(Origin::Default);
+            let remedy = "write rules such as \"room/+/#\": levels, each literal or `+`, and `#` at the end".to_owned();
+            self.error(origin, &table.path("rules"), None, &error.to_string(), remedy);
+        }
         if let Err(error) = self.settings.kernel.check() {
-            let table = section("kernel");
+            let table = Table::named("kernel");
             let origin = self.origins.get(&(table, error.name)).cloned().unwrap_or(Origin::Default);
             let kind = if error.power_of_two { "a power of two" } else { "a number" };
             let remedy = format!("write {kind} from {} to {}", error.least, error.most);
@@ -259,7 +272,7 @@ impl Builder {
         ];
         for (larger, value, smaller, least) in relations {
             if value < least {
-                let table = section("limits");
+                let table = Table::named("limits");
                 let written = |key| self.origins.get(&(table, key)).cloned();
                 let origin = written(larger).or_else(|| written(smaller)).unwrap_or(Origin::Default);
                 let show = super::value::show_bytes;
@@ -290,7 +303,106 @@ fn quoted(address: SocketAddr) -> String {
     format!("\"{address}\"")
 }
 
-fn section(name: &str) -> Table {
-    let index = SECTIONS.iter().position(|section| section.name == name);
-    Table::Section(index.expect("a section of the table of keys"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::program::log::Level;
+
+    fn merged(file: &str, environment: &[(&str, &str)], flags: Flags) -> Result<Configuration, ConfigErrors> {
+        let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let file = if file.is_empty() { Source::default() } else { source::from_file("f.toml", file) };
+        Configuration::merge(file, source::from_environment(environment), &flags)
+    }
+
+    fn only_error(file: &str, environment: &[(&str, &str)], flags: Flags) -> String {
+        let errors = merged(file, environment, flags).expect_err("refused").0;
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        errors[0].to_string()
+    }
+
+    fn binds(configuration: &Configuration) -> Vec<String> {
+        let bind = |listener: &Listener| listener.bind.map(|bind| bind.to_string()).unwrap_or_default();
+        configuration.settings.listeners.iter().map(bind).collect()
+    }
+
+    fn flag_bind(addresses: &[&str]) -> Flags {
+        Flags { bind: addresses.iter().map(|address| address.to_string()).collect(), ..Flags::default() }
+    }
+
+    /// Nothing written: loopback on the MQTT port, each address only where the machine has it.
+    #[test]
+    fn the_default_is_loopback() {
+        let configuration = merged("", &[], Flags::default()).expect("the default");
+        assert_eq!(binds(&configuration), ["127.0.0.1:1883", "[::1]:1883"]);
+        assert!(configuration.settings.listeners.iter().all(|listener| listener.optional));
+    }
+
+    /// The environment goes before the file, a flag before both, and each value knows where it comes from.
+    #[test]
+    fn file_then_environment_then_flags() {
+        let file = "[log]\nlevel = \"error\"\n[node]\nshards = 1\n[limits]\nmax_inflight = 1\n";
+        let environment = [("RINGMAIN__LOG__LEVEL", "warn"), ("RINGMAIN__NODE__SHARDS", "2")];
+        let flags = Flags { log: Some("debug".into()), ..Flags::default() };
+        let configuration = merged(file, &environment, flags).expect("a good configuration");
+        let Settings { log, node, limits, .. } = &configuration.settings;
+        assert_eq!((log.level, node.shards, limits.max_inflight), (Level::Debug, Some(2), 1));
+        assert_eq!(configuration.origin(Table::named("log"), "level"), Origin::Flag("--log"));
+        assert_eq!(configuration.origin(Table::named("limits"), "max_inflight").to_string(), "f.toml:6:1");
+        assert_eq!(configuration.origin(Table::named("sys"), "interval"), Origin::Default);
+    }
+
+    /// The environment changes a listener of the file, and adds the next one.
+    #[test]
+    fn the_environment_changes_and_adds_listeners() {
+        let file = "[[listener]]\nbind = \"127.0.0.1:1\"\n";
+        let environment = [("RINGMAIN__LISTENER__0__BIND", "127.0.0.1:2"), ("RINGMAIN__LISTENER__1__BIND", "[::1]:3")];
+        assert_eq!(binds(&merged(file, &environment, Flags::default()).expect("good")), ["127.0.0.1:2", "[::1]:3"]);
+        let gap = [("RINGMAIN__LISTENER__1__BIND", "[::1]:3")];
+        assert!(only_error("", &gap, Flags::default()).contains("listener[0].bind: missing"));
+    }
+
+    /// An address that others can reach needs a written word, and `--bind` takes that word only from a listener at the
+    /// very same address.
+    #[test]
+    fn reachable_addresses_need_a_word() {
+        let refused = only_error("", &[], flag_bind(&["0.0.0.0:1883"]));
+        assert!(refused.contains("without authentication") && refused.contains("allow_anonymous = true"), "{refused}");
+        let elsewhere = "[[listener]]\nbind = \"127.0.0.1:1883\"\nallow_anonymous = true\n";
+        assert!(merged(elsewhere, &[], flag_bind(&["0.0.0.0:1883"])).is_err());
+        let here = "[[listener]]\nbind = \"0.0.0.0:1883\"\nallow_anonymous = true\n";
+        assert_eq!(binds(&merged(here, &[], flag_bind(&["0.0.0.0:1883"])).expect("written")), ["0.0.0.0:1883"]);
+        let false_word = "[[listener]]\nbind = \"127.0.0.1:1\"\nallow_anonymous = false\n";
+        assert!(only_error(false_word, &[], Flags::default()).contains("nobody could connect"));
+    }
+
+    /// `--bind` stands instead of all listeners; `--port` changes their ports and may make two the same.
+    #[test]
+    fn flags_for_addresses() {
+        let both = flag_bind(&["127.0.0.1:0", "127.0.0.1:0"]);
+        assert_eq!(binds(&merged("", &[], both).expect("port 0 is free to choose twice")), ["127.0.0.1:0"; 2]);
+        let port = |port: &str| Flags { port: Some(port.into()), ..Flags::default() };
+        assert_eq!(binds(&merged("", &[], port("7")).expect("good")), ["127.0.0.1:7", "[::1]:7"]);
+        let file = "[[listener]]\nbind = \"[::1]:1\"\n[[listener]]\nbind = \"[::1]:2\"\n";
+        assert!(
+            only_error(file, &[], port("7")).starts_with("--port: listener[1].bind = \"[::1]:7\": listener[0] has")
+        );
+        assert!(only_error("", &[], port("65536")).contains("not a port"));
+    }
+
+    /// Relations between values, and between values and the kernel's rules, are checked with a place and a remedy.
+    #[test]
+    fn relations_are_checked() {
+        for (file, expected) in [
+            (
+                "[limits]\nmax_queued_bytes = \"1KB\"",
+                "f.toml:2:1: limits.max_queued_bytes = \"1KB\": less than max_packet_size",
+            ),
+            ("[kernel]\nsq_entries = 1000", "f.toml:2:1: kernel.sq_entries = 1000: out of range"),
+            ("[placement]\nrules = [\"a/b\"]", "f.toml:2:1: placement.rules: partition rule 1"),
+            ("[node]\ndurability = \"fsync\"", "f.toml:2:1: node.durability = \"fsync\": not in this version"),
+        ] {
+            let error = only_error(file, &[], Flags::default());
+            assert!(error.starts_with(expected) && error.contains("\n  remedy: "), "{error}");
+        }
+    }
 }

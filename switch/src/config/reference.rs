@@ -179,7 +179,7 @@ fn effective_keys<T>(
         };
         lines.push(match (key.at)(values).show(&key.kind) {
             Some(value) => (format!("{} = {value}", key.name), note),
-            None => (format!("# {}: {}", key.name, key.absent.unwrap_or_default()), note),
+            None => (format!("# {}", key.name), format!("default: {}", key.absent.unwrap_or_default())),
         });
     }
 }
@@ -204,7 +204,9 @@ mod tests {
         let explicit: String = annotated
             .lines()
             .map(|line| match line.strip_prefix('#') {
-                Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) && !rest.contains("# default:") => rest,
+                Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) && !rest.contains("# default:") => {
+                    rest
+                }
                 _ => line,
             })
             .flat_map(|line| [line, "\n"])

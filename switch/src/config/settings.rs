@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use shard::config::KernelConfig;
+use shard::listen::ListenOptions;
 
 use super::field::Choice;
 use super::value::CoreList;
@@ -57,6 +58,8 @@ pub struct Listener {
     /// Whether clients need no authentication; written or not. Checked: never `Some(false)`, and `Some(true)` unless
     /// the address is a loopback one.
     pub allow_anonymous: Option<bool>,
+    /// What its sockets are like.
+    pub options: ListenOptions,
     /// Whether the program may go on without it: a default listener on a machine that has no such address family.
     pub optional: bool,
 }

@@ -22,6 +22,12 @@ pub enum Table {
 }
 
 impl Table {
+    /// The section of this name, which must be one of [`SECTIONS`].
+    pub fn named(name: &str) -> Table {
+        let index = SECTIONS.iter().position(|section| section.name == name);
+        Table::Section(index.expect("a section of the table of keys"))
+    }
+
     /// The section's definition; `None` for a listener.
     pub fn section(self) -> Option<&'static Section> {
         match self {
@@ -83,19 +89,19 @@ pub fn from_file(path: &str, text: &str) -> Source {
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let origin = reader.origin(error.span().unwrap_or(0..0).start);
-        reader.error(origin, "", None, format!("not TOML: {}", error.message()), "correct the syntax (https://toml.io)");
+        reader.error(
+            origin,
+            "",
+            None,
+            format!("not TOML: {}", error.message()),
+            "correct the syntax (https://toml.io)",
+        );
     }
     if reader.source.errors.is_empty() {
         for (name, value) in root.get_ref() {
             reader.top(name.get_ref(), name.span().start, value);
         }
     }
-    // The parser sorts tables by name; people read files from the top.
-    let line = |origin: &Origin| match origin {
-        Origin::File { line, column, .. } => (*line, *column),
-        _ => (0, 0),
-    };
-    reader.source.errors.sort_by_key(|error| line(&error.origin));
     reader.source
 }
 
@@ -162,7 +168,8 @@ impl FileReader<'_> {
 
     /// Line and column of a byte of the text.
     fn origin(&self, byte: usize) -> Origin {
-        let before = &self.text[..self.text.floor_char_boundary(byte)];
+        // The parser's spans begin at characters.
+        let before = self.text.get(..byte).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         Origin::File { path: self.path.clone(), line: line as u32, column: column as u32 }
@@ -208,21 +215,18 @@ pub fn from_environment(variables: impl IntoIterator<Item = (String, String)>) -
                 }
                 source.entries.push(entry);
             }
-            Err(error) => source.errors.push(error),
+            Err(error) => source.errors.push(*error),
         }
     }
     source
 }
 
-fn environment_entry(name: &str, value: String) -> Result<Entry, ConfigError> {
+fn environment_entry(name: &str, value: String) -> Result<Entry, Box<ConfigError>> {
     let origin = Origin::Environment(name.to_owned());
     let levels: Vec<String> = name[ENVIRONMENT_PREFIX.len()..].split("__").map(str::to_ascii_lowercase).collect();
-    let refuse = |what: &str, remedy: String| ConfigError {
-        origin: origin.clone(),
-        key: levels.join("."),
-        value: Some(value.clone()),
-        what: what.into(),
-        remedy,
+    let refuse = |what: &str, remedy: String| {
+        let (origin, key, value) = (origin.clone(), levels.join("."), Some(value.clone()));
+        Box::new(ConfigError { origin, key, value, what: what.into(), remedy })
     };
     let (table, key) = match levels.as_slice() {
         [section, index, key] if section == LISTENER => match index.parse::<usize>() {
@@ -253,7 +257,7 @@ fn environment_entry(name: &str, value: String) -> Result<Entry, ConfigError> {
     };
     match table.known(key) {
         Some(key) => Ok(Entry { table, key, raw: Raw::Bare(value.clone()), written: value, origin }),
-        None => Err(unknown_key(table, key, value, origin)),
+        None => Err(Box::new(unknown_key(table, key, value, origin))),
     }
 }
 

@@ -29,10 +29,11 @@ pub fn bytes(text: &str) -> Option<u64> {
     number.checked_mul(*factor)
 }
 
-/// Writes a size with the largest unit that divides it.
+/// Writes a size with the unit that makes the smallest whole number.
 pub fn show_bytes(bytes: u64) -> String {
-    let fits = |(_, factor): &&(&str, u64)| bytes >= *factor && bytes.is_multiple_of(*factor);
-    SIZES.iter().find(fits).map_or_else(|| "0B".to_owned(), |(name, factor)| format!("{}{name}", bytes / factor))
+    let fits = |(_, factor): &&(&str, u64)| bytes.is_multiple_of(*factor);
+    let shortest = SIZES.iter().filter(fits).min_by_key(|(_, factor)| bytes / factor);
+    shortest.filter(|_| bytes > 0).map_or_else(|| "0B".to_owned(), |(name, factor)| format!("{}{name}", bytes / factor))
 }
 
 /// Writes a size for a reader: three digits at most and a binary unit.
@@ -203,9 +204,10 @@ mod tests {
         for wrong in ["", "KiB", "1XB", "-1", "1.5MB", "99999999999GiB", "1 2"] {
             assert_eq!(bytes(wrong), None, "{wrong}");
         }
-        for size in [0, 1, 1023, 1024, 1_000_000, 1 << 20, 3 << 30, u64::MAX] {
+        for size in [0, 1, 1023, 1024, 16_000_000, 1 << 20, 3 << 30, u64::MAX] {
             assert_eq!(bytes(&show_bytes(size)), Some(size));
         }
+        assert_eq!(show_bytes(16_000_000), "16MB");
         assert_eq!(about_bytes(1_610_612_736), "1.5 GiB");
     }
 

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 
 use shard::config::CoreId;
 
-use crate::config::value::CoreList;
-
 use super::plan::{Bound, Plan};
+use crate::config::Listener;
+use crate::config::field::Choice;
+use crate::config::value::CoreList;
 
 /// The version, as `--version` prints it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -26,6 +27,11 @@ pub fn text(plan: &Plan, features: &dyn std::fmt::Display, listeners: &[(SocketA
         let _ = writeln!(out, "listening on {address} ({transport})");
     }
     out
+}
+
+/// The name of a listener's transport.
+pub fn transport(listener: &Listener) -> &'static str {
+    listener.transport.word()
 }
 
 /// How many shards, on which cores.

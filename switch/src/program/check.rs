@@ -10,18 +10,19 @@ use super::memory::Memory;
 use super::plan::Plan;
 
 /// Prints everything to `out`; the first part is a file that would bring about the same configuration.
-pub fn print(out: &mut impl Write, configuration: &Configuration, plan: &Plan) -> io::Result<()> {
+pub fn print(out: &mut dyn Write, configuration: &Configuration, plan: &Plan) -> io::Result<()> {
     let settings = &configuration.settings;
     write!(out, "{}", reference::effective(configuration))?;
     let memory = Memory::of(settings, plan);
-    let mut note = |text: &str| text.lines().try_for_each(|line| writeln!(out, "{}", format!("# {line}").trim_end()));
-    note("")?;
+    writeln!(out)?;
+    let mut note =
+        |text: &str| text.split('\n').try_for_each(|line| writeln!(out, "{}", format!("# {line}").trim_end()));
     note("durability: memory (nothing survives a restart)")?;
     note(&format!("shards: {}", super::banner::shards(plan)))?;
     note(&format!("connections: {}", connections(plan)))?;
     note("")?;
     note("Memory that this bounds; pools are touched as they fill:")?;
-    note(&memory.to_string())?;
+    note(memory.to_string().trim_end())?;
     let outboxes = plan.connections_max.saturating_mul(u64::from(settings.limits.max_outbox_bytes));
     note(&format!(
         "Beside it, if every connection lagged at once: outboxes of {} each (limits.max_outbox_bytes), {} in all,",

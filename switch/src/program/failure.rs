@@ -5,8 +5,10 @@ use std::io;
 use std::process::ExitCode;
 
 use shard::error::{AffinityError, KernelError, ListenError};
+use shard::launch::ShardError;
+use shard::mesh::MeshError;
 
-use crate::config::ConfigErrors;
+use crate::config::{ConfigErrors, Origin};
 
 /// Exit code for wrong usage or configuration.
 pub const EXIT_CONFIGURATION: u8 = 2;
@@ -19,11 +21,22 @@ pub enum Failure {
     /// The configuration cannot be used.
     Configuration(ConfigErrors),
     /// A core that the configuration names cannot be used.
-    Cores(AffinityError),
+    Cores {
+        /// Where it is named.
+        origin: Origin,
+        /// In which key of `[node]`.
+        key: &'static str,
+        /// What is wrong with it.
+        error: AffinityError,
+    },
     /// The kernel does not give what a shard needs.
     Kernel(KernelError),
     /// An address cannot be listened on.
     Listen(ListenError),
+    /// There is no memory, or no descriptor, for the rings between shards.
+    Mesh(MeshError),
+    /// A shard did not start.
+    Shard(ShardError<KernelError>),
     /// Something that should always work did not.
     Io {
         /// What was tried.
@@ -37,8 +50,8 @@ impl Failure {
     /// The exit code.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Failure::Configuration(_) | Failure::Cores(_) => EXIT_CONFIGURATION,
-            Failure::Kernel(_) | Failure::Listen(_) | Failure::Io { .. } => EXIT_RUN_TIME,
+            Failure::Configuration(_) | Failure::Cores { .. } => EXIT_CONFIGURATION,
+            _ => EXIT_RUN_TIME,
         })
     }
 
@@ -52,9 +65,13 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Configuration(errors) => write!(f, "the configuration cannot be used:\n{errors}"),
-            Failure::Cores(error) => write!(f, "the configuration cannot be used:\n{error}"),
+            Failure::Cores { origin, key, error } => {
+                write!(f, "the configuration cannot be used:\n{origin}: node.{key}: {error}")
+            }
             Failure::Kernel(error) => error.fmt(f),
             Failure::Listen(error) => error.fmt(f),
+            Failure::Mesh(error) => error.fmt(f),
+            Failure::Shard(error) => error.fmt(f),
             Failure::Io { what, error } => write!(f, "{what}: {error}"),
         }
     }
@@ -68,12 +85,6 @@ impl From<ConfigErrors> for Failure {
     }
 }
 
-impl From<AffinityError> for Failure {
-    fn from(error: AffinityError) -> Failure {
-        Failure::Cores(error)
-    }
-}
-
 impl From<KernelError> for Failure {
     fn from(error: KernelError) -> Failure {
         Failure::Kernel(error)
@@ -83,5 +94,17 @@ impl From<KernelError> for Failure {
 impl From<ListenError> for Failure {
     fn from(error: ListenError) -> Failure {
         Failure::Listen(error)
+    }
+}
+
+impl From<MeshError> for Failure {
+    fn from(error: MeshError) -> Failure {
+        Failure::Mesh(error)
+    }
+}
+
+impl From<ShardError<KernelError>> for Failure {
+    fn from(error: ShardError<KernelError>) -> Failure {
+        Failure::Shard(error)
     }
 }

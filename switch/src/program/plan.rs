@@ -1,12 +1,15 @@
 //! From settings and the machine to what will run where, and how many connections fit.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use shard::affinity::{allowed_cores, check_core};
 use shard::config::{CoreId, CorePlan, KernelConfig};
 use shard::error::AffinityError;
 
-use crate::config::Settings;
+use super::failure::Failure;
+use crate::config::source::Table;
 use crate::config::value::CoreList;
+use crate::config::{Configuration, Settings};
 use crate::limits::{ACCEPTS_ARMED, SHARDS_MAX};
 
 /// Open files that the program needs besides connections: standard streams, signals, and so on.
@@ -40,23 +43,29 @@ pub enum Bound {
 
 impl Plan {
     /// Plans for this machine. The limit on open files is taken at its hard value, see [`raise_open_files`].
-    pub fn new(settings: &Settings) -> Result<Plan, AffinityError> {
+    pub fn new(configuration: &Configuration) -> Result<Plan, Failure> {
         let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-        Plan::of(settings, &allowed_cores(), hard)
+        Plan::of(&configuration.settings, &allowed_cores(), hard).map_err(|(key, error)| {
+            let origin = configuration.origin(Table::named("node"), key);
+            Failure::Cores { origin, key, error }
+        })
     }
 
     /// The same for a machine with these cores and this limit on open files.
-    fn of(settings: &Settings, allowed: &[CoreId], open_files: u64) -> Result<Plan, AffinityError> {
-        let chosen = |list: &Option<CoreList>| match list {
+    fn of(settings: &Settings, allowed: &[CoreId], open_files: u64) -> Result<Plan, (&'static str, AffinityError)> {
+        let chosen = |key, list: &Option<CoreList>| match list {
             None => Ok(allowed.to_vec()),
             Some(list) => {
-                list.cores().iter().try_for_each(|core| check_core(*core, allowed))?;
+                list.cores().iter().try_for_each(|core| check_core(*core, allowed)).map_err(|error| (key, error))?;
                 Ok(list.cores().to_vec())
             }
         };
-        let cores = chosen(&settings.node.cores)?;
+        let cores = chosen("cores", &settings.node.cores)?;
         let shards = settings.node.shards.unwrap_or_else(|| (cores.len().max(1)).min(usize::from(SHARDS_MAX)) as u16);
-        let plan = CorePlan { service_cores: chosen(&settings.node.service_cores)?, ..CorePlan::spread(shards, &cores) };
+        let plan = CorePlan {
+            service_cores: chosen("service_cores", &settings.node.service_cores)?,
+            ..CorePlan::spread(shards, &cores)
+        };
 
         let listeners = settings.listeners.len() as u64;
         let taken = FILES_BASE + u64::from(shards) * (FILES_PER_SHARD + listeners);
@@ -92,6 +101,16 @@ pub fn raise_open_files() -> std::io::Result<u64> {
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     }
     Ok(limit.maximum.unwrap_or(u64::MAX))
+}
+
+/// Moves the calling thread to the service cores. Where the kernel refuses it stays where it is, which costs latency
+/// at worst.
+pub fn move_to_service_cores(plan: &CorePlan) {
+    let mut set = CpuSet::new();
+    plan.service_cores.iter().filter(|core| core.0 < CpuSet::MAX_CPU).for_each(|core| set.set(core.0));
+    if set.count() > 0 {
+        let _ = sched_setaffinity(None, &set);
+    }
 }
 
 #[cfg(test)]

@@ -1,1 +1,150 @@
 //! Serving: the plan becomes listeners, shards and service threads, until a stop.
+//!
+//! ```text
+//!  probe the kernel ─▶ listen ─▶ mesh ─▶ log and signals ─▶ shards, each on its thread:
+//!                                                             ring ─▶ meet ─▶ reactor ─▶ meet ─▶ end
+//! ```
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use rustix::io::Errno;
+use shard::Handler;
+use shard::error::{KernelError, ListenError};
+use shard::idle::IdlePolicy;
+use shard::launch::{Meeting, launch};
+use shard::listen::listen;
+use shard::mesh::{Mesh, MeshEnd, RankSpec, ShardId};
+use shard::reactor::Reactor;
+use shard::uring::{Features, Peer, UringDriver};
+
+use super::banner;
+use super::failure::Failure;
+use super::log::{Level, Log, LogSink, Logger};
+use super::plan::Plan;
+use super::stop::{SignalThread, StopFlag};
+use crate::config::Settings;
+
+/// What the program gives to one shard's handler.
+pub struct Seat {
+    /// Which shard it is.
+    pub shard: ShardId,
+    /// How many there are.
+    pub shards: u16,
+    /// Connections that this shard's socket table holds: slots are below it.
+    pub slots: u32,
+    /// Listeners: their ids are below it.
+    pub listeners: u16,
+    /// The checked settings, the same for all.
+    pub settings: Arc<Settings>,
+    /// Where its lines go.
+    pub log: LogSink,
+    /// Whether to come to the end; the doorbell rings when it is set.
+    pub stop: StopFlag,
+}
+
+/// Serves with a handler made by `handler` on each shard's own thread, until a stop was requested and every handler has
+/// finished. `ranks` are the rings between shards.
+pub fn until_stopped<H: Handler>(
+    settings: &Settings,
+    plan: &Plan,
+    ranks: &[RankSpec],
+    handler: impl Fn(Seat) -> H + Clone + Send + 'static,
+) -> Result<(), Failure> {
+    let features = Features::probe(&plan.kernel)?;
+    let (origin, wall_origin) = (Instant::now(), SystemTime::now());
+    let (logger, sinks) = Logger::start(&settings.log, &plan.cores, wall_origin).map_err(Failure::io(NO_THREAD))?;
+    let listeners = open_listeners(settings, plan.shards(), logger.log())?;
+    let mesh = Mesh::build(plan.shards(), ranks)?;
+
+    let stop = StopFlag::default();
+    let doorbells: Vec<_> = mesh.iter().map(MeshEnd::doorbell).collect();
+    let wake = move || doorbells.iter().for_each(|doorbell| doorbell.ring());
+    let _signals =
+        SignalThread::start(stop.clone(), logger.log(), &plan.cores, wake).map_err(Failure::io(NO_THREAD))?;
+
+    let settings = Arc::new(settings.clone());
+    let addresses: Vec<(SocketAddr, &'static str)> = listeners.addresses;
+    let count = addresses.len() as u16;
+    let parts = mesh.into_iter().zip(listeners.sockets).zip(sinks);
+    let meetings = Meeting::of(plan.shards().into()).into_iter().zip(Meeting::of(plan.shards().into()));
+    let work = parts.zip(meetings).map(|(((mesh, sockets), log), (begin, end))| {
+        let (kernel, features, stop, handler) = (plan.kernel.clone(), features.clone(), stop.clone(), handler.clone());
+        let (settings, shards, slots) = (settings.clone(), plan.shards(), plan.kernel.slots);
+        move || {
+            let driver = UringDriver::new(&kernel, &features, sockets, mesh.doorbell(), origin)?;
+            let seat = Seat { shard: mesh.id(), shards, slots, listeners: count, settings, log, stop };
+            run_shard(driver, mesh, begin, end, IdlePolicy { spin: kernel.spin }, || handler(seat))
+        }
+    });
+    let shards = launch(&plan.cores, work.collect())?;
+    eprint!("{}", banner::text(plan, &features, &addresses));
+    shards.join()?;
+    logger.log().print(Level::Info, &"stopped");
+    Ok(())
+}
+
+const NO_THREAD: &str = "cannot start a service thread";
+
+/// Runs one shard from its ring to its end. Where another shard could not start this one ends, too: that one tells why.
+fn run_shard<H: Handler>(
+    mut driver: UringDriver,
+    mesh: MeshEnd,
+    begin: Meeting<Peer>,
+    end: Meeting<()>,
+    idle: IdlePolicy,
+    handler: impl FnOnce() -> H,
+) -> Result<(), KernelError> {
+    let Ok(peers) = begin.meet(driver.peer()) else { return Ok(()) };
+    driver.set_peers(peers);
+    let mut reactor = Reactor::new(driver, handler(), mesh, idle);
+    reactor.run();
+    // The ring stays until nobody can send a socket to it any more.
+    let _ = end.meet(());
+    Ok(())
+}
+
+/// What the shards listen on.
+struct Listeners {
+    /// Each address in service with the name of its transport, in order.
+    addresses: Vec<(SocketAddr, &'static str)>,
+    /// For each shard, its socket at each address, in the same order.
+    sockets: Vec<Vec<OwnedFd>>,
+}
+
+/// Opens every listener. One that is there by default only may be missing where another one works.
+fn open_listeners(settings: &Settings, shards: u16, log: Log) -> Result<Listeners, Failure> {
+    let mut addresses = Vec::new();
+    let mut sockets: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
+    let mut missing: Option<ListenError> = None;
+    for listener in &settings.listeners {
+        // Checked settings have an address in each listener.
+        let Some(bind) = listener.bind else { continue };
+        let set = match listen(bind, shards, &listener.options) {
+            Err(error) if listener.optional && no_such_address(&error) => {
+                log.print(Level::Debug, &format_args!("{error}"));
+                missing = Some(error);
+                continue;
+            }
+            result => result?,
+        };
+        if let Some(somaxconn) = set.backlog_clamped {
+            let backlog = listener.options.backlog;
+            let text = format!("{bind}: the backlog is {somaxconn}, not {backlog}: raise net.core.somaxconn");
+            log.print(Level::Info, &text);
+        }
+        addresses.push((set.address, super::banner::transport(listener)));
+        sockets.iter_mut().zip(set.sockets).for_each(|(all, socket)| all.push(socket));
+    }
+    match missing {
+        Some(error) if addresses.is_empty() => Err(error.into()),
+        _ => Ok(Listeners { addresses, sockets }),
+    }
+}
+
+/// Whether this machine has no such address, or no such family of addresses.
+fn no_such_address(error: &ListenError) -> bool {
+    [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT].iter().any(|errno| errno.raw_os_error() == error.errno.0)
+}

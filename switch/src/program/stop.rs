@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use shard::config::CorePlan;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals};
 
 use super::log::{Level, Log};
+use super::plan::move_to_service_cores;
 use crate::limits::STOP_MAX;
 
 /// Whether the program should come to its end; every shard looks once a turn.
@@ -33,12 +35,18 @@ pub struct SignalThread {
 }
 
 impl SignalThread {
-    /// Starts to listen. The first SIGTERM or SIGINT sets `stop` and calls `wake`, which rings every shard's doorbell;
+    /// Starts to listen, on the service cores of `cores`. The first SIGTERM or SIGINT sets `stop` and calls `wake`, which rings every shard's doorbell;
     /// the second, or [`STOP_MAX`] without an end, ends the process at once. The others are only logged.
-    pub fn start(stop: StopFlag, log: Log, wake: impl Fn() + Send + 'static) -> std::io::Result<SignalThread> {
+    pub fn start(
+        stop: StopFlag,
+        log: Log,
+        cores: &CorePlan,
+        wake: impl Fn() + Send + 'static,
+    ) -> std::io::Result<SignalThread> {
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
-        let handle = signals.handle();
+        let (handle, cores) = (signals.handle(), cores.clone());
         let thread = std::thread::Builder::new().name("ringmain-signal".into()).spawn(move || {
+            move_to_service_cores(&cores);
             for signal in signals.forever() {
                 match signal {
                     SIGTERM | SIGINT if stop.requested() => {

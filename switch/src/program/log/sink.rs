@@ -40,7 +40,8 @@ impl<const N: usize> Inline<N> {
 
     fn new(text: &str) -> Inline<N> {
         let () = Inline::<N>::FITS_U8;
-        let len = text.floor_char_boundary(N);
+        let fits = text.len().min(N);
+        let len = (0..=fits).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         let mut bytes = [0; N];
         bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
         Inline { bytes, len: len as u8, cut: len < text.len() }

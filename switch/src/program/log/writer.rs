@@ -8,9 +8,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use crossbeam::queue::ArrayQueue;
+use shard::config::CorePlan;
 
+use super::super::plan::move_to_service_cores;
 use super::sink::{Channel, LogSink, QUEUE_RECORDS, Sleeper};
 use super::{Level, format};
+use crate::config::settings;
 
 /// How long the logger gathers lines once something came: wake-ups cost a shard, and lines leave together.
 const GATHER: Duration = Duration::from_millis(20);
@@ -48,24 +51,28 @@ struct Shared {
 }
 
 impl Logger {
-    /// Starts the logger for `shards` shards and gives each its sink, in order. Each shard prints at most `per_second`
-    /// lines of level info and debug in a second. `origin` is the wall clock's time at [`shard::Instant::ZERO`].
+    /// Starts the logger, on the service cores of `cores`, and gives each shard of it its sink, in order. `origin` is the
+    /// wall clock's time at [`shard::Instant::ZERO`].
     pub fn start(
-        level: Level,
-        per_second: u32,
-        shards: u16,
+        settings: &settings::Log,
+        cores: &CorePlan,
         origin: SystemTime,
     ) -> std::io::Result<(Logger, Vec<LogSink>)> {
+        let settings::Log { level, max_rate } = *settings;
         let sleeper = Arc::new(Sleeper { asleep: AtomicBool::new(false), thread: std::sync::OnceLock::new() });
-        let channel =
-            |_| Arc::new(Channel { records: ArrayQueue::new(QUEUE_RECORDS), suppressed: AtomicU64::new(0) });
-        let channels: Vec<Arc<Channel>> = (0..shards).map(channel).collect();
+        let channel = |_| Arc::new(Channel { records: ArrayQueue::new(QUEUE_RECORDS), suppressed: AtomicU64::new(0) });
+        let channels: Vec<Arc<Channel>> = cores.shards.iter().map(channel).collect();
         let sinks =
-            channels.iter().map(|channel| LogSink::new(channel.clone(), sleeper.clone(), level, per_second)).collect();
+            channels.iter().map(|channel| LogSink::new(channel.clone(), sleeper.clone(), level, max_rate)).collect();
 
         let shared = Arc::new(Shared { channels, sleeper, stopping: AtomicBool::new(false) });
-        let writer = Writer { reported: vec![0; usize::from(shards)], shared: shared.clone(), origin, lines: String::new() };
-        let thread = std::thread::Builder::new().name("ringmain-log".into()).spawn(move || writer.run())?;
+        let writer =
+            Writer { reported: vec![0; cores.shards.len()], shared: shared.clone(), origin, lines: String::new() };
+        let service_cores = cores.clone();
+        let thread = std::thread::Builder::new().name("ringmain-log".into()).spawn(move || {
+            move_to_service_cores(&service_cores);
+            writer.run();
+        })?;
         Ok((Logger { shared, thread: Some(thread), log: Log { level } }, sinks))
     }
 
