@@ -1,0 +1,7 @@
+//! The body of a SUBSCRIBE, in both versions.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ringmain_fuzz::laws;
+
+fuzz_target!(|body: &[u8]| laws::packet(0x82, body));
