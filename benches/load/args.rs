@@ -130,8 +130,8 @@ pub struct Target {
     /// Milliseconds between two connections: the same, said otherwise.
     #[arg(short = 'i', long, conflicts_with = "connrate", value_parser = positive)]
     pub interval: Option<f64>,
-    /// Source addresses from 127.0.0.1 up, when the broker is on loopback; one for 10,000 connections where absent.
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=254))]
+    /// Source addresses from 127.0.0.2 up, when the broker is on loopback; one for 10,000 connections where absent.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=250))]
     pub sources: Option<u8>,
     /// The core to run on.
     #[arg(long)]

@@ -205,9 +205,10 @@ fn begin(scenario: &'static str, args: &Run, plan: &Plan, pace: &Pace) -> Report
 fn dial(args: &Run, plan: &Plan) -> Result<Swarm, Box<dyn Error>> {
     let target = &args.target;
     socket::make_room(plan.clients.len())?;
+    let targets = target.addresses()?;
     let dial = Dial {
-        targets: target.addresses()?,
-        sources: Sources::new(target.sources, plan.clients.len()),
+        sources: Sources::new(target.sources, plan.clients.len(), &targets),
+        targets,
         version: target.version(),
         keep_alive: target.keepalive,
         prefix: target.prefix.clone(),

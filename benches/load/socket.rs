@@ -8,26 +8,38 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Connections from one source address to one destination. Linux has 28,232 ephemeral ports by default, of which bind(2)
-/// prefers one half, and those of an earlier run linger in TIME_WAIT.
+/// Connections from one source address, where the number of addresses is not said.
 const CONNECTIONS_PER_SOURCE: usize = 10_000;
+/// The source ports that are used. They are chosen here: bind(2) searches for a free one, which takes a millisecond where
+/// many thousand are taken.
+const PORTS: std::ops::Range<u16> = 10_000..60_000;
+/// Ports that may be taken, by a listener or in TIME_WAIT, before a connection is given up.
+const ATTEMPTS_MAX: usize = 1000;
 
-/// Where connections come from.
-#[derive(Clone, Copy)]
-pub struct Sources(u8);
+/// Where connections come from: 127.0.0.2, 127.0.0.3, ... in turn, each with the port that it uses next; or wherever the
+/// kernel likes.
+pub struct Sources(Vec<u16>);
 
 impl Sources {
-    /// As many as asked for, or as many as `connections` need.
-    pub fn new(asked: Option<u8>, connections: usize) -> Sources {
-        let needed = connections.div_ceil(CONNECTIONS_PER_SOURCE);
-        Sources(asked.unwrap_or(needed.clamp(1, 200) as u8))
+    /// As many as asked for, or as many as `connections` need, if the broker is on loopback; the kernel chooses where one
+    /// is enough.
+    pub fn new(asked: Option<u8>, connections: usize, targets: &[SocketAddr]) -> Sources {
+        let loopback = |to: &SocketAddr| matches!(to.ip(), IpAddr::V4(address) if address.is_loopback());
+        let wanted = asked.map_or(connections.div_ceil(CONNECTIONS_PER_SOURCE), usize::from).clamp(1, 250);
+        if wanted == 1 || !targets.iter().all(loopback) {
+            return Sources(Vec::new());
+        }
+        // Runs that follow each other begin at different ports, since those of the last one are in TIME_WAIT.
+        let offset = (std::process::id() % 10 * 5000) as u16;
+        Sources(vec![PORTS.start + offset; wanted])
     }
 
-    /// The source address of the connection with this index, where it has to be bound: 127.0.0.1, 127.0.0.2, ...
-    fn of(self, index: usize, to: SocketAddr) -> Option<SocketAddr> {
-        let loopback = matches!(to.ip(), IpAddr::V4(address) if address.is_loopback());
-        let last = (index % usize::from(self.0)) as u8 + 1;
-        (self.0 > 1 && loopback).then(|| SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)))
+    /// The source of the connection with this index.
+    fn next(&mut self, index: usize) -> Option<SocketAddr> {
+        let at = index.checked_rem(self.0.len())?;
+        let port = self.0[at];
+        self.0[at] = if port + 1 == PORTS.end { PORTS.start } else { port + 1 };
+        Some(SocketAddr::from((Ipv4Addr::new(127, 0, 0, at as u8 + 2), port)))
     }
 }
 
@@ -35,34 +47,40 @@ impl Sources {
 ///
 /// # Errors
 /// What the kernel said, with the address and the remedy.
-pub fn open(to: SocketAddr, sources: Sources, index: usize) -> io::Result<OwnedFd> {
+pub fn open(to: SocketAddr, sources: &mut Sources, index: usize) -> io::Result<OwnedFd> {
     let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = socket_with(family, SocketType::STREAM, flags, None).map_err(|error| {
-        explain(
-            error,
-            &format!("cannot open socket {index}"),
-            "`ulimit -n` says how many descriptors a process may open",
-        )
-    })?;
-    sockopt::set_tcp_nodelay(&socket, true)?;
-    let from = sources.of(index, to);
-    if let Some(from) = from {
-        sockopt::set_socket_reuseaddr(&socket, true)?;
-        bind(&socket, &from).map_err(|error| {
-            explain(error, &format!("cannot bind connection {index} to {}", from.ip()), "--sources gives more of them")
+    let mut attempts = 0;
+    loop {
+        let socket = socket_with(family, SocketType::STREAM, flags, None).map_err(|error| {
+            explain(error, &format!("cannot open socket {index}"), "`ulimit -n` says how many a process may have")
         })?;
+        sockopt::set_tcp_nodelay(&socket, true)?;
+        let from = sources.next(index);
+        attempts += 1;
+        match begin(&socket, from, to) {
+            Ok(()) => return Ok(socket),
+            Err(Errno::ADDRINUSE | Errno::ADDRNOTAVAIL) if from.is_some() && attempts < ATTEMPTS_MAX => {}
+            Err(error) => return Err(refused(error, to)),
+        }
     }
-    match connect(&socket, &to) {
-        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
-        Err(error) => Err(refused(error, to)),
+}
+
+fn begin(socket: &OwnedFd, from: Option<SocketAddr>, to: SocketAddr) -> Result<(), Errno> {
+    if let Some(from) = from {
+        sockopt::set_socket_reuseaddr(socket, true)?;
+        bind(socket, &from)?;
+    }
+    match connect(socket, &to) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
 /// A connect(2) that failed, at once or later.
 pub fn refused(error: Errno, to: SocketAddr) -> io::Error {
     let remedy = match error {
-        Errno::ADDRNOTAVAIL => "the ports of the source address are used up: --sources gives more addresses",
+        Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => "the ports of the source are used up: --sources gives more addresses",
         _ => "is the broker running there? -h and -p say where",
     };
     explain(error, &format!("cannot connect to {to}"), remedy)

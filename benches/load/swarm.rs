@@ -227,7 +227,7 @@ impl Swarm {
         let index = self.clients.len();
         let started = self.now();
         let to = self.dial.targets[index % self.dial.targets.len()];
-        let socket = socket::open(to, self.dial.sources, index)?;
+        let socket = socket::open(to, &mut self.dial.sources, index)?;
         let mut connect = Vec::new();
         Connect {
             version: self.dial.version,
