@@ -51,7 +51,8 @@ impl Shape {
 }
 
 impl Case {
-    /// Runs `test` under the name `path`. Where the broker under test is not ours, tests of ours alone and all shapes but one pass at once.
+    /// Runs `test` under the name `path`. Where the broker under test is not ours, tests of ours alone and all shapes
+    /// but one pass at once.
     pub fn run(path: &str, shape: Shape, version: Version, ours_only: bool, test: fn(&Self)) {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         if Program::tested() != Program::Ringmain && (ours_only || shape != Shape::One) {
@@ -106,8 +107,8 @@ impl Case {
 
 /// Makes tests of functions that take a [`Case`]: one for each version of the protocol and each shape of the broker.
 ///
-/// `broker_tests!(both: a, b)` runs with 3.1.1 and 5.0, `v5:` and `v311:` with one; `both ours:` and so on pass at once where the broker
-/// under test is not ours.
+/// `broker_tests!(both: a, b)` runs with 3.1.1 and 5.0, `v5:` and `v311:` with one; `both ours:` and so on pass at
+/// once where the broker under test is not ours.
 #[macro_export]
 macro_rules! broker_tests {
     (both: $($test:ident),+ $(,)?) => { $($crate::broker_tests!(@module $test false V311 V5);)+ };

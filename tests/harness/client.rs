@@ -400,7 +400,8 @@ impl Client {
         assert_eq!(self.next(DEADLINE), None, "the end of the connection was expected");
     }
 
-    /// Sees the broker end the connection for a reason: in 5.0 DISCONNECT with one of `codes` and then the end, in 3.1.1 just that.
+    /// Sees the broker end the connection for a reason: in 5.0 DISCONNECT with one of `codes` and then the end, in
+    /// 3.1.1 just that.
     #[track_caller]
     pub fn dropped(&mut self, codes: &[u8]) {
         if self.version == Version::V5 {
@@ -418,7 +419,8 @@ impl Client {
         self.closed();
     }
 
-    /// Sees the connection end after at most a refusing CONNACK: nothing else may come before one `[MQTT-3.14.0-1]`. Its code.
+    /// Sees the connection end after at most a refusing CONNACK: nothing else may come before one `[MQTT-3.14.0-1]`.
+    /// Its code.
     #[track_caller]
     pub fn turned_away(&mut self) -> Option<u8> {
         let code = match self.next(DEADLINE)? {

@@ -1,4 +1,5 @@
-//! What every test with real processes needs: brokers that start and stop by events, and a client that sees every byte.
+//! What every test with real processes needs: brokers that start and stop by events, and a client that sees every
+//! byte.
 //!
 //! ```text
 //! program.rs   which broker, where its program is, its configuration file
@@ -11,11 +12,13 @@
 //! ```
 //!
 //! Worth naming:
-//! - The codec here is written apart from `wire` on purpose: a mistake that encoder and decoder of one crate share would be invisible.
-//!   Each packet that a broker sends is also given to `wire`, so each of the two checks the other.
-//! - Nothing sleeps to let something happen. Only the absence of a packet is waited for, briefly, after a PINGREQ came back.
-//! - With `RINGMAIN_TEST_BROKER=mosquitto` the same tests run against Debian's mosquitto: those that hold for any conforming broker must
-//!   pass there, which tests the tests.
+//! - The codec here is written apart from `wire` on purpose: a mistake that encoder and decoder of one crate share
+//!   would be invisible. Each packet that a broker sends is also given to `wire`, so each of the two checks the
+//!   other.
+//! - Nothing sleeps to let something happen. Only the absence of a packet is waited for, briefly, after a PINGREQ
+//!   came back.
+//! - With `RINGMAIN_TEST_BROKER=mosquitto` the same tests run against Debian's mosquitto: those that hold for any
+//!   conforming broker must pass there, which tests the tests.
 
 pub mod broker;
 pub mod case;

@@ -263,7 +263,8 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u32) {
 }
 
 impl Packet {
-    /// The first whole packet in `bytes` and its length, or `None` when more bytes are needed. Panics where a broker breaks the protocol.
+    /// The first whole packet in `bytes` and its length, or `None` when more bytes are needed. Panics where a broker
+    /// breaks the protocol.
     pub fn read(bytes: &[u8], version: Version) -> Option<(Self, usize)> {
         let (len, header) = remaining_length(bytes.get(1..)?)?;
         let whole = 1 + header + len;

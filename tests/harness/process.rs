@@ -30,7 +30,8 @@ impl Process {
     /// Starts a program with both outputs in one log.
     pub fn start(program: &str, args: &[String], environment: &[(String, String)]) -> Self {
         let (mut reader, writer) = io::pipe().expect("a pipe");
-        // The kernel kills the child when the thread that started it ends, so a test run that is killed leaves nothing behind.
+        // The kernel kills the child when the thread that started it ends, so a test run that is killed leaves
+        // nothing behind.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", program]).args(args).envs(environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(writer.try_clone().expect("a second handle")).stderr(writer);
@@ -129,7 +130,8 @@ impl Log {
     }
 }
 
-/// Starts `command` on a thread that lives as long as this process: the kernel takes the end of the starting THREAD for the parent's.
+/// Starts `command` on a thread that lives as long as this process: the kernel takes the end of the starting THREAD
+/// for the parent's.
 fn spawn(command: Command) -> io::Result<Child> {
     static STARTER: OnceLock<Sender<(Command, Sender<io::Result<Child>>)>> = OnceLock::new();
     let starter = STARTER.get_or_init(|| {

@@ -16,7 +16,8 @@ pub enum Program {
     Mosquitto,
 }
 
-/// How to start a broker: the program, its arguments, and the words in its log that come before its address or say that it runs.
+/// How to start a broker: the program, its arguments, and the words in its log that come before its address or say
+/// that it runs.
 pub struct Launch {
     /// The path or name of the program.
     pub program: String,
@@ -59,7 +60,8 @@ fn launch_ringmain(setup: &Setup, directory: &Path) -> Launch {
 }
 
 fn launch_mosquitto(setup: &Setup, directory: &Path) -> Launch {
-    // Mosquitto takes no port 0. Between closing this one and its start somebody else may take it: then the start fails and is tried again.
+    // Mosquitto takes no port 0. Between closing this one and its start somebody else may take it: then the start
+    // fails and is tried again.
     let port = match setup.port {
         0 => net::TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
@@ -68,10 +70,8 @@ fn launch_mosquitto(setup: &Setup, directory: &Path) -> Launch {
         port => port,
     };
     let file = directory.join("mosquitto.conf");
-    let conf = format!(
-        "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nsys_interval 1\nset_tcp_nodelay true\nlog_dest stderr\n{}",
-        setup.mosquitto
-    );
+    let always = "allow_anonymous true\npersistence false\nsys_interval 1\nset_tcp_nodelay true\nlog_dest stderr";
+    let conf = format!("listener {port} 127.0.0.1\n{always}\n{}", setup.mosquitto);
     fs::write(&file, conf).expect("the scratch directory can be written");
     let args = vec!["-c".to_owned(), file.display().to_string()];
     Launch { program: "/usr/sbin/mosquitto".to_owned(), args, ready: "running", port: Some(port) }

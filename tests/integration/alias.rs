@@ -17,7 +17,8 @@ fn maximum(client: &Client) -> u16 {
         .unwrap_or(0)
 }
 
-/// Goal: each alias from 1 to the maximum stands for its topic, at each QoS, until it is given to another `[MQTT-3.3.2-12]`.
+/// Goal: each alias from 1 to the maximum stands for its topic, at each QoS, until it is given to another
+/// `[MQTT-3.3.2-12]`.
 fn each_alias_works(case: &Case) {
     let (mut publisher, mut subscriber) = (case.connect("publisher"), case.connect("subscriber"));
     subscriber.subscribe(&case.topic("#"), 2);
@@ -72,7 +73,8 @@ fn none_without_a_maximum(case: &Case) {
     }
 }
 
-/// Goal: aliases toward a client stay within its maximum, and always stand for the right topic `[MQTT-3.1.2-26]` `[MQTT-3.3.2-11]`.
+/// Goal: aliases toward a client stay within its maximum, and always stand for the right topic `[MQTT-3.1.2-26]`
+/// `[MQTT-3.3.2-11]`.
 fn outgoing_within_the_maximum(case: &Case) {
     let mut publisher = case.connect("publisher");
     let mut subscriber = case.client("subscriber").property(Property::TopicAliasMaximum(3)).connect();

@@ -177,7 +177,8 @@ fn unknown_environment() {
     assert!(process.printed().to_lowercase().contains("max_inflight"), "{}", process.printed());
 }
 
-/// Goal: the banner says what there is: version, shards, durability, listeners; connects and disconnects are logged with their client.
+/// Goal: the banner says what there is: version, shards, durability, listeners; connects and disconnects are logged
+/// with their client.
 #[test]
 fn banner_and_log() {
     if foreign() {

@@ -3,14 +3,17 @@
 use ringmain_tests::packet::{Connect, Will, packet, put_string};
 use ringmain_tests::{Case, Client, DEADLINE, Packet, Property, broker_tests};
 
-broker_tests!(both: is_accepted, reads_every_field, client_ids, first_packet_is_connect, second_connect, unknown_protocol);
+broker_tests!(both:
+    is_accepted, reads_every_field, client_ids, first_packet_is_connect, second_connect, unknown_protocol
+);
 broker_tests!(both: flags_that_contradict, fields_that_are_missing, byte_by_byte, pipelined, nothing_after_a_refusal);
 broker_tests!(both ours: bridge_bit);
 broker_tests!(v311: empty_id_of_311, password_alone_of_311);
 broker_tests!(v5: empty_id_of_5, password_alone_of_5, connack_properties, connack_fits, authentication_method);
 broker_tests!(v5 ours: bad_properties);
 
-/// Goal: a plain client is accepted with exactly one CONNACK and keeps its connection `[MQTT-3.1.4-5]` `[MQTT-3.2.0-2]`.
+/// Goal: a plain client is accepted with exactly one CONNACK and keeps its connection `[MQTT-3.1.4-5]`
+/// `[MQTT-3.2.0-2]`.
 fn is_accepted(case: &Case) {
     let mut client = case.connect("a");
     assert!(!client.session_present, "[MQTT-3.2.2-3]");
@@ -30,7 +33,8 @@ fn reads_every_field(case: &Case) {
     assert_eq!(watcher.message().text(), "read");
 }
 
-/// Goal: any string is a client identifier: of 1 to 23 letters `[MQTT-3.1.3-5]`, long, with the names that languages use inside, not ASCII.
+/// Goal: any string is a client identifier: of 1 to 23 letters `[MQTT-3.1.3-5]`, long, with the names that languages
+/// use inside, not ASCII.
 fn client_ids(case: &Case) {
     let long = "n".repeat(1000);
     for id in [
@@ -74,7 +78,8 @@ fn second_connect(case: &Case) {
     client.dropped(&[0x82]);
 }
 
-/// Goal: another protocol name or level is turned away, with a CONNACK that says so or none `[MQTT-3.1.2-1]` `[MQTT-3.1.2-2]`.
+/// Goal: another protocol name or level is turned away, with a CONNACK that says so or none `[MQTT-3.1.2-1]`
+/// `[MQTT-3.1.2-2]`.
 fn unknown_protocol(case: &Case) {
     let good = case.client("a").packet.bytes();
     let name_at = good.windows(4).position(|window| window == b"MQTT").expect("the protocol name");
@@ -201,7 +206,8 @@ fn nothing_after_a_refusal(case: &Case) {
     watcher.silent();
 }
 
-/// Goal: an empty client identifier needs Clean Session 1 in 3.1.1; two such clients coexist `[MQTT-3.1.3-6]` `[MQTT-3.1.3-8]`.
+/// Goal: an empty client identifier needs Clean Session 1 in 3.1.1; two such clients coexist `[MQTT-3.1.3-6]`
+/// `[MQTT-3.1.3-8]`.
 fn empty_id_of_311(case: &Case) {
     let empty = case.broker().client(case.version, "");
     let (mut one, mut other) = (empty.connect(), empty.connect());
@@ -210,8 +216,8 @@ fn empty_id_of_311(case: &Case) {
     assert_eq!(empty.clone().resume().refused(), 2);
 }
 
-/// Goal: an empty client identifier gets one from the server in 5.0, whatever Clean Start says: a new one each time, good for resuming
-/// `[MQTT-3.1.3-6]` `[MQTT-3.1.3-7]` `[MQTT-3.2.2-16]`.
+/// Goal: an empty client identifier gets one from the server in 5.0, whatever Clean Start says: a new one each time,
+/// good for resuming `[MQTT-3.1.3-6]` `[MQTT-3.1.3-7]` `[MQTT-3.2.2-16]`.
 fn empty_id_of_5(case: &Case) {
     let assigned = |client: &Client| {
         let id = client
@@ -244,7 +250,8 @@ fn password_alone_of_5(case: &Case) {
     options.connect().ping();
 }
 
-/// Goal: the CONNACK says what clients must know, each thing once, and nothing that was not asked for `[MQTT-3.1.2-28]` `[MQTT-4.12.0-6]`.
+/// Goal: the CONNACK says what clients must know, each thing once, and nothing that was not asked for
+/// `[MQTT-3.1.2-28]` `[MQTT-4.12.0-6]`.
 fn connack_properties(case: &Case) {
     let client = case.client("a").expiry(120).connect();
     for (index, property) in client.properties.iter().enumerate() {

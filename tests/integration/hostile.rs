@@ -63,7 +63,8 @@ fn cut_anywhere(case: &Case) {
     bystander.silent();
 }
 
-/// Goal: a packet whose length says less than it has ends its connection, or is right as it is: never silence, never harm.
+/// Goal: a packet whose length says less than it has ends its connection, or is right as it is: never silence, never
+/// harm.
 fn shortened_anywhere(case: &Case) {
     let mut bystander = case.connect("bystander");
     let connect = full_connect(case);
@@ -85,7 +86,8 @@ fn every_bit_flipped(case: &Case) {
     let mut bystander = case.connect("bystander");
     for bytes in right_packets(case) {
         for bit in 0..bytes.len() * 8 {
-            // Lengths that say more leave the server waiting, as they should; the first two bytes have tests of their own.
+            // Lengths that say more leave the server waiting, as they should; the first two bytes have tests of their
+            // own.
             if bit / 8 >= 2 {
                 let mut flipped = bytes.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);

@@ -6,7 +6,8 @@ use ringmain_tests::{Case, DEADLINE, Property, Publish, Setup, Version, broker_t
 
 broker_tests!(both: silence_ends_the_connection, packets_keep_it_alive, zero_means_none, listening_is_not_speaking);
 
-/// Goal: one and a half times the keep alive without a packet: the connection ends, not sooner, with 0x8D `[MQTT-3.1.2-22]`.
+/// Goal: one and a half times the keep alive without a packet: the connection ends, not sooner, with 0x8D
+/// `[MQTT-3.1.2-22]`.
 fn silence_ends_the_connection(case: &Case) {
     let mut client = case.client("a").keep_alive(1).connect();
     let start = Instant::now();
@@ -52,7 +53,8 @@ fn listening_is_not_speaking(case: &Case) {
     }
 }
 
-/// Goal: `max_keepalive` caps it: 5.0 is told by Server Keep Alive, also who asked for none `[MQTT-3.2.2-22]`; in 3.1.1 none stays none.
+/// Goal: `max_keepalive` caps it: 5.0 is told by Server Keep Alive, also who asked for none `[MQTT-3.2.2-22]`; in
+/// 3.1.1 none stays none.
 #[test]
 fn server_keep_alive() {
     for shards in [1, 2] {

@@ -9,15 +9,26 @@ use ringmain_tests::{Broker, Client, DEADLINE, Packet, Property, Publish, Setup,
 
 const VERSIONS: [Version; 2] = [Version::V311, Version::V5];
 
-/// A broker of two shards with small limits, for the tests of this module; `None` where the broker under test is not ours.
+/// A broker of two shards with small limits, for the tests of this module; `None` where the broker under test is not
+/// ours.
 fn strict() -> Option<&'static Broker> {
     static STRICT: OnceLock<Broker> = OnceLock::new();
-    let limits = "[limits]\nmax_packet_size = 1000\nmax_connect_size = 300\nmax_topic_levels = 5\nmax_subscriptions = 4\n\
-                  connect_timeout = \"1s\"\nsession_expiry_interval = \"60s\"\nmax_topic_alias = 2\nmessage_expiry_interval = \"2s\"";
-    (Program::tested() == Program::Ringmain).then(|| STRICT.get_or_init(|| Setup::shards(2).toml(limits).start()))
+    let limits = [
+        "[limits]",
+        "max_packet_size = 1000",
+        "max_connect_size = 300",
+        "max_topic_levels = 5",
+        "max_subscriptions = 4",
+        "connect_timeout = \"1s\"",
+        "session_expiry_interval = \"60s\"",
+        "message_expiry_interval = \"2s\"",
+    ];
+    let setup = || Setup::shards(2).toml(&limits.join("\n"));
+    (Program::tested() == Program::Ringmain).then(|| STRICT.get_or_init(|| setup().start()))
 }
 
-/// Goal: a packet of the largest size passes; one byte more is announced too large and ends the connection with 0x95 `[MQTT-3.2.2-15]`.
+/// Goal: a packet of the largest size passes; one byte more is announced too large and ends the connection with 0x95
+/// `[MQTT-3.2.2-15]`.
 #[test]
 fn packets_from_the_client() {
     let Some(broker) = strict() else { return };
@@ -243,7 +254,8 @@ fn retained_messages() {
     publisher.retain("t/19", 1, "z");
 }
 
-/// Goal: user properties by the thousand cost what their bytes cost: accepted or refused at once, others served meanwhile.
+/// Goal: user properties by the thousand cost what their bytes cost: accepted or refused at once, others served
+/// meanwhile.
 #[test]
 fn user_properties() {
     let broker = Setup::shards(1).start();

@@ -6,7 +6,9 @@ use std::time::Duration;
 use ringmain_tests::packet::{packet, put_string};
 use ringmain_tests::{Case, Property, Publish, broker_tests};
 
-broker_tests!(v5: are_forwarded, user_properties_keep_their_order, absent_stays_absent, request_and_response, to_and_from_311);
+broker_tests!(v5:
+    are_forwarded, user_properties_keep_their_order, absent_stays_absent, request_and_response, to_and_from_311
+);
 broker_tests!(v5: expiry_is_reduced, expired_messages_are_not_sent, expired_in_the_queue_alone);
 broker_tests!(v5 ours: forbidden_in_a_publish);
 
@@ -149,7 +151,8 @@ fn seconds_left(message: &Publish) -> Option<u32> {
         .find_map(|property| if let Property::MessageExpiry(left) = property { Some(*left) } else { None })
 }
 
-/// Goal: the interval arrives lowered by the whole seconds that the message waited, and untouched when it did not `[MQTT-3.3.2-6]`.
+/// Goal: the interval arrives lowered by the whole seconds that the message waited, and untouched when it did not
+/// `[MQTT-3.3.2-6]`.
 fn expiry_is_reduced(case: &Case) {
     let (mut publisher, topic) = (case.connect("publisher"), case.topic("t"));
     let mut client = case.client("a").durable().connect();

@@ -7,8 +7,12 @@ use ringmain_tests::packet::{ack, packet};
 use ringmain_tests::program::Program;
 use ringmain_tests::{Case, Client, Property, Publish, Setup, Version, broker_tests};
 
-broker_tests!(both: nine_combinations, payload_sizes, keeps_order, echoes_to_oneself, fan_out, fan_in, dup_is_not_forwarded);
-broker_tests!(both: qos_2_repeats, qos_1_repeats, unknown_acknowledgements, packet_id_zero, qos_3, topics_that_are_refused);
+broker_tests!(both:
+    nine_combinations, payload_sizes, keeps_order, echoes_to_oneself, fan_out, fan_in, dup_is_not_forwarded
+);
+broker_tests!(both:
+    qos_2_repeats, qos_1_repeats, unknown_acknowledgements, packet_id_zero, qos_3, topics_that_are_refused
+);
 broker_tests!(both: window_without_acknowledgements, acknowledgements_in_reverse, qos_2_stages);
 broker_tests!(v5: errors_free_the_window);
 broker_tests!(both ours: dup_at_qos_0);
@@ -33,7 +37,8 @@ fn nine_combinations(case: &Case) {
     }
 }
 
-/// Goal: payloads of every size arrive byte for byte, around each step of the length encoding and far beyond one receive buffer.
+/// Goal: payloads of every size arrive byte for byte, around each step of the length encoding and far beyond one
+/// receive buffer.
 fn payload_sizes(case: &Case) {
     let (mut publisher, mut subscriber) = (case.connect("publisher"), case.connect("subscriber"));
     let topic = case.topic("t");
@@ -135,8 +140,8 @@ fn dup_at_qos_0(case: &Case) {
     client.dropped(&[0x81]);
 }
 
-/// Goal: a QoS 2 message that is sent again before PUBREL is received again and delivered once; after PUBCOMP its identifier is free
-/// `[MQTT-4.3.3-9]` to `[MQTT-4.3.3-12]`.
+/// Goal: a QoS 2 message that is sent again before PUBREL is received again and delivered once; after PUBCOMP its
+/// identifier is free `[MQTT-4.3.3-9]` to `[MQTT-4.3.3-12]`.
 fn qos_2_repeats(case: &Case) {
     let (mut publisher, mut subscriber) = (case.connect("publisher"), case.connect("subscriber"));
     let topic = case.topic("t");
@@ -173,7 +178,8 @@ fn qos_1_repeats(case: &Case) {
     }
 }
 
-/// Goal: acknowledgements of identifiers that are not in flight do no harm: PUBREL is still answered by PUBCOMP `[MQTT-4.3.3-11]`.
+/// Goal: acknowledgements of identifiers that are not in flight do no harm: PUBREL is still answered by PUBCOMP
+/// `[MQTT-4.3.3-11]`.
 fn unknown_acknowledgements(case: &Case) {
     let mut client = case.connect("a");
     client.send(&ack(0x40, 900, 0));
@@ -184,7 +190,8 @@ fn unknown_acknowledgements(case: &Case) {
     client.ping();
 }
 
-/// Goal: the PUBCOMP of an unknown identifier says so, and an unknown PUBREC gets a PUBREL that says so `[MQTT-3.7.2-1]` `[MQTT-3.6.2-1]`.
+/// Goal: the PUBCOMP of an unknown identifier says so, and an unknown PUBREC gets a PUBREL that says so
+/// `[MQTT-3.7.2-1]` `[MQTT-3.6.2-1]`.
 fn unknown_pubrel(case: &Case) {
     let mut client = case.connect("a");
     client.send(&ack(0x62, 903, 0));
@@ -210,7 +217,8 @@ fn qos_3(case: &Case) {
     client.dropped(&[0x81]);
 }
 
-/// Goal: a PUBLISH to a filter, or to nothing, ends the connection or is refused, and reaches nobody `[MQTT-3.3.2-2]` `[MQTT-4.7.3-1]`.
+/// Goal: a PUBLISH to a filter, or to nothing, ends the connection or is refused, and reaches nobody `[MQTT-3.3.2-2]`
+/// `[MQTT-4.7.3-1]`.
 fn topics_that_are_refused(case: &Case) {
     let mut watcher = case.connect("watcher");
     watcher.subscribe(&case.topic("#"), 0);
@@ -234,8 +242,8 @@ fn refusals_of_topics(case: &Case) {
     }
 }
 
-/// Goal: the server stops at its window when nothing is acknowledged, goes on serving the client, and goes on as acknowledgements come;
-/// identifiers in flight are distinct `[MQTT-2.2.1-4]` `[MQTT-3.3.4-10]`.
+/// Goal: the server stops at its window when nothing is acknowledged, goes on serving the client, and goes on as
+/// acknowledgements come; identifiers in flight are distinct `[MQTT-2.2.1-4]` `[MQTT-3.3.4-10]`.
 fn window_without_acknowledgements(case: &Case) {
     let (mut publisher, mut subscriber) = (case.connect("publisher"), case.connect("subscriber"));
     let topic = case.topic("t");
@@ -292,8 +300,8 @@ fn acknowledgements_in_reverse(case: &Case) {
     subscriber.silent();
 }
 
-/// Goal: at QoS 2 the server holds PUBREL back until PUBREC, answers each with the same identifier, and sends nothing twice meanwhile
-/// `[MQTT-4.3.3-4]` `[MQTT-2.2.1-5]` `[MQTT-4.4.0-1]`.
+/// Goal: at QoS 2 the server holds PUBREL back until PUBREC, answers each with the same identifier, and sends nothing
+/// twice meanwhile `[MQTT-4.3.3-4]` `[MQTT-2.2.1-5]` `[MQTT-4.4.0-1]`.
 fn qos_2_stages(case: &Case) {
     let (mut publisher, mut subscriber) = (case.connect("publisher"), case.connect("subscriber"));
     let topic = case.topic("t");
@@ -308,8 +316,8 @@ fn qos_2_stages(case: &Case) {
     subscriber.silent();
 }
 
-/// Goal: the client's Receive Maximum bounds what is in flight to it, exactly, QoS 1 and 2 together; QoS 0 is not held back
-/// `[MQTT-3.3.4-9]` `[MQTT-4.9.0-2]` `[MQTT-4.9.0-3]`.
+/// Goal: the client's Receive Maximum bounds what is in flight to it, exactly, QoS 1 and 2 together; QoS 0 is not
+/// held back `[MQTT-3.3.4-9]` `[MQTT-4.9.0-2]` `[MQTT-4.9.0-3]`.
 fn receive_maximum_of_the_client(case: &Case) {
     for maximum in [1, 3] {
         let mut publisher = case.connect("publisher");
@@ -335,7 +343,8 @@ fn receive_maximum_of_the_client(case: &Case) {
     }
 }
 
-/// Goal: an acknowledgement with an error ends that message: PUBREC gets no PUBREL, and the window is free again `[MQTT-4.3.3-4]`.
+/// Goal: an acknowledgement with an error ends that message: PUBREC gets no PUBREL, and the window is free again
+/// `[MQTT-4.3.3-4]`.
 fn errors_free_the_window(case: &Case) {
     let mut publisher = case.connect("publisher");
     let mut subscriber = case.client("subscriber").property(Property::ReceiveMaximum(1)).connect();
@@ -352,7 +361,8 @@ fn errors_free_the_window(case: &Case) {
     subscriber.silent();
 }
 
-/// Goal: a client that goes over the server's Receive Maximum is told 0x93 and dropped; one at the limit is not `[MQTT-3.3.4-7]`.
+/// Goal: a client that goes over the server's Receive Maximum is told 0x93 and dropped; one at the limit is not
+/// `[MQTT-3.3.4-7]`.
 #[test]
 fn receive_maximum_of_the_server() {
     if Program::tested() != Program::Ringmain {
@@ -373,7 +383,8 @@ fn receive_maximum_of_the_server() {
     }
 }
 
-/// Goal: packet identifiers wrap around one that stays in flight: more than 65,535 messages, none with its identifier `[MQTT-2.2.1-4]`.
+/// Goal: packet identifiers wrap around one that stays in flight: more than 65,535 messages, none with its identifier
+/// `[MQTT-2.2.1-4]`.
 #[test]
 fn identifiers_wrap() {
     let test = |case: &Case| {

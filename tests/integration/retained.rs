@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use ringmain_tests::{Case, Client, Property, Publish, broker_tests};
 
-broker_tests!(both: is_kept, is_replaced, is_cleared, is_not_stored_without_the_flag, outlives_its_publisher, wildcards_find_all);
+broker_tests!(both:
+    is_kept, is_replaced, is_cleared, is_not_stored_without_the_flag, outlives_its_publisher, wildcards_find_all
+);
 broker_tests!(both: comes_before_what_is_newer, churn);
 broker_tests!(both ours: not_for_shared_subscriptions);
 broker_tests!(v5: keeps_its_properties, expires);
@@ -100,7 +102,8 @@ fn wildcards_find_all(case: &Case) {
         publisher.send_publish(&Publish::retained(&case.topic(&format!("a/{number}")), 0, format!("{number}")));
     }
     publisher.retain(&case.topic("b/0"), 1, "other");
-    // The last publish on the same connection is acknowledged; those before it on other shards are seen by asking for each.
+    // The last publish on the same connection is acknowledged; those before it on other shards are seen by asking for
+    // each.
     for filter in ["a/#", "a/+", "+/+"] {
         let mut seen = BTreeSet::new();
         let mut subscriber = case.connect("reader");
@@ -211,7 +214,8 @@ fn keeps_its_properties(case: &Case) {
     assert_eq!(message.properties.iter().filter_map(names).collect::<Vec<_>>(), ["b", "a", "b"]);
 }
 
-/// Goal: a retained message that has expired is not sent; before, it comes with the seconds that are left `[MQTT-3.3.2-6]`.
+/// Goal: a retained message that has expired is not sent; before, it comes with the seconds that are left
+/// `[MQTT-3.3.2-6]`.
 fn expires(case: &Case) {
     let topic = case.topic("t");
     let mut publisher = case.connect("publisher");

@@ -5,8 +5,13 @@ use std::thread;
 use ringmain_tests::packet::ack;
 use ringmain_tests::{Case, Client, Packet, Property, Publish, Setup, Version, broker_tests};
 
-broker_tests!(both: resumes, clean_forgets, offline_queue, redelivers_qos_1, redelivers_qos_2, resends_pubrel, inbound_qos_2_survives);
-broker_tests!(both: takeover_of_an_ephemeral_session, takeover_of_a_durable_session, takeover_race, nothing_is_lost_at_takeover);
+broker_tests!(both:
+    resumes, clean_forgets, offline_queue, redelivers_qos_1, redelivers_qos_2, resends_pubrel,
+    inbound_qos_2_survives
+);
+broker_tests!(both:
+    takeover_of_an_ephemeral_session, takeover_of_a_durable_session, takeover_race, nothing_is_lost_at_takeover
+);
 broker_tests!(both: resubscribing_after_resume, queue_longer_than_the_window, subscriptions_end_with_the_session);
 broker_tests!(v5: expires, never_expires, disconnect_lowers_the_expiry, expiry_counts_from_the_close);
 broker_tests!(v5 ours: disconnect_may_not_raise_from_zero, error_acknowledgements_end_it);
@@ -48,7 +53,8 @@ fn clean_forgets(case: &Case) {
     assert!(!case.client("a").durable().connect().session_present, "nothing was kept of a clean one");
 }
 
-/// Goal: QoS 1 and 2 messages wait for a client that is away, in order, each once; CONNACK comes first `[MQTT-3.2.0-1]`.
+/// Goal: QoS 1 and 2 messages wait for a client that is away, in order, each once; CONNACK comes first
+/// `[MQTT-3.2.0-1]`.
 fn offline_queue(case: &Case) {
     let (mut publisher, topic) = (case.connect("publisher"), case.topic("t"));
     let mut client = case.client("a").durable().connect();
@@ -65,8 +71,8 @@ fn offline_queue(case: &Case) {
     client.silent();
 }
 
-/// Goal: a QoS 1 message without PUBACK is sent again after the reconnect, with DUP and its identifier, and before newer ones
-/// `[MQTT-3.3.1-1]` `[MQTT-4.3.2-3]` `[MQTT-4.4.0-1]`.
+/// Goal: a QoS 1 message without PUBACK is sent again after the reconnect, with DUP and its identifier, and before
+/// newer ones `[MQTT-3.3.1-1]` `[MQTT-4.3.2-3]` `[MQTT-4.4.0-1]`.
 fn redelivers_qos_1(case: &Case) {
     redelivers(case, 1);
 }
@@ -113,7 +119,8 @@ fn resends_pubrel(case: &Case) {
     client.silent();
 }
 
-/// Goal: the server's half of QoS 2 survives too: a repeat after the reconnect is not delivered again `[MQTT-4.3.3-10]`.
+/// Goal: the server's half of QoS 2 survives too: a repeat after the reconnect is not delivered again
+/// `[MQTT-4.3.3-10]`.
 fn inbound_qos_2_survives(case: &Case) {
     let (mut watcher, topic) = (case.connect("watcher"), case.topic("t"));
     watcher.subscribe(&topic, 2);
@@ -206,7 +213,8 @@ fn stays(mut client: Client) -> Option<Client> {
     }
 }
 
-/// Goal: a stream of QoS 1 and 2 messages reaches a session through repeated takeovers: in order, none missing, QoS 2 once each.
+/// Goal: a stream of QoS 1 and 2 messages reaches a session through repeated takeovers: in order, none missing, QoS 2
+/// once each.
 fn nothing_is_lost_at_takeover(case: &Case) {
     const COUNT: usize = 120;
     let topic = case.topic("t");

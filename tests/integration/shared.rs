@@ -44,7 +44,8 @@ fn all(got: &[Vec<String>]) -> BTreeSet<String> {
     got.iter().flatten().cloned().collect()
 }
 
-/// Goal: each message goes to exactly one member, each member gets a part, and the order of what it gets is kept `[MQTT-4.6.0-5]`.
+/// Goal: each message goes to exactly one member, each member gets a part, and the order of what it gets is kept
+/// `[MQTT-4.6.0-5]`.
 fn one_member_gets_it(case: &Case) {
     let mut members = members(case, 4, &group(case, "g"), 1);
     let mut publisher = case.connect("publisher");

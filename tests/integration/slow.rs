@@ -5,8 +5,9 @@ use std::time::Duration;
 use ringmain_tests::program::Program;
 use ringmain_tests::{Packet, Publish, Setup, Version};
 
-/// Goal: beside a subscriber that reads nothing the others get every message, the broker's memory stays bounded, and the slow one, once it
-/// reads again, gets later messages in order: what it missed is missing in runs, never repeated.
+/// Goal: beside a subscriber that reads nothing the others get every message, the broker's memory stays bounded, and
+/// the slow one, once it reads again, gets later messages in order: what it missed is missing in runs, never
+/// repeated.
 #[test]
 fn qos_0_is_shed_for_the_slow_one_alone() {
     if Program::tested() != Program::Ringmain {
@@ -52,8 +53,8 @@ fn qos_0_is_shed_for_the_slow_one_alone() {
     }
 }
 
-/// Goal: what a slow reader owes at QoS 1 is bounded by its window; its ping is answered when it reads again, and nothing is lost within the
-/// limits of its queue.
+/// Goal: what a slow reader owes at QoS 1 is bounded by its window; its ping is answered when it reads again, and
+/// nothing is lost within the limits of its queue.
 #[test]
 fn qos_1_waits_for_the_slow_one() {
     let broker =

@@ -4,7 +4,9 @@ use ringmain_tests::packet::{ack, packet, put_string, subscribe, unsubscribe};
 use ringmain_tests::{Case, Client, Packet, Property, Publish, broker_tests};
 
 broker_tests!(both: wildcards, slashes_and_letters, dollar_topics, many_filters_at_once, resubscribing_replaces);
-broker_tests!(both: unsubscribing, handshakes_outlive_unsubscribe, active_at_suback, malformed_requests, unusual_topics);
+broker_tests!(both:
+    unsubscribing, handshakes_outlive_unsubscribe, active_at_suback, malformed_requests, unusual_topics
+);
 broker_tests!(both ours: invalid_filters, overlapping_delivers, overlapping_is_one_copy);
 broker_tests!(v5: no_local, retain_as_published, retain_handling, identifiers, reserved_options, unsubscribe_codes);
 broker_tests!(v5 ours: identifiers_of_overlapping, identifier_zero);
@@ -50,7 +52,8 @@ fn wildcards(case: &Case) {
     }
 }
 
-/// Goal: topics differ by every slash, letter case and code point; nothing is normalised `[MQTT-4.7.3-4]` `[MQTT-1.5.4-3]`.
+/// Goal: topics differ by every slash, letter case and code point; nothing is normalised `[MQTT-4.7.3-4]`
+/// `[MQTT-1.5.4-3]`.
 fn slashes_and_letters(case: &Case) {
     let names =
         ["a/b", "/a/b", "a//b", "a/b/", "A/b", "a/B", "caf\u{e9}", "cafe\u{301}", "\u{feff}a/b", "a /b", "a/\u{1f600}"];
@@ -67,7 +70,8 @@ fn slashes_and_letters(case: &Case) {
     }
 }
 
-/// Goal: filters that begin with a wildcard do not match topics that begin with `$`; a `$` further down is ordinary `[MQTT-4.7.2-1]`.
+/// Goal: filters that begin with a wildcard do not match topics that begin with `$`; a `$` further down is ordinary
+/// `[MQTT-4.7.2-1]`.
 fn dollar_topics(case: &Case) {
     let (mut all, mut first, mut exact) = (case.connect("all"), case.connect("first"), case.connect("exact"));
     let dollar = format!("${}", case.topic("x"));
@@ -95,7 +99,8 @@ fn dollar_topics(case: &Case) {
     assert_eq!(subscriber.message().text(), "again");
 }
 
-/// Goal: one SUBSCRIBE may have many filters: one SUBACK, a code for each at its place, each effective `[MQTT-3.8.4-5]` `[MQTT-3.9.3-1]`.
+/// Goal: one SUBSCRIBE may have many filters: one SUBACK, a code for each at its place, each effective
+/// `[MQTT-3.8.4-5]` `[MQTT-3.9.3-1]`.
 fn many_filters_at_once(case: &Case) {
     let (mut publisher, mut subscriber) = (case.connect("publisher"), case.connect("subscriber"));
     let topics: Vec<String> = (0..100).map(|number| case.topic(&format!("{number}"))).collect();
@@ -184,7 +189,8 @@ fn identifiers_in(message: &Publish) -> Vec<u32> {
     message.properties.iter().filter_map(id).collect()
 }
 
-/// Goal: a message carries the identifier of its subscription; subscribing again changes or drops it `[MQTT-3.3.4-3]` `[MQTT-3.3.4-5]`.
+/// Goal: a message carries the identifier of its subscription; subscribing again changes or drops it `[MQTT-3.3.4-3]`
+/// `[MQTT-3.3.4-5]`.
 fn identifiers(case: &Case) {
     let (mut publisher, mut subscriber, mut plain) =
         (case.connect("publisher"), case.connect("subscriber"), case.connect("plain"));
@@ -232,7 +238,8 @@ fn no_local(case: &Case) {
     }
 }
 
-/// Goal: Retain As Published passes RETAIN on, and without it a live message has RETAIN 0 `[MQTT-3.3.1-12]` `[MQTT-3.3.1-13]`.
+/// Goal: Retain As Published passes RETAIN on, and without it a live message has RETAIN 0 `[MQTT-3.3.1-12]`
+/// `[MQTT-3.3.1-13]`.
 fn retain_as_published(case: &Case) {
     let (mut publisher, mut keeping, mut clearing) =
         (case.connect("publisher"), case.connect("keeping"), case.connect("clearing"));
@@ -277,7 +284,8 @@ fn reserved_options(case: &Case) {
     }
 }
 
-/// Goal: a filter that cannot be gets a failure at its place; the others of that SUBSCRIBE work `[MQTT-3.9.3-1]` `[MQTT-4.7.1-1]`.
+/// Goal: a filter that cannot be gets a failure at its place; the others of that SUBSCRIBE work `[MQTT-3.9.3-1]`
+/// `[MQTT-4.7.1-1]`.
 fn invalid_filters(case: &Case) {
     let failure = if case.v5() { 0x8f } else { 0x80 };
     let mut client = case.connect("a");
@@ -346,7 +354,8 @@ fn handshakes_outlive_unsubscribe(case: &Case) {
     subscriber.silent();
 }
 
-/// Goal: what is published after SUBACK was seen arrives, whichever shards the topic, the subscriber and the publisher are on.
+/// Goal: what is published after SUBACK was seen arrives, whichever shards the topic, the subscriber and the
+/// publisher are on.
 fn active_at_suback(case: &Case) {
     let mut publishers: Vec<Client> = (0..4).map(|number| case.connect(&format!("p{number}"))).collect();
     let mut subscribers: Vec<Client> = (0..4).map(|number| case.connect(&format!("s{number}"))).collect();
@@ -392,8 +401,8 @@ fn malformed_requests(case: &Case) {
     }
 }
 
-/// Goal: topics and filters with the names that languages use inside, spaces, controls and 65,535 bytes work or are refused, and hurt
-/// nobody `[MQTT-4.7.3-3]`.
+/// Goal: topics and filters with the names that languages use inside, spaces, controls and 65,535 bytes work or are
+/// refused, and hurt nobody `[MQTT-4.7.3-3]`.
 fn unusual_topics(case: &Case) {
     let mut bystander = case.connect("bystander");
     let mut client = case.connect("a");

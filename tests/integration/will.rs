@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use ringmain_tests::packet::{Will, packet};
 use ringmain_tests::{Case, Client, Options, Property, broker_tests};
 
-broker_tests!(both: abnormal_close, normal_disconnect, protocol_error, keep_alive_lapses, takeover, qos_and_retain, exactly_once);
+broker_tests!(both:
+    abnormal_close, normal_disconnect, protocol_error, keep_alive_lapses, takeover, qos_and_retain, exactly_once
+);
 broker_tests!(both: replaced_by_the_next_connection);
 broker_tests!(v5: disconnect_with_will, waits_for_its_delay, reconnecting_cancels, keeps_its_properties);
 broker_tests!(both ours: invalid_topics);
@@ -30,7 +32,8 @@ fn abnormal_close(case: &Case) {
     assert_eq!((message.text(), message.qos, message.retain, message.dup), ("gone", 0, false, false));
 }
 
-/// Goal: a normal DISCONNECT removes it `[MQTT-3.14.4-3]`, and what the client sends after that is ignored `[MQTT-3.14.4-2]`.
+/// Goal: a normal DISCONNECT removes it `[MQTT-3.14.4-3]`, and what the client sends after that is ignored
+/// `[MQTT-3.14.4-2]`.
 fn normal_disconnect(case: &Case) {
     let (mut watcher, mortal) = watched(case);
     mortal.connect().disconnect();
@@ -56,7 +59,8 @@ fn protocol_error(case: &Case) {
     assert_eq!(watcher.message().text(), "gone");
 }
 
-/// Goal: silence beyond one and a half times the keep alive ends the connection and publishes the will `[MQTT-3.1.2-22]`.
+/// Goal: silence beyond one and a half times the keep alive ends the connection and publishes the will
+/// `[MQTT-3.1.2-22]`.
 fn keep_alive_lapses(case: &Case) {
     let (mut watcher, mortal) = watched(case);
     let mut client = mortal.keep_alive(1).connect();

@@ -27,11 +27,12 @@ class Client:
             protocol=mqtt.MQTTv5 if V5 else mqtt.MQTTv311,
             **arguments,
         )
-        self.client.on_connect = lambda c, u, flags, code, p: self.events["connect"].put((flags.session_present, code))
-        self.client.on_disconnect = lambda c, u, flags, code, p: self.events["disconnect"].put(code)
-        self.client.on_subscribe = lambda c, u, mid, codes, p: self.events["subscribe"].put([code.value for code in codes])
-        self.client.on_publish = lambda c, u, mid, code, p: self.events["publish"].put(mid)
-        self.client.on_message = lambda c, u, message: self.events["message"].put(message)
+        put = {kind: events.put for kind, events in self.events.items()}
+        self.client.on_connect = lambda c, u, flags, code, p: put["connect"]((flags.session_present, code))
+        self.client.on_disconnect = lambda c, u, flags, code, p: put["disconnect"](code)
+        self.client.on_subscribe = lambda c, u, mid, codes, p: put["subscribe"]([code.value for code in codes])
+        self.client.on_publish = lambda c, u, mid, code, p: put["publish"](mid)
+        self.client.on_message = lambda c, u, message: put["message"](message)
         if will:
             self.client.will_set(will, b"gone", qos=1)
         connect = {}

@@ -1,0 +1,219 @@
+//! The tree as text: which crate may import which, where `unsafe` may stand, and what nobody should leave behind.
+//!
+//! Each test gathers all that it objects to before it fails, as `file:line: what`.
+
+mod source;
+
+use source::{Line, Tree};
+
+/// Which of our crates each crate may import.
+const ARROWS: [(&str, &[&str]); 5] = [
+    ("wire", &[]),
+    ("shard", &[]),
+    ("switch", &["wire", "shard"]),
+    ("benches", &["wire", "shard", "switch"]),
+    ("tests", &["wire", "shard", "switch"]),
+];
+
+/// The crates that there are to import.
+const CRATES: [&str; 3] = ["wire", "shard", "switch"];
+
+/// Folders and files that may have `unsafe` blocks.
+const UNSAFE_HOMES: [&str; 6] = [
+    "shard/src/uring/",
+    "shard/src/buffer/",
+    "shard/src/ring/",
+    "shard/src/affinity.rs",
+    "shard/src/listen.rs",
+    "benches/floor/ring.rs",
+];
+
+/// Extensions of files that people write.
+const WRITTEN: [&str; 9] = ["rs", "py", "js", "sh", "toml", "md", "json", "yml", "run"];
+
+/// Fails with everything in `found`.
+fn none(found: Vec<String>) {
+    assert!(found.is_empty(), "{} objections:\n{}", found.len(), found.join("\n"));
+}
+
+/// Goal: the crates stay apart: bytes, kernel and broker meet only where the arrows say.
+#[test]
+fn imports_follow_the_arrows() {
+    let tree = Tree::read();
+    let mut found = Vec::new();
+    for (crate_name, may) in ARROWS {
+        for line in tree.lines(&["rs"]).filter(|line| line.path.starts_with(&format!("{crate_name}/"))) {
+            let code = line.code();
+            for other in CRATES.iter().filter(|other| **other != crate_name && !may.contains(other)) {
+                if names_crate(&code, other) {
+                    found.push(line.says(&format!("{crate_name} may not import {other}")));
+                }
+            }
+        }
+        for line in tree.lines(&["toml"]).filter(|line| line.path == format!("{crate_name}/Cargo.toml")) {
+            for other in CRATES.iter().filter(|other| **other != crate_name && !may.contains(other)) {
+                if line.text.starts_with(&format!("{other}.")) || line.text.starts_with(&format!("{other} =")) {
+                    found.push(line.says(&format!("{crate_name} may not depend on {other}")));
+                }
+            }
+        }
+    }
+    none(found);
+}
+
+/// Whether code names `crate_name` at the root of a path: `use wire::...`, `::wire::...` or `wire::...` after no path
+/// of its own.
+fn names_crate(code: &str, crate_name: &str) -> bool {
+    let needle = format!("{crate_name}::");
+    code.match_indices(&needle).any(|(at, _)| {
+        let before = code[..at].trim_end_matches("::").trim_end();
+        let inside_a_path =
+            code[..at].ends_with("::") && before.ends_with(|last: char| last.is_alphanumeric() || last == '_');
+        let inside_a_name = code[..at].ends_with(|last: char| last.is_alphanumeric() || last == '_');
+        !inside_a_path && !inside_a_name
+    })
+}
+
+/// Goal: `unsafe` has an address.
+#[test]
+fn unsafe_stays_home() {
+    let tree = Tree::read();
+    let at_home = |line: &Line<'_>| UNSAFE_HOMES.iter().any(|home| line.path.starts_with(home));
+    let found = tree.lines(&["rs"]).filter(|line| !at_home(line) && line.has_word("unsafe"));
+    none(found.map(|line| line.says("unsafe outside of its homes")).collect());
+}
+
+/// Goal: each `unsafe` block and implementation argues why it is sound.
+#[test]
+fn unsafe_is_argued() {
+    let tree = Tree::read();
+    let mut found = Vec::new();
+    for file in tree.files(&["rs"]) {
+        let lines: Vec<Line<'_>> = file.lines().collect();
+        for (index, line) in lines.iter().enumerate() {
+            let code = line.code();
+            if !code.contains("unsafe {") && !code.contains("unsafe impl") {
+                continue;
+            }
+            // The comment stands above the statement, which may have begun some lines before.
+            let above = &lines[index.saturating_sub(12)..=index];
+            if !above.iter().any(|line| line.text.contains("// SAFETY:")) {
+                found.push(line.says("no SAFETY comment above"));
+            }
+        }
+    }
+    none(found);
+}
+
+/// Goal: nothing is left for later, silenced, or bound to one machine.
+#[test]
+fn no_leftovers() {
+    let tree = Tree::read();
+    // Spelt in two halves, so that this file does not object to itself.
+    let words = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"], ["HA", "CK"]].map(|halves| halves.concat());
+    let texts = [
+        ["todo", "!("],
+        ["unimplemented", "!("],
+        ["dbg", "!("],
+        ["#[all", "ow("],
+        ["#![all", "ow("],
+        ["/wo", "rk/"],
+        ["/tm", "p/"],
+        ["/roo", "t/"],
+        ["/hom", "e/"],
+    ];
+    let texts = texts.map(|halves| halves.concat());
+    let mut found = Vec::new();
+    for line in tree.lines(&WRITTEN) {
+        for word in words.iter().filter(|word| line.contains_word(word)) {
+            found.push(line.says(&format!("{word} is left")));
+        }
+        for text in texts.iter().filter(|text| line.text.contains(text.as_str())) {
+            found.push(line.says(&format!("{text} may not stand here")));
+        }
+    }
+    none(found);
+}
+
+/// Goal: lines fit a screen and end where their text ends.
+#[test]
+fn lines_are_short() {
+    let tree = Tree::read();
+    let mut found = Vec::new();
+    for line in tree.lines(&["rs", "py", "js", "sh", "toml"]) {
+        let width = line.text.chars().count();
+        if width > 120 {
+            found.push(line.says(&format!("{width} characters; 120 fit")));
+        }
+        if line.text.ends_with([' ', '\t']) {
+            found.push(line.says("blanks at the end"));
+        }
+    }
+    none(found);
+}
+
+/// Goal: files are read in one sitting. Tables of data have no such limit, and would be named here.
+#[test]
+fn files_are_short() {
+    const LINES_MAX: usize = 700;
+    let tree = Tree::read();
+    let long = tree
+        .files(&["rs"])
+        .map(|file| (file.path.as_str(), file.lines().count()))
+        .filter(|(_, lines)| *lines > LINES_MAX);
+    none(long.map(|(path, lines)| format!("{path}: {lines} lines; {LINES_MAX} are the most")).collect());
+}
+
+/// Goal: each file opens by saying what it is, and each test by saying its goal.
+#[test]
+fn files_and_tests_say_what_they_are() {
+    let tree = Tree::read();
+    let mut found = Vec::new();
+    for file in tree.files(&["rs"]) {
+        let lines: Vec<Line<'_>> = file.lines().collect();
+        let first = lines.iter().find(|line| !line.text.is_empty() && !line.text.starts_with("#!"));
+        if !first.is_some_and(|line| line.text.starts_with("//!")) {
+            found.push(format!("{}:1: no //! that says what this file is", file.path));
+        }
+        for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.text.trim() == "#[test]") {
+            let above = lines[..index].iter().rev().find(|line| !line.text.trim().starts_with("#["));
+            let said = above.is_some_and(|line| line.text.trim().starts_with("///"));
+            // Those that a macro makes say it where the macro is called.
+            if !said && !inside_a_macro(&lines[..index]) {
+                found.push(line.says("a test without a comment that says its goal"));
+            }
+        }
+    }
+    none(found);
+}
+
+/// Whether the last item that begins in column one is a macro's definition.
+fn inside_a_macro(above: &[Line<'_>]) -> bool {
+    let opening = above.iter().rev().find(|line| line.text.starts_with(char::is_alphabetic));
+    opening.is_some_and(|line| line.text.starts_with("macro_rules!"))
+}
+
+/// Goal: the unit tests of a file are its end.
+#[test]
+fn unit_tests_come_last() {
+    let tree = Tree::read();
+    let mut found = Vec::new();
+    for file in tree.files(&["rs"]) {
+        let after = file
+            .lines()
+            .skip_while(|line| line.text != "mod tests {")
+            .skip(1)
+            .skip_while(|line| line.text != "}")
+            .skip(1);
+        found.extend(after.filter(|line| !line.text.trim().is_empty()).map(|line| line.says("after mod tests")));
+    }
+    none(found);
+}
+
+/// Goal: lock files name packages, not the host that they came from.
+#[test]
+fn lock_files_name_no_host() {
+    let tree = Tree::read();
+    let lock = |line: &Line<'_>| line.path.ends_with("package-lock.json") && line.text.contains("\"resolved\"");
+    none(tree.lines(&["json"]).filter(lock).map(|line| line.says("a registry's address")).collect());
+}
