@@ -1,0 +1,77 @@
+# What is run locally is what CI runs: `make test`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
+.PHONY: all test tools format lint build unit loom docs-check integration bench soak docs clean
+.DEFAULT_GOAL := all
+
+CARGO ?= cargo
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+STAGES := target/stages
+
+# Runs one stage and notes the seconds that it took.
+define stage
+	@mkdir -p target; echo "==> $(1)"; SECONDS=0; $(2); printf '%6d s  %s\n' "$$SECONDS" '$(1)' | tee -a $(STAGES)
+endef
+
+## all: the program, optimised
+all:
+	$(CARGO) build --release --locked -p ringmain
+
+## test: everything that must pass before a change is good
+test:
+	@mkdir -p target; rm -f $(STAGES)
+	@for stage in tools format lint build unit loom docs-check integration; do $(MAKE) $$stage; done
+	@echo; echo "make test: all stages passed"; cat $(STAGES); awk '{ sum += $$1 } END { printf "%6d s  all\n", sum }' $(STAGES)
+
+## tools: what the tests need from Debian, PyPI and npm, where it is missing
+tools:
+	$(call stage,tools,.ci/tools)
+
+format:
+	$(call stage,format,$(CARGO) fmt --all --check)
+
+lint:
+	$(call stage,lint,$(CARGO) clippy --workspace --all-targets --locked -- -D warnings)
+
+build:
+	$(call stage,build,$(CARGO) build --release --locked -p ringmain -p ringmain-benches --bins)
+
+unit:
+	$(call stage,unit tests,$(CARGO) test --workspace --exclude ringmain-tests --locked --quiet)
+
+# The rings under every interleaving that the memory model allows; a target directory of its own keeps the others warm.
+loom:
+	$(call stage,loom,RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom $(CARGO) test --release --locked --quiet -p ringmain-shard --lib loom)
+
+docs-check:
+	$(call stage,documentation,RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet)
+
+integration:
+	$(call stage,integration tests,RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" $(CARGO) test -p ringmain-tests --locked)
+
+## bench: the hot kernels (criterion), then ringmain beside the floor and Debian's mosquitto
+bench: build
+	$(CARGO) bench --locked -p ringmain-benches
+	benches/compare.sh
+
+## soak: what takes too long for every change: AddressSanitizer, and each decoder fuzzed for SOAK_SECONDS
+SOAK_SECONDS ?= 600
+soak:
+	$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
+	RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=target/asan \
+	    $(CARGO) +nightly test --locked -p ringmain-shard --lib --tests --target x86_64-unknown-linux-gnu
+	@cd tests/fuzz && for target in fuzz_targets/*.rs; do \
+	    $(CARGO) +nightly fuzz run --fuzz-dir . "$$(basename "$$target" .rs)" -- -max_total_time=$(SOAK_SECONDS); done
+
+## docs: write docs/configuration.md and ringmain.toml from the definitions of the keys
+docs:
+	$(CARGO) run --quiet --locked -p ringmain -- reference markdown > target/configuration.md
+	$(CARGO) run --quiet --locked -p ringmain -- reference toml > target/ringmain.toml
+	mv target/configuration.md docs/configuration.md
+	mv target/ringmain.toml ringmain.toml
+
+clean:
+	$(CARGO) clean
