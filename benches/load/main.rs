@@ -33,6 +33,7 @@ mod traffic;
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use clap::Parser;
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -76,7 +77,13 @@ fn run(command: &Command) -> Result<u8, Box<dyn Error>> {
     if let Some(core) = core {
         pin(core)?;
     }
-    let report = scenario::run(command, &stop)?;
+    let report = match scenario::run(command, &stop) {
+        Err(_) if stop.load(Ordering::Relaxed) => {
+            eprintln!("ringload: interrupted before all clients were connected");
+            return Ok(130);
+        }
+        other => other?,
+    };
     if json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

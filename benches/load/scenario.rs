@@ -108,14 +108,14 @@ fn traffic(name: &'static str, args: &Run, plan: &Plan, stop: &Stop) -> Result<R
         traffic.latencies.clear();
         meter = Meter::new(args, &traffic, &swarm)?;
         ended = ended.and_then(|()| traffic.run(&mut swarm, Until::Time(start + ns(args.warmup) + ns(args.seconds))));
-        report.traffic = Some(meter.read(&traffic, &swarm)?);
+        report.traffic = measured(&meter, &traffic, &swarm, &ended)?;
         ended = ended.and_then(|()| traffic.drain(&mut swarm));
     } else {
         let end = swarm.now() + RUN_NS_MAX;
         let until = args.messages.map_or(Until::Exhausted(end), |count| Until::Published(count, end));
         ended = ended.and_then(|()| traffic.run(&mut swarm, until));
         ended = ended.and_then(|()| traffic.drain(&mut swarm));
-        report.traffic = Some(meter.read(&traffic, &swarm)?);
+        report.traffic = measured(&meter, &traffic, &swarm, &ended)?;
     }
     finish(report, &traffic, swarm, ended)
 }
@@ -301,6 +301,19 @@ impl Meter {
             latency_us: traffic.latencies.percentiles(),
             broker: self.broker.map(cost).transpose()?,
         })
+    }
+}
+
+/// What the meter says; nothing where the run broke because the broker is gone.
+fn measured(
+    meter: &Meter,
+    traffic: &Traffic,
+    swarm: &Swarm,
+    ended: &Result<(), Stopped>,
+) -> std::io::Result<Option<Measured>> {
+    match meter.read(traffic, swarm) {
+        Err(_) if ended.is_err() => Ok(None),
+        other => other.map(Some),
     }
 }
 
