@@ -7,7 +7,7 @@
 //!                    └────────────────────┘
 //! ```
 //!
-//! Every request carries a [`Token`] of kind, slot and generation. The driver keeps no state of a connection: whether a
+//! Every request carries a token of kind, slot and generation. The driver keeps no state of a connection: whether a
 //! completion is stale is judged by who knows the generation of the slot.
 
 mod buf_ring;
@@ -220,7 +220,7 @@ impl UringDriver {
     /// Submits a piece of a batch and returns when each of its sends has its result.
     ///
     /// Deferred work runs in the same entry: what has arrived meanwhile is then there for the next reap, which saves that
-    /// one's entry (1 to 2 % of an echo, nothing at fan-out).
+    /// one's entry. Worth some 2 % of an echo among 20 to 500 sockets; no difference seen with one, nor at fan-out.
     fn complete_sends(&mut self) {
         self.submit(Enter::Collect);
         self.drain();

@@ -18,7 +18,8 @@ pub fn an_accept_tells_the_peer<W: World>() {
         _ => None,
     });
     let mut wanted = clients.map(|client| client.local_addr().expect("connected")).to_vec();
-    (wanted.sort_unstable(), peers.sort_unstable());
+    wanted.sort_unstable();
+    peers.sort_unstable();
     assert_eq!(peers, wanted);
 }
 
