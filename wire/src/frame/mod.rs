@@ -1,12 +1,16 @@
 //! What cores exchange: one message, in the form that the switch holds it in.
 //!
 //! ```text
-//!   0        8        16         24          32      40          48        52              56           60   61     62     63       64
-//!   ┌────────┬────────┬──────────┬───────────┬───────┬───────────┬─────────┬───────────────┬────────────┬────┬──────┬──────┬────────┐
-//!   │arrived │expires │publisher │connection │number │topic hash │topic len│properties len │payload len │QoS │flags │class │version │
-//!   ├────────┴────────┴──────────┼───────────┴───────┴───────────┼─────────┴───────────────┴────────────┴────┴──────┴──────┴────────┘
-//!   │ topic                      │ properties                    │ payload, unless it travels beside
-//!   └────────────────────────────┴───────────────────────────────┴─────────────────────────────────────
+//!    0           8           16          24          32          40          48
+//!    ┌───────────┬───────────┬───────────┬───────────┬───────────┬───────────┐
+//!    │ arrived   │ expires   │ publisher │ connection│ number    │ topic hash│
+//!    ├───────────┴──┬────────┴──────┬────┴────────┬─────┬───────┬┴──────┬────┴────┐
+//!    │ topic length │ properties    │ payload     │ QoS │ flags │ class │ version │
+//!    │              │ length        │ length      │     │       │       │         │
+//!    48             52              56            60    61      62      63        64
+//!    ├──────────────┴──┬────────────┴────┬────────┴─────┴───────┴───────┴─────────┘
+//!    │ topic           │ properties      │ payload, unless it travels beside
+//!    └─────────────────┴─────────────────┴──────────────────────────────────
 //! ```
 //!
 //! The header is an rkyv archive of unaligned little-endian integers, so a frame may lie at any address. A frame is
