@@ -120,6 +120,12 @@ impl<E: Counter> CounterWriter<E> {
         self.add(counter, 1);
     }
 
+    /// Takes `n` off a counter that shows a level instead of a sum.
+    #[inline]
+    pub fn sub(&mut self, counter: E, n: u64) {
+        self.add(counter, n.wrapping_neg());
+    }
+
     /// Sets a counter that shows a level instead of a sum.
     #[inline]
     pub fn set(&mut self, counter: E, value: u64) {

@@ -12,7 +12,7 @@ const RANK: Rank = Rank(0);
 /// Runs `test` over all interleavings with at most three preemptions.
 fn explore(test: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
-    builder.preemption_bound.get_or_insert(3);
+    builder.preemption_bound.get_or_insert(4);
     builder.check(test);
 }
 

@@ -37,6 +37,7 @@ pub(super) struct ReceiverWords {
     refused: AtomicU64,
 }
 
+const _: () = assert!(RANKS_MAX <= u16::BITS as usize, "a rank has a bit");
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<SenderWords>() == 128 && size_of::<ReceiverWords>() == 128);
 
@@ -83,6 +84,8 @@ impl Drop for Shared {
 pub struct Sender {
     shared: Arc<Shared>,
     producers: Box<[Producer]>,
+    /// Ranks in which something was claimed since the last [`Sender::publish`], a bit each.
+    claimed: u16,
     /// `seen` as it was set, and as it was published.
     seen: u64,
     seen_published: u64,
@@ -96,8 +99,10 @@ pub struct Receiver {
     waiting: u16,
     resolved: u64,
     refused: u64,
-    /// Whether something was set or released since the last [`Receiver::publish`].
-    touched: bool,
+    /// Ranks in which something was released since the last [`Receiver::publish`], a bit each.
+    released: u16,
+    /// Whether a word was set since then.
+    judged: bool,
 }
 
 /// The bytes of a ring that was asked to have `bytes`: the next power of two, at least 64, at most 1 GiB.
@@ -135,8 +140,8 @@ pub fn pair(ranks: &[u32]) -> io::Result<(Sender, Receiver)> {
     let producers = (0..ranks.len()).map(|rank| Producer::new(Arc::clone(&shared), rank)).collect();
     let consumers = (0..ranks.len()).map(|rank| Consumer::new(Arc::clone(&shared), rank)).collect();
     Ok((
-        Sender { shared: Arc::clone(&shared), producers, seen: 0, seen_published: 0 },
-        Receiver { shared, consumers, waiting: 0, resolved: 0, refused: 0, touched: false },
+        Sender { shared: Arc::clone(&shared), producers, claimed: 0, seen: 0, seen_published: 0 },
+        Receiver { shared, consumers, waiting: 0, resolved: 0, refused: 0, released: 0, judged: false },
     ))
 }
 
@@ -161,6 +166,7 @@ impl Sender {
         if len > ring.largest() || !self.watch_until(|| ring.takes(len, blob.is_some())) {
             return None;
         }
+        self.claimed |= 1 << rank;
         self.producers[rank].claim(len, blob)
     }
 
@@ -173,8 +179,8 @@ impl Sender {
     /// Shows the receiver all that was committed and set. Returns whether there was something.
     pub fn publish(&mut self) -> bool {
         let mut moved = false;
-        for producer in &mut self.producers {
-            moved |= producer.publish();
+        for rank in ranks_of(std::mem::take(&mut self.claimed)) {
+            moved |= self.producers[rank].publish();
         }
         if self.seen != self.seen_published {
             self.seen_published = self.seen;
@@ -250,7 +256,7 @@ impl Receiver {
     /// Frees the oldest parcel of a rank.
     #[inline]
     pub fn release(&mut self, rank: usize) {
-        self.touched = true;
+        self.released |= 1 << rank;
         if !self.consumers[rank].release() {
             self.waiting &= !(1 << rank);
         }
@@ -259,14 +265,14 @@ impl Receiver {
     /// Sets the word `resolved`, to be published.
     pub fn set_resolved(&mut self, resolved: u64) {
         assert!(resolved >= self.resolved, "the word `resolved` only grows");
-        self.touched |= resolved != self.resolved;
+        self.judged |= resolved != self.resolved;
         self.resolved = resolved;
     }
 
     /// Sets the word `refused`, to be published.
     pub fn set_refused(&mut self, refused: u64) {
         assert!(refused >= self.refused, "the word `refused` only grows");
-        self.touched |= refused != self.refused;
+        self.judged |= refused != self.refused;
         self.refused = refused;
     }
 
@@ -279,16 +285,17 @@ impl Receiver {
     /// Shows the sender all that was released and set. Returns whether there was something; then a fence and
     /// [`Receiver::watched`] must follow.
     pub fn publish(&mut self) -> bool {
-        if !std::mem::take(&mut self.touched) {
-            return false;
+        let (released, judged) = (std::mem::take(&mut self.released), std::mem::take(&mut self.judged));
+        for rank in ranks_of(released) {
+            self.consumers[rank].publish();
         }
-        for consumer in &mut self.consumers {
-            consumer.publish();
+        if judged {
+            // In this order, so that who reads `resolved` first finds what was refused up to there.
+            self.shared.receiver.refused.store(self.refused, Ordering::Release);
+            self.shared.receiver.resolved.store(self.resolved, Ordering::Release);
         }
-        // In this order, so that who reads `resolved` first finds what was refused up to there.
-        self.shared.receiver.refused.store(self.refused, Ordering::Release);
-        self.shared.receiver.resolved.store(self.resolved, Ordering::Release);
-        true
+        // Room that was given back early, within the turn, has not been told of yet either.
+        released != 0 || judged
     }
 
     /// Whether the sender waits for news, and takes down that it does: the caller tells it. Between
@@ -299,4 +306,14 @@ impl Receiver {
         let watch = &self.shared.sender.watch;
         watch.load(Ordering::Relaxed) != 0 && watch.swap(0, Ordering::Relaxed) != 0
     }
+}
+
+/// The ranks whose bits are set.
+#[inline]
+fn ranks_of(mut bits: u16) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let rank = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
+        bits &= bits - 1;
+        Some(rank)
+    })
 }

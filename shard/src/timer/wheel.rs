@@ -121,7 +121,7 @@ impl Wheel {
                 self.fire(&mut list, due);
                 continue;
             }
-            while let Some((index, entry)) = self.entries.pop_front(&mut list) {
+            while let Some((index, entry)) = self.entries.take_apart(&mut list) {
                 if entry.tick == start {
                     due.push(entry.word);
                     self.entries.remove(index);
@@ -136,7 +136,7 @@ impl Wheel {
 
     /// Forgets the timers of a list and appends their words.
     fn fire(&mut self, list: &mut List, due: &mut Vec<u64>) {
-        while let Some((index, entry)) = self.entries.pop_front(list) {
+        while let Some((index, entry)) = self.entries.take_apart(list) {
             due.push(entry.word);
             self.entries.remove(index);
         }
