@@ -7,7 +7,9 @@ use switch::config::{Configuration, reference};
 use switch::program::args::{self, Options, Reference, Request};
 use switch::program::failure::Failure;
 use switch::program::plan::{self, Plan};
-use switch::program::check;
+use switch::program::{check, serve};
+use switch::routing::parcel::rank_specs;
+use switch::switch::switches;
 
 fn main() -> ExitCode {
     match run(args::parse()) {
@@ -24,9 +26,9 @@ fn run(request: Request) -> Result<(), Failure> {
     match request {
         Request::Serve(options) => {
             let (configuration, plan) = settle(&options)?;
-            let error = io::ErrorKind::Unsupported.into();
-            let _ = (&configuration, &plan);
-            Err(Failure::Io { what: "serving is not in this build", error })
+            let ranks = rank_specs(&configuration.settings.limits, plan.shards());
+            let switches = switches(&configuration.settings, plan.shards()).expect("checked rules make a placement");
+            serve::until_stopped(&configuration.settings, &plan, &ranks, switches)
         }
         Request::Test(options) => {
             settle(&options)?;

@@ -1,3 +1,8 @@
-//! Where a publish goes: the owner of its topic, and from there to the shards that want it.
+//! Where a publish goes: the owner of its topic, and from there to the shards that want it. Who a client is: its home.
 
+pub mod home;
+pub mod interest;
+pub mod parcel;
 pub mod place;
+pub mod publish;
+pub mod shard_set;

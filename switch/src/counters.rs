@@ -1,0 +1,87 @@
+//! What a shard counts. This is the only list: `$SYS` and the documentation are made from it.
+
+shard::counters! {
+    /// Counters and levels of one shard.
+    pub enum Counter {
+        /// Connections accepted from the kernel.
+        ConnectionsAccepted => "connections_accepted",
+        /// Connections in use now, whatever their phase.
+        ConnectionsOpen => "connections_open",
+        /// Clients connected now.
+        ClientsConnected => "clients_connected",
+        /// Most clients connected at once.
+        ClientsMaximum => "clients_maximum",
+        /// Sessions kept without a connection now.
+        ClientsDisconnected => "clients_disconnected",
+        /// Sessions that expired.
+        ClientsExpired => "clients_expired",
+        /// Connections refused before CONNACK with success.
+        ConnectsRefused => "connects_refused",
+        /// Bytes received.
+        BytesReceived => "bytes_received",
+        /// Bytes sent.
+        BytesSent => "bytes_sent",
+        /// Packets received, of any type.
+        PacketsReceived => "messages_received",
+        /// PUBLISH packets received.
+        PublishReceived => "publish_messages_received",
+        /// Subscriptions now.
+        Subscriptions => "subscriptions",
+        /// Messages owed to a subscriber, each counted once a subscriber.
+        MessagesMatched => "messages_matched",
+        /// Of those: given to the kernel whole (QoS 0) or acknowledged (QoS 1 and 2).
+        MessagesDelivered => "messages_delivered",
+        /// Dropped: the subscriber lagged behind its feed.
+        DroppedLagging => "dropped_lagging",
+        /// Dropped: no memory for feeds.
+        DroppedFeedMemory => "dropped_feed_memory",
+        /// Dropped: the connection's outbox was full (QoS 0).
+        DroppedOutboxFull => "dropped_outbox_full",
+        /// Dropped: the session's queue was full.
+        DroppedQueueFull => "dropped_queue_full",
+        /// Dropped: no memory for messages that wait.
+        DroppedQueueMemory => "dropped_queue_memory",
+        /// Dropped: larger than the client's Maximum Packet Size.
+        DroppedTooLarge => "dropped_too_large",
+        /// Dropped: the message expired.
+        DroppedExpired => "dropped_expired",
+        /// Dropped: QoS 0 for a session without a connection.
+        DroppedOffline => "dropped_offline",
+        /// Dropped: the connection closed before it had left (QoS 0).
+        DroppedConnectionClosed => "dropped_connection_closed",
+        /// Dropped: the session ended before it was acknowledged (QoS 1 and 2).
+        DroppedSessionEnded => "dropped_session_ended",
+        /// Dropped: the group's member was gone, and no other could take it.
+        DroppedNoMember => "dropped_no_member",
+        /// Dropped: a client may not publish there.
+        DroppedNotAuthorized => "dropped_not_authorized",
+        /// Retained messages that the store had no room for.
+        RetainedRefused => "retained_refused",
+        /// Retained messages owned by this shard now.
+        RetainedMessages => "retained_messages",
+        /// Times that a connection was parked because its publish could not be passed on.
+        Parked => "connections_parked",
+        /// Times that no receive buffer was free.
+        ReceiveBuffersEmpty => "receive_buffers_empty",
+        /// Messages stored for sessions now.
+        MessagesStored => "messages_stored",
+        /// Bytes of those.
+        BytesStored => "bytes_stored",
+    }
+}
+
+/// Why messages were dropped: a closed list.
+pub const DROPPED: [Counter; 12] = [
+    Counter::DroppedLagging,
+    Counter::DroppedFeedMemory,
+    Counter::DroppedOutboxFull,
+    Counter::DroppedQueueFull,
+    Counter::DroppedQueueMemory,
+    Counter::DroppedTooLarge,
+    Counter::DroppedExpired,
+    Counter::DroppedOffline,
+    Counter::DroppedConnectionClosed,
+    Counter::DroppedSessionEnded,
+    Counter::DroppedNoMember,
+    Counter::DroppedNotAuthorized,
+];

@@ -1,0 +1,408 @@
+//! Fan-out on one shard: a frame, matched against this shard's filters, to feeds, outboxes and queues.
+
+use shard::Effects;
+use shard::buffer::Blob;
+use wire::frame::Frame;
+use wire::mqtt::{PublishImage, QoS};
+
+use super::feed::{Feed, FeedId, Image};
+use super::store::MessageId;
+use super::{DirectSubscriber, flush::Job};
+use crate::counters::Counter;
+use crate::frames;
+use crate::session::outgoing::Owed;
+use crate::session::{Options, SessionId};
+use crate::switch::Switch;
+use crate::topic::tree::FilterId;
+
+/// Which groups of this shard a frame is for.
+#[derive(Clone, Copy)]
+pub enum Picks<'a> {
+    /// All that match: this shard is the only one.
+    All,
+    /// Those that the owner picked, by key, as little-endian words.
+    Listed(&'a [u8]),
+    /// Those, and no other subscriber.
+    Only(&'a [u8]),
+}
+
+/// What became of a frame on this shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// Somebody subscribes.
+    pub matched: bool,
+    /// A session that is owed it could not keep it: the memory for messages is full.
+    pub refused: bool,
+}
+
+/// Scratch space of a fan-out, kept so that none allocates.
+#[derive(Default)]
+pub struct Fanout {
+    filters: Vec<FilterId>,
+    matches: Vec<Match>,
+    /// Subscription Identifiers of matches that have more than one.
+    identifiers: Vec<(u32, u32)>,
+    templates: [Template; 16],
+    tick: u64,
+    stored: Option<MessageId>,
+}
+
+/// One subscriber of the frame at hand, with all its subscriptions that match.
+#[derive(Clone, Copy)]
+struct Match {
+    session: SessionId,
+    qos: QoS,
+    retain_as_published: bool,
+    identifier: u32,
+    group: Option<u64>,
+}
+
+/// A PUBLISH as all subscribers of one kind get it, but for the packet identifier.
+#[derive(Default)]
+struct Template {
+    tick: u64,
+    bytes: Vec<u8>,
+    packet_id_at: usize,
+}
+
+impl Switch {
+    /// Delivers a frame to all subscribers on this shard.
+    pub fn deliver(&mut self, frame: &Frame<'_>, blob: Option<&Blob>, picks: Picks<'_>, fx: &mut Effects) -> Delivered {
+        if frame.header.qos == 2 && !self.store.room(frames::len(frame)) {
+            return Delivered { matched: true, refused: true };
+        }
+        let mut fanout = std::mem::take(&mut self.fanout);
+        self.tick += 1;
+        fanout.begin(self.tick);
+        self.filters.matches(frame.topic, &mut fanout.filters);
+        let mut delivered = Delivered::default();
+        for index in 0..fanout.filters.len() {
+            delivered.matched |= self.match_filter(fanout.filters[index], frame, picks, &mut fanout);
+        }
+        for index in 0..fanout.matches.len() {
+            delivered.refused |= !self.deliver_to(index, frame, blob, &mut fanout, fx);
+        }
+        if let Some(stored) = fanout.stored.take() {
+            self.store.release(stored);
+        }
+        self.fanout = fanout;
+        delivered
+    }
+
+    /// Delivers a retained message to one new subscription ([MQTT-3.3.1-9]; RETAIN is 1).
+    pub fn deliver_retained(
+        &mut self,
+        session: SessionId,
+        options: Options,
+        identifier: u32,
+        frame: &Frame<'_>,
+        blob: Option<&Blob>,
+        fx: &mut Effects,
+    ) {
+        let qos = options.qos().min(frames::qos(frame));
+        let identifiers = if identifier == 0 { Identifiers::None } else { Identifiers::One([identifier]) };
+        self.counters.add(Counter::MessagesMatched, 1);
+        if qos == QoS::AtMostOnce {
+            let connection = self.sessions.at(session).connection.expect("retained messages go to connections");
+            return self.write_publish0(connection.slot, frame, true, &identifiers);
+        }
+        let found = Match { session, qos, retain_as_published: true, identifier, group: None };
+        let mut fanout = std::mem::take(&mut self.fanout);
+        self.owe(&found, frame, blob, (qos, true), &identifiers, &mut fanout, fx);
+        if let Some(stored) = fanout.stored.take() {
+            self.store.release(stored);
+        }
+        self.fanout = fanout;
+    }
+
+    /// Appends to the feeds of a filter and collects its other subscribers. Whether there is any.
+    fn match_filter(&mut self, id: FilterId, frame: &Frame<'_>, picks: Picks<'_>, fanout: &mut Fanout) -> bool {
+        let only = matches!(picks, Picks::Only(_));
+        let feeds = if only { 0 } else { self.filters.value(id).feeds.len() };
+        for index in 0..feeds {
+            let (image, feed) = self.filters.value(id).feeds[index];
+            self.append_to_feed(feed, image, frame);
+        }
+        let node = self.filters.value_mut(id);
+        let direct = if only { &[] } else { &node.direct[..] };
+        let mut matched = feeds > 0 || !direct.is_empty();
+        for subscriber in direct {
+            let session = self.sessions.at_mut(subscriber.session);
+            if subscriber.options.no_local() && session.client_hash == frame.header.publisher {
+                continue;
+            }
+            fanout.collect(subscriber, &mut session.matched);
+        }
+        for group in &mut node.groups {
+            let picked = match picks {
+                Picks::All => true,
+                Picks::Listed(keys) | Picks::Only(keys) => {
+                    keys.chunks_exact(8).any(|key| key == group.key.to_le_bytes())
+                }
+            };
+            if !picked {
+                continue;
+            }
+            matched = true;
+            let count = group.members.len();
+            // Connected members first, in rotation; else the next one, which keeps it if its session can.
+            let next = (0..count)
+                .map(|step| (group.next as usize + step) % count)
+                .find(|member| self.sessions.at(group.members[*member].session).connection.is_some())
+                .unwrap_or(group.next as usize % count);
+            group.next = (next + 1) as u32;
+            fanout.matches.push(Match::of(&group.members[next], Some(group.key)));
+        }
+        matched
+    }
+
+    /// Encodes a frame once for all members of a feed.
+    fn append_to_feed(&mut self, id: FeedId, image: Image, frame: &Frame<'_>) {
+        let feed = &mut self.feeds[id.0 as usize];
+        let members = feed.members().len() as u64;
+        let identifiers = [image.subscription_identifier];
+        let packet = PublishImage {
+            version: if image.v5 { wire::mqtt::ProtocolVersion::V5 } else { wire::mqtt::ProtocolVersion::V311 },
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: image.retain_as_published && frames::retain(frame),
+            topic: frame.topic,
+            packet_id: 0,
+            topic_alias: None,
+            message_expiry: frames::expiry_left(frame, self.now),
+            properties: frame.properties,
+            subscription_identifiers: if image.subscription_identifier == 0 { &[] } else { &identifiers },
+            payload: frame.payload,
+        };
+        let mut dropped = 0;
+        let stamp = (self.tick, self.now);
+        let appended =
+            feed.append(&mut self.arena, packet.encoded_len(), stamp, &mut dropped, |out| packet.encode(out));
+        while feed.bytes() > self.limits.max_feed_bytes && feed.chunks() > 1 {
+            dropped += feed.drop_oldest(&mut self.arena);
+        }
+        self.counters.add(Counter::MessagesMatched, members);
+        self.counters.add(Counter::DroppedLagging, dropped);
+        match appended {
+            Some(()) => self.queue_feed(id),
+            None => self.counters.add(Counter::DroppedFeedMemory, members),
+        }
+    }
+
+    /// Delivers to one subscriber. False: it is owed the message and could not keep it.
+    fn deliver_to(
+        &mut self,
+        index: usize,
+        frame: &Frame<'_>,
+        blob: Option<&Blob>,
+        fanout: &mut Fanout,
+        fx: &mut Effects,
+    ) -> bool {
+        let found = fanout.matches[index];
+        let qos = found.qos.min(frames::qos(frame));
+        let retain = found.retain_as_published && frames::retain(frame);
+        self.counters.add(Counter::MessagesMatched, 1);
+        let identifiers = fanout.identifiers_of(index as u32, found.identifier);
+        if qos == QoS::AtMostOnce {
+            match self.sessions.at(found.session).connection {
+                Some(connection) if identifiers.len() <= 1 => {
+                    self.write_template(connection.slot, &found, frame, (qos, retain), 0, fanout)
+                }
+                Some(connection) => self.write_publish0(connection.slot, frame, retain, &identifiers),
+                None => self.counters.add(Counter::DroppedOffline, 1),
+            }
+            return true;
+        }
+        let session = self.sessions.at_mut(found.session);
+        let keep = session.durable || found.group.is_some();
+        let outgoing = session.outgoing.get_or_insert_default();
+        if let Some(connection) = session.connection {
+            let conn = self.connections.at(connection.slot);
+            if outgoing.waiting().is_empty()
+                && outgoing.in_flight().len() < usize::from(conn.inflight_max)
+                && conn.writable()
+                && conn.outbox.as_ref().is_none_or(|outbox| outbox.len() < crate::limits::OUTBOX_FILL_BYTES)
+                && identifiers.len() <= 1
+                && conn.alias_max == 0
+                && conn.packet_bytes_max == u32::MAX
+                && !keep
+            {
+                let packet_id = outgoing.launch(qos, None);
+                self.write_template(connection.slot, &found, frame, (qos, retain), packet_id.get(), fanout);
+                return true;
+            }
+        }
+        self.owe(&found, frame, blob, (qos, retain), &identifiers, fanout, fx)
+    }
+
+    /// Queues a QoS 1 or 2 message for a session, and sends it if the window is open.
+    #[allow(clippy::too_many_arguments)]
+    fn owe(
+        &mut self,
+        found: &Match,
+        frame: &Frame<'_>,
+        blob: Option<&Blob>,
+        (qos, retain): (QoS, bool),
+        identifiers: &[u32],
+        fanout: &mut Fanout,
+        fx: &mut Effects,
+    ) -> bool {
+        let bytes = frames::len(frame);
+        let session = self.sessions.at_mut(found.session);
+        let outgoing = session.outgoing.get_or_insert_default();
+        if outgoing.waiting().len() >= self.limits.max_queued_messages as usize
+            || outgoing.waiting_bytes() + bytes as u64 > self.limits.max_queued_bytes
+        {
+            self.counters.add(Counter::DroppedQueueFull, 1);
+            return true;
+        }
+        let message = match fanout.stored {
+            Some(message) => {
+                self.store.retain(message);
+                message
+            }
+            None if !self.store.room(bytes) => {
+                self.counters.add(Counter::DroppedQueueMemory, 1);
+                return false;
+            }
+            None => {
+                let message = self.store.put(frame, blob);
+                self.store.retain(message);
+                fanout.stored = Some(message);
+                message
+            }
+        };
+        let identifiers = (!identifiers.is_empty()).then(|| identifiers.into());
+        outgoing.wait(Owed { message, bytes: bytes as u32, qos, retain, group: found.group, identifiers });
+        self.pump(found.session, fx);
+        true
+    }
+
+    /// Writes the frame from a template that all subscribers of one kind share.
+    fn write_template(
+        &mut self,
+        slot: shard::Slot,
+        found: &Match,
+        frame: &Frame<'_>,
+        (qos, retain): (QoS, bool),
+        packet_id: u16,
+        fanout: &mut Fanout,
+    ) {
+        let conn = self.connections.at(slot);
+        let special = found.identifier != 0 || conn.alias_max > 0 || conn.packet_bytes_max != u32::MAX;
+        if special && qos == QoS::AtMostOnce {
+            let identifiers = [found.identifier];
+            let identifiers = if found.identifier == 0 { &[][..] } else { &identifiers[..] };
+            return self.write_publish0(slot, frame, retain, identifiers);
+        }
+        let v5 = conn.v5();
+        let version = conn.version;
+        let template = &mut fanout.templates[usize::from(v5) << 3 | (qos as usize) << 1 | usize::from(retain)];
+        if special || template.tick != fanout.tick {
+            // A template with a Subscription Identifier serves one subscriber only.
+            template.tick = if special { 0 } else { fanout.tick };
+            let identifiers = [found.identifier];
+            let packet = PublishImage {
+                version,
+                dup: false,
+                qos,
+                retain,
+                topic: frame.topic,
+                packet_id,
+                topic_alias: None,
+                message_expiry: frames::expiry_left(frame, self.now),
+                properties: frame.properties,
+                subscription_identifiers: if found.identifier == 0 { &[] } else { &identifiers },
+                payload: frame.payload,
+            };
+            template.bytes.resize(packet.encoded_len(), 0);
+            template.packet_id_at = packet.encode(&mut template.bytes).packet_id.unwrap_or(0) as usize;
+        }
+        if qos != QoS::AtMostOnce {
+            let at = template.packet_id_at;
+            template.bytes[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
+        }
+        self.write_encoded(slot, qos, &template.bytes);
+    }
+
+    /// A feed has something for its members.
+    pub fn queue_feed(&mut self, id: FeedId) {
+        let feed: &mut Feed = &mut self.feeds[id.0 as usize];
+        feed.flush.again = true;
+        if !feed.flush.queued {
+            feed.flush.queued = true;
+            self.flush.push(Job::Feed(id));
+        }
+    }
+}
+
+impl Fanout {
+    fn begin(&mut self, tick: u64) {
+        self.filters.clear();
+        self.matches.clear();
+        self.identifiers.clear();
+        self.tick = tick;
+    }
+
+    /// Adds a subscription to its session's match, which carries all identifiers and the highest QoS
+    /// ([MQTT-3.3.4-2], [MQTT-3.3.4-4]).
+    fn collect(&mut self, subscriber: &DirectSubscriber, matched: &mut (u64, u32)) {
+        if matched.0 != self.tick {
+            *matched = (self.tick, self.matches.len() as u32);
+            self.matches.push(Match::of(subscriber, None));
+            return;
+        }
+        let found = &mut self.matches[matched.1 as usize];
+        found.qos = found.qos.max(subscriber.options.qos());
+        found.retain_as_published |= subscriber.options.retain_as_published();
+        if found.identifier == 0 {
+            found.identifier = subscriber.identifier;
+        } else if subscriber.identifier != 0 {
+            self.identifiers.push((matched.1, subscriber.identifier));
+        }
+    }
+
+    /// All Subscription Identifiers of a match.
+    fn identifiers_of(&self, index: u32, first: u32) -> Identifiers {
+        if first == 0 {
+            return Identifiers::None;
+        }
+        if !self.identifiers.iter().any(|(of, _)| *of == index) {
+            return Identifiers::One([first]);
+        }
+        let more = self.identifiers.iter().filter(|(of, _)| *of == index).map(|(_, identifier)| *identifier);
+        Identifiers::Many(std::iter::once(first).chain(more).collect())
+    }
+}
+
+/// Subscription Identifiers of one delivery.
+enum Identifiers {
+    None,
+    One([u32; 1]),
+    Many(Vec<u32>),
+}
+
+impl std::ops::Deref for Identifiers {
+    type Target = [u32];
+
+    fn deref(&self) -> &[u32] {
+        match self {
+            Identifiers::None => &[],
+            Identifiers::One(one) => one,
+            Identifiers::Many(many) => many,
+        }
+    }
+}
+
+impl Match {
+    fn of(subscriber: &DirectSubscriber, group: Option<u64>) -> Match {
+        let options: Options = subscriber.options;
+        Match {
+            session: subscriber.session,
+            qos: options.qos(),
+            retain_as_published: options.retain_as_published(),
+            identifier: subscriber.identifier,
+            group,
+        }
+    }
+}

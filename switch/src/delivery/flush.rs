@@ -1,0 +1,345 @@
+//! Flushing: planned in slices, one send a socket, fairly in turn.
+//!
+//! A feed's pass goes through its members and plans a send for each that has not caught up; members with anything else
+//! waiting go through their connection, which gathers from its feeds, its session's queue and its outbox into one send.
+
+use std::collections::VecDeque;
+
+use shard::{Effects, Op, SendResult, Slot, Span};
+
+use super::feed::{FeedId, Run};
+use crate::connection::{Phase, Seat};
+use crate::counters::Counter;
+use crate::limits::{FLUSH_SLICE, OUTBOX_FILL_BYTES, SEND_BYTES_MAX};
+use crate::switch::Switch;
+
+/// What waits for a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// A pass over the members of a feed.
+    Feed(FeedId),
+    /// A connection's outbox, and the feeds that it reads through it.
+    Connection(Slot),
+}
+
+/// Flush jobs, first come first served; each feed and connection is in it once at most.
+#[derive(Default)]
+pub struct FlushQueue {
+    jobs: VecDeque<Job>,
+}
+
+impl FlushQueue {
+    /// Adds a job behind the others.
+    pub fn push(&mut self, job: Job) {
+        self.jobs.push_back(job);
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+}
+
+/// [`Span::source`] of bytes in the connection's outbox; else it is the feed.
+const OUTBOX: u32 = u32::MAX;
+/// Members that one slice looks at, so that a pass over members that need nothing stays short too.
+const MEMBERS_PER_SLICE: usize = 16 * FLUSH_SLICE;
+
+impl Switch {
+    /// Plans one slice of sends.
+    pub fn plan_flush(&mut self, plan: &mut Vec<Span>, fx: &mut Effects) {
+        let mut looks = MEMBERS_PER_SLICE;
+        // What is queued meanwhile waits for the next slice: no socket is in a plan twice.
+        let mut jobs = self.flush.jobs.len();
+        while plan.len() < FLUSH_SLICE && looks > 0 && jobs > 0 {
+            let Some(job) = self.flush.jobs.pop_front() else { return };
+            (jobs, looks) = (jobs - 1, looks - 1);
+            match job {
+                Job::Connection(slot) => self.plan_connection(slot, plan, fx),
+                Job::Feed(id) => looks = self.plan_feed(id, plan, looks),
+            }
+        }
+    }
+
+    /// The bytes of a planned span.
+    pub fn span_bytes(&self, span: &Span) -> &[u8] {
+        if span.source == OUTBOX {
+            let outbox = self.connections.at(span.slot).outbox.as_ref().expect("planned from an outbox");
+            &outbox.bytes()[..span.len as usize]
+        } else {
+            self.feeds[span.source as usize].run_bytes(span.tag[1], span.start, span.len)
+        }
+    }
+
+    /// Takes the results of a slice.
+    pub fn flushed(&mut self, plan: &[Span], results: &[SendResult], fx: &mut Effects) {
+        for (span, result) in plan.iter().zip(results) {
+            self.connections.at_mut(span.slot).planned = false;
+            let sent = match *result {
+                SendResult::Sent(count) => count,
+                SendResult::WouldBlock => 0,
+                SendResult::Broken(errno) => {
+                    self.broken(span.slot, errno, fx);
+                    continue;
+                }
+            };
+            self.counters.add(Counter::BytesSent, u64::from(sent));
+            if span.source == OUTBOX {
+                self.outbox_sent(span, sent, fx);
+            } else {
+                self.feed_sent(span, sent, fx);
+            }
+        }
+    }
+
+    /// The socket takes bytes again.
+    pub fn unblock(&mut self, slot: Slot) {
+        let conn = self.connections.at_mut(slot);
+        conn.blocked = false;
+        for index in 0..conn.seats.len() {
+            let seat = conn.seats.at(index).expect("counted");
+            self.feeds[seat.feed.0 as usize].member_mut(seat.member).set(true, false);
+        }
+        if !conn.flush_queued {
+            conn.flush_queued = true;
+            self.flush.push(Job::Connection(slot));
+        }
+    }
+
+    /// A feed has no member any more.
+    pub fn retire_feed(&mut self, id: FeedId) {
+        let feed = &mut self.feeds[id.0 as usize];
+        assert!(feed.members().is_empty(), "a feed is retired without members");
+        if feed.flush.queued {
+            // The job in the queue ends it.
+            feed.retired = true;
+        } else {
+            self.feeds.remove(id.0 as usize);
+        }
+    }
+
+    fn plan_feed(&mut self, id: FeedId, plan: &mut Vec<Span>, looks: usize) -> usize {
+        let feed = &mut self.feeds[id.0 as usize];
+        if feed.retired {
+            self.feeds.remove(id.0 as usize);
+            return looks;
+        }
+        let mut state = feed.flush;
+        if state.next == 0 {
+            state.again = false;
+        }
+        let head = feed.head();
+        let end = feed.members().len().min(state.next as usize + looks);
+        let mut memo: Option<(u32, Run)> = None;
+        while (state.next as usize) < end && plan.len() < FLUSH_SLICE {
+            let index = state.next;
+            state.next += 1;
+            let member = feed.members()[index as usize];
+            if member.position == head || member.blocked() {
+                continue;
+            }
+            let known = memo.filter(|(position, _)| *position == member.position).map(|(_, run)| run);
+            let run = if member.plain() { known.or_else(|| feed.run(member.position, self.now)) } else { None };
+            let Some(run) = run else {
+                // It has other sources, or packets that must be looked at one by one.
+                let conn = self.connections.at_mut(member.slot());
+                feed.member_mut(index).set(true, false);
+                if !conn.flush_queued {
+                    conn.flush_queued = true;
+                    self.flush.jobs.push_back(Job::Connection(member.slot()));
+                }
+                continue;
+            };
+            memo = Some((member.position, run));
+            state.again |= run.until != head;
+            plan.push(Span {
+                slot: member.slot(),
+                source: id.0,
+                start: run.start,
+                len: run.len,
+                tag: [index, run.chunk],
+            });
+        }
+        let used = end.saturating_sub(feed.flush.next as usize);
+        if state.next as usize >= feed.members().len() {
+            state.next = 0;
+            state.queued = state.again && feed.behind() > 0;
+        }
+        feed.flush = state;
+        if state.queued {
+            self.flush.jobs.push_back(Job::Feed(id));
+        }
+        looks.saturating_sub(used)
+    }
+
+    fn plan_connection(&mut self, slot: Slot, plan: &mut Vec<Span>, fx: &mut Effects) {
+        let conn = self.connections.at_mut(slot);
+        // A job of an earlier use of the slot, or one that this plan has served.
+        if !conn.flush_queued || conn.planned {
+            return;
+        }
+        if !conn.blocked && !conn.send_closed && conn.phase == Phase::Open {
+            let session = conn.session.expect("an open connection has a session");
+            self.pump(session, fx);
+            self.gather(slot);
+        }
+        let conn = self.connections.at_mut(slot);
+        conn.flush_queued = false;
+        if conn.blocked || conn.send_closed {
+            return;
+        }
+        match conn.outbox.as_ref().map_or(0, |outbox| outbox.len()) {
+            0 => self.drained(slot, fx),
+            waits => {
+                conn.planned = true;
+                plan.push(Span { slot, source: OUTBOX, start: 0, len: waits.min(SEND_BYTES_MAX) as u32, tag: [0; 2] });
+            }
+        }
+    }
+
+    /// Copies packets from the connection's feeds into its outbox, in the order of their fan-outs.
+    pub fn gather(&mut self, slot: Slot) {
+        loop {
+            let conn = self.connections.at_mut(slot);
+            if conn.outbox.as_ref().map_or(0, |outbox| outbox.len()) >= OUTBOX_FILL_BYTES {
+                return;
+            }
+            let mut oldest: Option<(Seat, super::feed::Entry)> = None;
+            for index in 0..conn.seats.len() {
+                let seat = conn.seats.at(index).expect("counted");
+                let feed = &self.feeds[seat.feed.0 as usize];
+                if let Some(entry) = feed.entry(feed.members()[seat.member as usize].position)
+                    && oldest.is_none_or(|(_, other)| entry.tick < other.tick)
+                {
+                    oldest = Some((seat, *entry));
+                }
+            }
+            let Some((seat, entry)) = oldest else { return };
+            let feed = &mut self.feeds[seat.feed.0 as usize];
+            let dropped = if entry.len() > conn.packet_bytes_max as usize {
+                Some(Counter::DroppedTooLarge)
+            } else if self.now.since(entry.at) > self.limits.max_feed_age {
+                Some(Counter::DroppedLagging)
+            } else {
+                let outbox = conn.outbox.get_or_insert_with(|| self.outboxes.take());
+                if entry.aged(self.now) {
+                    let start = outbox.buffer().len();
+                    if feed.copy_aged(&entry, self.now, outbox.claim(entry.len())) {
+                        outbox.note_unsettled();
+                        None
+                    } else {
+                        outbox.buffer().truncate(start);
+                        Some(Counter::DroppedExpired)
+                    }
+                } else {
+                    outbox.buffer().extend_from_slice(feed.packet(&entry));
+                    outbox.note_unsettled();
+                    None
+                }
+            };
+            if let Some(reason) = dropped {
+                self.counters.add(reason, 1);
+            }
+            let position = feed.members()[seat.member as usize].position;
+            feed.advance(&mut self.arena, seat.member, position.wrapping_add(1));
+        }
+    }
+
+    fn outbox_sent(&mut self, span: &Span, sent: u32, fx: &mut Effects) {
+        let conn = self.connections.at_mut(span.slot);
+        let outbox = conn.outbox.as_mut().expect("planned from an outbox");
+        let settled = outbox.advance(sent as usize);
+        let empty = outbox.is_empty();
+        self.counters.add(Counter::MessagesDelivered, u64::from(settled));
+        if sent < span.len {
+            self.block(span.slot, fx);
+        } else if empty {
+            if let Some(outbox) = conn.outbox.take() {
+                self.outboxes.give(outbox);
+            }
+            self.drained(span.slot, fx);
+        } else if !conn.flush_queued {
+            conn.flush_queued = true;
+            self.flush.push(Job::Connection(span.slot));
+        }
+    }
+
+    fn feed_sent(&mut self, span: &Span, sent: u32, fx: &mut Effects) {
+        let feed = &mut self.feeds[span.source as usize];
+        let member = span.tag[0];
+        let position = feed.members()[member as usize].position;
+        if sent == span.len {
+            let passed = feed.advance(&mut self.arena, member, feed.run_end(span.tag[1]));
+            return self.counters.add(Counter::MessagesDelivered, u64::from(passed));
+        }
+        let (whole, torn) = feed.split(position, sent as usize);
+        if torn > 0 {
+            let entry = feed.entry(position.wrapping_add(whole)).expect("a packet was torn");
+            let outbox = self.connections.at_mut(span.slot).outbox.get_or_insert_with(|| self.outboxes.take());
+            outbox.tear(&feed.packet(entry)[torn..]);
+        }
+        let next = position.wrapping_add(whole + u32::from(torn > 0));
+        self.counters.add(Counter::MessagesDelivered, u64::from(whole));
+        if next != position {
+            feed.advance(&mut self.arena, member, next);
+        }
+        self.block(span.slot, fx);
+    }
+
+    /// The socket took no more: wait until it does.
+    fn block(&mut self, slot: Slot, fx: &mut Effects) {
+        let conn = self.connections.at_mut(slot);
+        conn.blocked = true;
+        for index in 0..conn.seats.len() {
+            let seat = conn.seats.at(index).expect("counted");
+            self.feeds[seat.feed.0 as usize].member_mut(seat.member).set(true, true);
+        }
+        if !conn.polling {
+            conn.polling = true;
+            fx.ops.push(Op::PollOut { slot, generation: conn.generation });
+        }
+    }
+
+    /// All that waited for this connection has left.
+    fn drained(&mut self, slot: Slot, fx: &mut Effects) {
+        let conn = self.connections.at_mut(slot);
+        if let Some(outbox) = conn.outbox.take() {
+            self.outboxes.give(outbox);
+        }
+        if conn.phase != Phase::Open {
+            return self.last_packet_left(slot, fx);
+        }
+        if conn.parked {
+            self.unpark_soon(slot);
+        }
+        let conn = self.connections.at_mut(slot);
+        let fetching = conn.fetching;
+        let session = conn.session;
+        if fetching {
+            self.fetch_more(slot, fx);
+        }
+        if let Some(session) = session {
+            let waits = self.sessions.at(session).outgoing.as_ref().is_some_and(|o| !o.waiting().is_empty());
+            if waits {
+                self.pump(session, fx);
+            }
+        }
+        let conn = self.connections.at_mut(slot);
+        if conn.outbox_waits() || conn.flush_queued {
+            return;
+        }
+        let mut behind = false;
+        for index in 0..conn.seats.len() {
+            let seat = conn.seats.at(index).expect("counted");
+            let feed = &self.feeds[seat.feed.0 as usize];
+            behind |= feed.members()[seat.member as usize].position != feed.head();
+        }
+        if behind {
+            conn.flush_queued = true;
+            self.flush.push(Job::Connection(slot));
+        } else if let Some(seat) = conn.seats.sole() {
+            let slow = conn.packet_bytes_max != u32::MAX;
+            self.feeds[seat.feed.0 as usize].member_mut(seat.member).set(slow, false);
+        }
+    }
+}

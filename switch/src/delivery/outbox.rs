@@ -1,0 +1,185 @@
+//! What waits for one connection alone: whole encoded packets, in the order in which they leave.
+
+use crate::limits::OUTBOX_POOL_BYTES;
+
+/// Encoded packets for one connection. Exists only while something waits.
+///
+/// ```text
+///   buffer: │ sent ... │ torn packet's rest │ packet │ packet │ ...
+///                      ^ head               ^ whole
+/// ```
+#[derive(Default)]
+pub struct Outbox {
+    buffer: Vec<u8>,
+    /// First byte not sent yet.
+    head: usize,
+    /// First byte that begins a packet which is whole in this buffer; before it lies the rest of a packet that left in
+    /// part from a feed.
+    whole: usize,
+    /// QoS 0 PUBLISH packets in the buffer that have not been settled with the ledger, a torn one included.
+    unsettled: u32,
+}
+
+impl Outbox {
+    /// Bytes that wait.
+    pub fn len(&self) -> usize {
+        self.buffer.len() - self.head
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// QoS 0 messages that wait here, one that left in part included.
+    pub fn unsettled(&self) -> u32 {
+        self.unsettled
+    }
+
+    /// The bytes that wait.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[self.head..]
+    }
+
+    /// The buffer, to append whole packets to.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Appends room for `len` bytes and returns it, for one whole packet.
+    pub fn claim(&mut self, len: usize) -> &mut [u8] {
+        let start = self.buffer.len();
+        self.buffer.resize(start + len, 0);
+        &mut self.buffer[start..]
+    }
+
+    /// One more QoS 0 message was appended.
+    pub fn note_unsettled(&mut self) {
+        self.unsettled += 1;
+    }
+
+    /// Puts the rest of a packet that left in part; nothing else may wait.
+    pub fn tear(&mut self, rest: &[u8]) {
+        assert!(self.is_empty(), "the rest of a torn packet goes first");
+        self.buffer.clear();
+        self.head = 0;
+        self.buffer.extend_from_slice(rest);
+        self.whole = rest.len();
+        self.unsettled += 1;
+    }
+
+    /// Takes `count` bytes off the front. Returns how many QoS 0 messages that settled as delivered: all of them when
+    /// nothing is left, none before.
+    pub fn advance(&mut self, count: usize) -> u32 {
+        self.head += count;
+        assert!(self.head <= self.buffer.len(), "more was sent than waited");
+        if self.head < self.buffer.len() {
+            return 0;
+        }
+        self.buffer.clear();
+        self.head = 0;
+        self.whole = 0;
+        std::mem::take(&mut self.unsettled)
+    }
+
+    /// Drops all that waits. Returns the QoS 0 messages that had left whole, and those that had not.
+    pub fn abandon(&mut self) -> (u32, u32) {
+        let mut unsent = 0;
+        let mut at = self.whole;
+        if self.head < self.whole {
+            unsent += 1;
+        }
+        while at < self.buffer.len() {
+            let packet = packet_len(&self.buffer[at..]);
+            // PUBLISH with QoS 0: 0011 d00r, [MQTT-3.3.1-2].
+            if self.buffer[at] & 0xf6 == 0x30 && at + packet > self.head {
+                unsent += 1;
+            }
+            at += packet;
+        }
+        let total = std::mem::take(&mut self.unsettled);
+        self.buffer.clear();
+        self.head = 0;
+        self.whole = 0;
+        (total - unsent, unsent)
+    }
+}
+
+/// The length of the packet at the front of `bytes`, which this switch encoded.
+fn packet_len(bytes: &[u8]) -> usize {
+    let mut len = 0;
+    for (index, byte) in bytes[1..].iter().enumerate() {
+        len |= ((byte & 0x7f) as usize) << (7 * index);
+        if byte & 0x80 == 0 {
+            return len + index + 2;
+        }
+    }
+    bytes.len()
+}
+
+/// Emptied outboxes, used again.
+#[derive(Default)]
+pub struct OutboxPool {
+    spare: Vec<Box<Outbox>>,
+    bytes: usize,
+}
+
+impl OutboxPool {
+    /// An empty outbox.
+    pub fn take(&mut self) -> Box<Outbox> {
+        match self.spare.pop() {
+            Some(outbox) => {
+                self.bytes -= outbox.buffer.capacity();
+                outbox
+            }
+            None => Box::default(),
+        }
+    }
+
+    /// Takes an empty outbox back.
+    pub fn give(&mut self, outbox: Box<Outbox>) {
+        assert!(outbox.is_empty() && outbox.unsettled == 0, "an outbox is given back empty");
+        let capacity = outbox.buffer.capacity();
+        if capacity <= OUTBOX_POOL_BYTES / 64 && self.bytes + capacity <= OUTBOX_POOL_BYTES {
+            self.bytes += capacity;
+            self.spare.push(outbox);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PUBLISH: [u8; 6] = [0x30, 4, 0, 1, b't', b'x'];
+    const PINGRESP: [u8; 2] = [0xd0, 0];
+
+    /// Messages are settled when all has left, control packets are not counted.
+    #[test]
+    fn settles_when_drained() {
+        let mut outbox = Outbox::default();
+        outbox.claim(6).copy_from_slice(&PUBLISH);
+        outbox.note_unsettled();
+        outbox.claim(2).copy_from_slice(&PINGRESP);
+        assert_eq!(outbox.advance(7), 0);
+        assert_eq!(outbox.advance(1), 1);
+        assert!(outbox.is_empty());
+    }
+
+    /// A connection that dies tells which messages had left whole.
+    #[test]
+    fn abandon_tells_sent_from_unsent() {
+        let mut outbox = Outbox::default();
+        outbox.tear(&PUBLISH[3..]);
+        for _ in 0..2 {
+            outbox.claim(6).copy_from_slice(&PUBLISH);
+            outbox.note_unsettled();
+        }
+        outbox.claim(2).copy_from_slice(&PINGRESP);
+        outbox.advance(3 + 6 + 1);
+        assert_eq!(outbox.abandon(), (2, 1));
+        let mut torn = Outbox::default();
+        torn.tear(&PUBLISH[3..]);
+        assert_eq!(torn.abandon(), (0, 1));
+    }
+}

@@ -1,0 +1,198 @@
+//! Messages that wait in sessions: stored once a shard, counted, however many sessions they wait for.
+
+use shard::buffer::Blob;
+use wire::frame::Frame;
+
+use crate::frames;
+
+/// A stored message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageId(u32);
+
+/// The messages that wait on one shard, with a bound on their bytes.
+///
+/// Buffers are kept by size class and used again, so that a steady stream of messages allocates nothing.
+pub struct MessageStore {
+    messages: Vec<Stored>,
+    vacant: Vec<u32>,
+    /// Emptied buffers by size class: class c holds buffers of `64 << c` bytes.
+    spare: [Vec<Vec<u8>>; CLASSES],
+    bytes: u64,
+    bytes_max: u64,
+}
+
+struct Stored {
+    references: u32,
+    body: Body,
+}
+
+enum Body {
+    Vacant,
+    /// The bytes of a frame, in a buffer of ours.
+    Own(Vec<u8>),
+    /// The bytes of a frame that crossed cores by reference.
+    Shared(Blob),
+}
+
+impl Body {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Body::Vacant => &[],
+            Body::Own(bytes) => bytes,
+            Body::Shared(blob) => blob,
+        }
+    }
+}
+
+impl MessageStore {
+    /// An empty store that holds at most `bytes_max` bytes of frames.
+    pub fn new(bytes_max: u64) -> MessageStore {
+        MessageStore { messages: Vec::new(), vacant: Vec::new(), spare: Default::default(), bytes: 0, bytes_max }
+    }
+
+    /// Whether a frame of that many bytes fits.
+    pub fn room(&self, frame_bytes: usize) -> bool {
+        self.bytes + frame_bytes as u64 <= self.bytes_max
+    }
+
+    /// Bytes of all stored frames.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many messages are stored.
+    pub fn len(&self) -> usize {
+        self.messages.len() - self.vacant.len()
+    }
+
+    /// Whether nothing is stored.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Stores a frame with one reference. `blob` holds the frame's bytes where it came by reference.
+    pub fn put(&mut self, frame: &Frame<'_>, blob: Option<&Blob>) -> MessageId {
+        let body = match blob {
+            Some(blob) => Body::Shared(blob.clone()),
+            None => {
+                let len = frames::len(frame);
+                let mut buffer = self.buffer(len);
+                buffer.resize(len, 0);
+                frames::write(frame, &mut buffer);
+                Body::Own(buffer)
+            }
+        };
+        self.bytes += body.bytes().len() as u64;
+        let stored = Stored { references: 1, body };
+        match self.vacant.pop() {
+            Some(index) => {
+                self.messages[index as usize] = stored;
+                MessageId(index)
+            }
+            None => {
+                self.messages.push(stored);
+                MessageId((self.messages.len() - 1) as u32)
+            }
+        }
+    }
+
+    /// The frame of a stored message.
+    pub fn frame(&self, id: MessageId) -> Frame<'_> {
+        let stored = &self.messages[id.0 as usize];
+        assert!(stored.references > 0, "a released message was read");
+        frames::read(stored.body.bytes())
+    }
+
+    /// One more session waits for this message.
+    pub fn retain(&mut self, id: MessageId) {
+        let stored = &mut self.messages[id.0 as usize];
+        assert!(stored.references > 0, "a released message was retained");
+        stored.references += 1;
+    }
+
+    /// One session less waits for this message; the last one frees it.
+    pub fn release(&mut self, id: MessageId) {
+        let stored = &mut self.messages[id.0 as usize];
+        assert!(stored.references > 0, "a message was released twice");
+        stored.references -= 1;
+        if stored.references > 0 {
+            return;
+        }
+        let body = std::mem::replace(&mut stored.body, Body::Vacant);
+        self.bytes -= body.bytes().len() as u64;
+        self.vacant.push(id.0);
+        if let Body::Own(mut buffer) = body {
+            let class = class_of(buffer.capacity());
+            if class < CLASSES && buffer.capacity() == class_bytes(class) && self.spare[class].len() < spare_max(class)
+            {
+                buffer.clear();
+                self.spare[class].push(buffer);
+            }
+        }
+    }
+
+    fn buffer(&mut self, len: usize) -> Vec<u8> {
+        let class = class_of(len);
+        if class >= CLASSES {
+            return Vec::with_capacity(len);
+        }
+        self.spare[class].pop().unwrap_or_else(|| Vec::with_capacity(class_bytes(class)))
+    }
+}
+
+/// Size classes of reused buffers: 64 B to 64 KiB.
+const CLASSES: usize = 11;
+
+const fn class_bytes(class: usize) -> usize {
+    64 << class
+}
+
+/// The smallest class that holds `len` bytes; [`CLASSES`] or more where none does.
+fn class_of(len: usize) -> usize {
+    (len.max(64).next_power_of_two().trailing_zeros() - 6) as usize
+}
+
+/// Spare buffers of one class: 4 MiB of them.
+const fn spare_max(class: usize) -> usize {
+    (4 << 20) / class_bytes(class)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::frame::FrameHeader;
+
+    fn frame(payload: &[u8]) -> Frame<'_> {
+        Frame {
+            header: FrameHeader { topic_len: 1, payload_len: payload.len() as u32, ..FrameHeader::default() },
+            topic: "t",
+            properties: &[],
+            payload,
+        }
+    }
+
+    /// A message lives until the last session lets it go, and its bytes are counted exactly once.
+    #[test]
+    fn counts_references_and_bytes() {
+        let mut store = MessageStore::new(1 << 20);
+        let id = store.put(&frame(b"hello"), None);
+        store.retain(id);
+        let bytes = store.bytes();
+        assert_eq!(bytes, frames::len(&frame(b"hello")) as u64);
+        store.release(id);
+        assert_eq!(store.frame(id).payload, b"hello");
+        store.release(id);
+        assert_eq!((store.bytes(), store.len()), (0, 0));
+    }
+
+    /// A released buffer serves the next message of its class.
+    #[test]
+    fn reuses_buffers() {
+        let mut store = MessageStore::new(1 << 20);
+        let id = store.put(&frame(&[7; 100]), None);
+        let before = store.frame(id).payload.as_ptr();
+        store.release(id);
+        let id = store.put(&frame(&[8; 90]), None);
+        assert_eq!(store.frame(id).payload.as_ptr(), before);
+    }
+}

@@ -1,0 +1,226 @@
+//! Writing to one connection: into its outbox, which the next flush sends.
+
+use shard::{Effects, Slot};
+use wire::frame::Frame;
+use wire::mqtt::{PublishImage, QoS};
+
+use super::flush::Job;
+use super::outbox::Outbox;
+use crate::connection::{Connection, Phase};
+use crate::counters::Counter;
+use crate::frames;
+use crate::limits::OUTBOX_FILL_BYTES;
+use crate::session::alias::{Alias, Aliases};
+use crate::session::outgoing::{Owed, Stage};
+use crate::session::{Session, SessionId};
+use crate::switch::Switch;
+
+/// How a PUBLISH is written to one client, besides the message.
+#[derive(Clone, Copy)]
+pub struct Sending<'a> {
+    /// QoS of the delivery.
+    pub qos: QoS,
+    /// RETAIN flag of the delivery.
+    pub retain: bool,
+    /// It was sent before on another connection ([MQTT-3.3.1-1]).
+    pub dup: bool,
+    /// Packet identifier; 0 at QoS 0.
+    pub packet_id: u16,
+    /// Subscription Identifiers.
+    pub identifiers: &'a [u32],
+}
+
+/// Why a PUBLISH was not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unwritten {
+    /// Larger than the client's Maximum Packet Size ([MQTT-3.1.2-24]).
+    TooLarge,
+    /// The outbox is full (QoS 0 only).
+    OutboxFull,
+}
+
+impl Switch {
+    /// The outbox of a connection that can be written to; a flush follows.
+    pub fn outbox(&mut self, slot: Slot) -> &mut Outbox {
+        let conn = self.connections.at_mut(slot);
+        if !conn.outbox_waits()
+            && let Some(seat) = conn.seats.sole()
+        {
+            self.feeds[seat.feed.0 as usize].member_mut(seat.member).set(true, conn.blocked);
+        }
+        if !conn.flush_queued && !conn.blocked {
+            conn.flush_queued = true;
+            self.flush.push(Job::Connection(slot));
+        }
+        conn.outbox.get_or_insert_with(|| self.outboxes.take())
+    }
+
+    /// Writes a control packet.
+    pub fn write(&mut self, slot: Slot, encode: impl FnOnce(&mut Vec<u8>)) {
+        if self.connections.at(slot).writable() {
+            encode(self.outbox(slot).buffer());
+        }
+    }
+
+    /// Writes a PUBLISH that is encoded already.
+    pub fn write_encoded(&mut self, slot: Slot, qos: QoS, bytes: &[u8]) {
+        let limit = self.limits.max_outbox_bytes as usize;
+        let conn = self.connections.at(slot);
+        if !conn.writable() || (qos == QoS::AtMostOnce && waiting(conn) + bytes.len() > limit) {
+            return self.counters.add(Counter::DroppedOutboxFull, 1);
+        }
+        let outbox = self.outbox(slot);
+        outbox.buffer().extend_from_slice(bytes);
+        if qos == QoS::AtMostOnce {
+            outbox.note_unsettled();
+        }
+    }
+
+    /// Writes a QoS 0 PUBLISH, or counts why not.
+    pub fn write_publish0(&mut self, slot: Slot, frame: &Frame<'_>, retain: bool, identifiers: &[u32]) {
+        let limit = self.limits.max_outbox_bytes as usize;
+        let conn = self.connections.at(slot);
+        let fits = conn.writable() && waiting(conn) < limit;
+        let sending = Sending { qos: QoS::AtMostOnce, retain, dup: false, packet_id: 0, identifiers };
+        let written = if fits {
+            self.outbox(slot);
+            let conn = self.connections.at_mut(slot);
+            encode(conn, frame, sending, self.now, &self.hasher)
+        } else {
+            Err(Unwritten::OutboxFull)
+        };
+        match written {
+            Ok(()) => {
+                let outbox = self.connections.at_mut(slot).outbox.as_mut();
+                outbox.expect("it was written to").note_unsettled();
+            }
+            Err(Unwritten::TooLarge) => self.counters.add(Counter::DroppedTooLarge, 1),
+            Err(Unwritten::OutboxFull) => self.counters.add(Counter::DroppedOutboxFull, 1),
+        }
+    }
+
+    /// Sends what a session is owed, as far as its window and its outbox have room.
+    pub fn pump(&mut self, id: SessionId, _fx: &mut Effects) {
+        while let Some(slot) = self.pump_target(id) {
+            let session = self.sessions.at_mut(id);
+            let outgoing = session.outgoing.as_mut().expect("something waits");
+            let owed = outgoing.next().expect("something waits");
+            let frame = self.store.frame(owed.message);
+            if frames::expired(&frame, self.now) {
+                self.counters.add(Counter::DroppedExpired, 1);
+                self.store.release(owed.message);
+                continue;
+            }
+            let keep = session.durable || owed.group.is_some();
+            let packet_id = outgoing.launch(owed.qos, None);
+            let identifiers = owed.identifiers.clone().unwrap_or_default();
+            let sending = Sending {
+                qos: owed.qos,
+                retain: owed.retain,
+                dup: false,
+                packet_id: packet_id.get(),
+                identifiers: &identifiers,
+            };
+            self.outbox(slot);
+            let session = self.sessions.at_mut(id);
+            let outgoing = session.outgoing.as_mut().expect("something was owed");
+            let frame = self.store.frame(owed.message);
+            match encode(self.connections.at_mut(slot), &frame, sending, self.now, &self.hasher) {
+                Ok(()) if keep => outgoing.find(packet_id).expect("just launched").owed = Some(owed),
+                Ok(()) => self.store.release(owed.message),
+                Err(_) => {
+                    // [MQTT-3.1.2-25]: as if it had been sent.
+                    outgoing.land(packet_id);
+                    self.store.release(owed.message);
+                    self.counters.add(Counter::DroppedTooLarge, 1);
+                }
+            }
+        }
+    }
+
+    /// Sends again what is in flight, in the original order and under the original identifiers ([MQTT-4.4.0-1]).
+    pub fn redeliver(&mut self, id: SessionId, slot: Slot) {
+        let flights = self.sessions.at(id).outgoing.as_ref().map_or(0, |outgoing| outgoing.in_flight().len());
+        let mut index = 0;
+        for _ in 0..flights {
+            let outgoing = self.sessions.at_mut(id).outgoing.as_mut().expect("it has flights");
+            let flight = outgoing.in_flight()[index].clone();
+            let packet_id = flight.packet_id;
+            if flight.stage == Stage::Pubcomp {
+                let version = self.connections.at(slot).version;
+                self.write(slot, |out| crate::packets::pubrel(version, packet_id, out));
+                index += 1;
+                continue;
+            }
+            let Owed { message, qos, retain, identifiers, .. } =
+                flight.owed.expect("a session that resumes kept its messages");
+            let identifiers = identifiers.unwrap_or_default();
+            let sending = Sending { qos, retain, dup: true, packet_id: packet_id.get(), identifiers: &identifiers };
+            self.outbox(slot);
+            let frame = self.store.frame(message);
+            match encode(self.connections.at_mut(slot), &frame, sending, self.now, &self.hasher) {
+                Ok(()) => index += 1,
+                Err(_) => {
+                    self.sessions.at_mut(id).outgoing.as_mut().expect("it has flights").land(packet_id);
+                    self.store.release(message);
+                    self.counters.add(Counter::DroppedTooLarge, 1);
+                }
+            }
+        }
+    }
+
+    /// The connection that a message of this session can go to now, if one waits.
+    fn pump_target(&self, id: SessionId) -> Option<Slot> {
+        let session: &Session = self.sessions.at(id);
+        let outgoing = session.outgoing.as_ref()?;
+        let slot = session.connection?.slot;
+        let conn = self.connections.at(slot);
+        let open = conn.phase == Phase::Open && conn.writable();
+        let room = outgoing.in_flight().len() < usize::from(conn.inflight_max) && waiting(conn) < OUTBOX_FILL_BYTES;
+        (open && room && !outgoing.waiting().is_empty()).then_some(slot)
+    }
+}
+
+/// Bytes that wait in a connection's outbox.
+pub fn waiting(conn: &Connection) -> usize {
+    conn.outbox.as_ref().map_or(0, |outbox| outbox.len())
+}
+
+/// Appends a PUBLISH to the outbox, which exists.
+fn encode(
+    conn: &mut Connection,
+    frame: &Frame<'_>,
+    sending: Sending<'_>,
+    now: shard::Instant,
+    hasher: &ahash::RandomState,
+) -> Result<(), Unwritten> {
+    let mut packet = PublishImage {
+        version: conn.version,
+        dup: sending.dup,
+        qos: sending.qos,
+        retain: sending.retain,
+        topic: frame.topic,
+        packet_id: sending.packet_id,
+        topic_alias: None,
+        message_expiry: frames::expiry_left(frame, now),
+        properties: frame.properties,
+        subscription_identifiers: sending.identifiers,
+        payload: frame.payload,
+    };
+    // An alias is never longer than three bytes more than the name alone.
+    let alias_bytes = if conn.alias_max > 0 { 3 } else { 0 };
+    if packet.encoded_len() + alias_bytes > conn.packet_bytes_max as usize {
+        return Err(Unwritten::TooLarge);
+    }
+    if conn.alias_max > 0 {
+        let aliases = conn.aliases.get_or_insert_with(|| Box::new(Aliases::new(hasher.clone())));
+        match aliases.give(frame.topic, conn.alias_max) {
+            Alias::Name => {}
+            Alias::Introduce(alias) => packet.topic_alias = Some(alias),
+            Alias::Known(alias) => (packet.topic_alias, packet.topic) = (Some(alias), ""),
+        }
+    }
+    let outbox = conn.outbox.as_mut().expect("the caller made sure of it");
+    packet.encode(outbox.claim(packet.encoded_len()));
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! The session home: the only judge of who is a client now.
+//!
+//! ```text
+//!   acceptor            home                holder
+//!      │── claim ───────▶│                     │
+//!      │                 │── evict ───────────▶│  DISCONNECT 0x8E, close
+//!      │                 │◀── gone ────────────│  when owners have its last publish
+//!      │◀── verdict ─────│                     │
+//!      │── answer ──────▶│                         kept, or gave up
+//! ```
+//! One shard decides for a client, in one order, so a takeover has no race. Until a verdict is answered only the newest
+//! later claim is kept; older ones are refused.
+
+use hashbrown::HashMap;
+use shard::Effects;
+use shard::mesh::{Inbound, ShardId};
+use wire::mqtt::ReasonCode;
+
+use super::parcel::{self, ANSWER, Answer, CLAIM, EVICT, GONE, MOVE, VERDICT, Verdict};
+use crate::connection::close::Cause;
+use crate::connection::{ConnectionId, Phase};
+use crate::switch::Switch;
+
+/// The clients whose home this shard is, while somebody is or wants to be them.
+pub struct Home {
+    clients: HashMap<Box<str>, Client, ahash::RandomState>,
+}
+
+/// One client.
+#[derive(Default)]
+struct Client {
+    /// Who is it now.
+    holder: Option<Holder>,
+    /// What is being decided.
+    matter: Option<Box<Matter>>,
+}
+
+/// A connection of some shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Holder {
+    shard: ShardId,
+    connection: ConnectionId,
+}
+
+/// A decision under way.
+struct Matter {
+    stage: Stage,
+    claim: Claim,
+    /// The newest claim that came later.
+    newest: Option<Claim>,
+    /// Who it was offered to has gone already: that overtook its answer, which travels in another ring.
+    left: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The holder was told to let go.
+    Evicting,
+    /// The verdict is out; the slot that was reserved for it.
+    Offered(Option<ConnectionId>),
+}
+
+/// A connection that wants to be a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its shard.
+    pub shard: ShardId,
+    /// The connection there.
+    pub connection: ConnectionId,
+    /// Clean Start.
+    pub clean_start: bool,
+    /// It asks for a session that outlives the connection.
+    pub durable: bool,
+}
+
+impl Home {
+    /// Nobody is anybody.
+    pub fn new(hasher: ahash::RandomState) -> Home {
+        Home { clients: HashMap::with_hasher(hasher) }
+    }
+
+    fn client(&mut self, client_id: &str) -> &mut Client {
+        if !self.clients.contains_key(client_id) {
+            self.clients.insert(client_id.into(), Client::default());
+        }
+        self.clients.get_mut(client_id).expect("it is there now")
+    }
+}
+
+const CLEAN_START: u64 = 1;
+const DURABLE: u64 = 2;
+
+impl Switch {
+    /// Asks the session home for a client.
+    pub fn ask_home(&mut self, client_id: &str, claim: Claim, fx: &mut Effects) {
+        let home = self.placement.home(client_id);
+        if home == self.id {
+            return self.claimed(client_id, claim, fx);
+        }
+        let flags = u64::from(claim.clean_start) * CLEAN_START | u64::from(claim.durable) * DURABLE;
+        let words = [claim.connection.to_word(), flags];
+        self.courier.send(&mut fx.tx, home, CLAIM, &words, &[client_id.as_bytes()]);
+    }
+
+    /// Tells the session home what became of its verdict.
+    pub fn answer_home(&mut self, client_id: &str, connection: ConnectionId, answer: Answer, fx: &mut Effects) {
+        let home = self.placement.home(client_id);
+        if home == self.id {
+            return self.answered(client_id, self.id, connection, answer, fx);
+        }
+        let words = [connection.to_word(), answer as u64];
+        self.courier.send(&mut fx.tx, home, ANSWER, &words, &[client_id.as_bytes()]);
+    }
+
+    /// Tells the session home that a connection is not the client any more.
+    pub fn leave_home(&mut self, client_id: &str, connection: ConnectionId, fx: &mut Effects) {
+        let home = self.placement.home(client_id);
+        if home == self.id {
+            return self.gone(client_id, self.id, connection, fx);
+        }
+        self.courier.send(&mut fx.tx, home, GONE, &[connection.to_word()], &[client_id.as_bytes()]);
+    }
+
+    /// Takes what one shard says about clients off its rings, lowest rank last: what was decided goes before what is
+    /// asked.
+    pub fn drain_clients(&mut self, source: ShardId, rx: &mut Inbound, fx: &mut Effects) {
+        while let Some(parcel) = rx.peek(source, ANSWER) {
+            let connection = ConnectionId::from_word(parcel::word(&parcel, 0));
+            let answer = if parcel::word(&parcel, 1) == Answer::Kept as u64 { Answer::Kept } else { Answer::GaveUp };
+            self.answered(parcel::text(&parcel, 2), source, connection, answer, fx);
+            rx.release(source, ANSWER);
+        }
+        while let Some(parcel) = rx.peek(source, MOVE) {
+            let words = std::array::from_fn(|index| parcel::word(&parcel, index));
+            self.arrived(words, parcel::body(&parcel, words.len()), fx);
+            rx.release(source, MOVE);
+        }
+        while let Some(parcel) = rx.peek(source, VERDICT) {
+            let [connection, verdict, reserved, reason] = std::array::from_fn(|index| parcel::word(&parcel, index));
+            let (connection, reserved) = (ConnectionId::from_word(connection), ConnectionId::from_word(reserved));
+            let verdict = Verdict::from_word(verdict);
+            let reason = ReasonCode::from_u8(reason as u8).filter(|reason| reason.is_error());
+            self.decided(parcel::text(&parcel, 4), connection, verdict, reserved, reason, fx);
+            rx.release(source, VERDICT);
+        }
+        while let Some(parcel) = rx.peek(source, GONE) {
+            let connection = ConnectionId::from_word(parcel::word(&parcel, 0));
+            self.gone(parcel::text(&parcel, 1), source, connection, fx);
+            rx.release(source, GONE);
+        }
+        while let Some(parcel) = rx.peek(source, EVICT) {
+            let connection = ConnectionId::from_word(parcel::word(&parcel, 0));
+            self.evict(connection, fx);
+            rx.release(source, EVICT);
+        }
+        while let Some(parcel) = rx.peek(source, CLAIM) {
+            let flags = parcel::word(&parcel, 1);
+            let claim = Claim {
+                shard: source,
+                connection: ConnectionId::from_word(parcel::word(&parcel, 0)),
+                clean_start: flags & CLEAN_START != 0,
+                durable: flags & DURABLE != 0,
+            };
+            self.claimed(parcel::text(&parcel, 2), claim, fx);
+            rx.release(source, CLAIM);
+        }
+    }
+
+    /// Home: somebody wants to be a client.
+    fn claimed(&mut self, client_id: &str, claim: Claim, fx: &mut Effects) {
+        let client = self.home.client(client_id);
+        match (&mut client.matter, client.holder) {
+            (Some(matter), _) => {
+                // The newest is the one that counts: what it replaces is refused.
+                let older = match matter.stage {
+                    Stage::Evicting => Some(std::mem::replace(&mut matter.claim, claim)),
+                    Stage::Offered(_) => matter.newest.replace(claim),
+                };
+                if let Some(older) = older {
+                    self.tell(client_id, older, Verdict::Refuse, None, None, fx);
+                }
+            }
+            (None, Some(holder)) => {
+                client.matter = Some(Box::new(Matter { stage: Stage::Evicting, claim, newest: None, left: false }));
+                if holder.shard == self.id {
+                    self.evict(holder.connection, fx);
+                } else {
+                    let words = [holder.connection.to_word()];
+                    self.courier.send(&mut fx.tx, holder.shard, EVICT, &words, &[]);
+                }
+            }
+            (None, None) => self.offer(client_id, claim, fx),
+        }
+    }
+
+    /// Home: nobody is the client; a verdict for who wants to be it.
+    fn offer(&mut self, client_id: &str, claim: Claim, fx: &mut Effects) {
+        let mut stored = self.sessions.durable(client_id);
+        if claim.clean_start
+            && let Some(session) = stored.take()
+        {
+            self.end_session(session, fx);
+        }
+        let lives_here = claim.durable || stored.is_some();
+        let full = claim.durable && stored.is_none() && self.sessions.durable_len() >= self.sessions_max();
+        let (verdict, reserved, reason) = if full {
+            (Verdict::Refuse, None, Some(ReasonCode::QuotaExceeded))
+        } else if !lives_here || claim.shard == self.id {
+            (Verdict::Stay, None, None)
+        } else {
+            match self.connections.take(Phase::Arriving) {
+                Some(slot) => (Verdict::Move, Some(slot), None),
+                None => (Verdict::Refuse, None, Some(ReasonCode::ServerBusy)),
+            }
+        };
+        if verdict == Verdict::Refuse {
+            self.tell(client_id, claim, verdict, None, reason, fx);
+            return self.forget_client(client_id);
+        }
+        let client = self.home.client(client_id);
+        client.matter = Some(Box::new(Matter { stage: Stage::Offered(reserved), claim, newest: None, left: false }));
+        self.tell(client_id, claim, verdict, reserved, None, fx);
+    }
+
+    fn tell(
+        &mut self,
+        client_id: &str,
+        claim: Claim,
+        verdict: Verdict,
+        reserved: Option<ConnectionId>,
+        reason: Option<ReasonCode>,
+        fx: &mut Effects,
+    ) {
+        let slot = reserved.unwrap_or(claim.connection);
+        if claim.shard == self.id {
+            return self.decided(client_id, claim.connection, verdict, slot, reason, fx);
+        }
+        let words =
+            [claim.connection.to_word(), verdict as u64, slot.to_word(), reason.map_or(0, |reason| reason as u64)];
+        self.courier.send(&mut fx.tx, claim.shard, VERDICT, &words, &[client_id.as_bytes()]);
+    }
+
+    /// Home: what became of a verdict. `connection` is that of the claim.
+    fn answered(
+        &mut self,
+        client_id: &str,
+        shard: ShardId,
+        connection: ConnectionId,
+        answer: Answer,
+        fx: &mut Effects,
+    ) {
+        let Some(client) = self.home.clients.get_mut(client_id) else { return };
+        let offered = client.matter.as_ref().is_some_and(|matter| {
+            matches!(matter.stage, Stage::Offered(_))
+                && (matter.claim.shard, matter.claim.connection) == (shard, connection)
+        });
+        if !offered {
+            return;
+        }
+        let matter = client.matter.take().expect("it was offered");
+        let Stage::Offered(reserved) = matter.stage else { unreachable!("it was offered") };
+        match answer {
+            Answer::Kept if matter.left => {}
+            Answer::Kept => client.holder = Some(Holder { shard, connection }),
+            Answer::GaveUp => {
+                if let Some(reserved) = reserved {
+                    self.connections.free(reserved.slot);
+                }
+            }
+        }
+        self.next_matter(client_id, matter.newest, fx);
+    }
+
+    /// Home: a socket that was handed over serves the client here.
+    pub fn moved_in(&mut self, client_id: &str, connection: ConnectionId, alive: bool, fx: &mut Effects) {
+        let Some(client) = self.home.clients.get_mut(client_id) else { return };
+        let Some(matter) = client.matter.take() else { return };
+        if alive {
+            client.holder = Some(Holder { shard: self.id, connection });
+        }
+        self.next_matter(client_id, matter.newest, fx);
+    }
+
+    /// Home: a connection is not the client any more.
+    fn gone(&mut self, client_id: &str, shard: ShardId, connection: ConnectionId, fx: &mut Effects) {
+        let Some(client) = self.home.clients.get_mut(client_id) else { return };
+        if let Some(matter) = &mut client.matter
+            && matches!(matter.stage, Stage::Offered(_))
+            && (matter.claim.shard, matter.claim.connection) == (shard, connection)
+        {
+            matter.left = true;
+        }
+        if client.holder != Some(Holder { shard, connection }) {
+            return;
+        }
+        client.holder = None;
+        let claim = client.matter.take().map(|matter| matter.claim);
+        self.next_matter(client_id, claim, fx);
+    }
+
+    /// Home: the next claim, or nobody wants to be the client.
+    fn next_matter(&mut self, client_id: &str, claim: Option<Claim>, fx: &mut Effects) {
+        match claim {
+            Some(claim) => self.claimed(client_id, claim, fx),
+            None => self.forget_client(client_id),
+        }
+    }
+
+    fn forget_client(&mut self, client_id: &str) {
+        if let Some(client) = self.home.clients.get(client_id)
+            && client.holder.is_none()
+            && client.matter.is_none()
+        {
+            self.home.clients.remove(client_id);
+        }
+    }
+
+    /// Holder: another connection is the client now.
+    fn evict(&mut self, connection: ConnectionId, fx: &mut Effects) {
+        if self.connections.find(connection).is_some_and(|conn| conn.phase == Phase::Open) {
+            self.close(connection.slot, Cause::TakenOver, fx);
+        }
+        // If it is not open it is closing, and says so itself.
+    }
+}

@@ -1,0 +1,443 @@
+//! A publish on its way: from the publisher's shard to the topic's owner, and from there to the shards that want it.
+//!
+//! Invariants:
+//! - A publish is routed from one place at a time: straight from its connection, or from the head of a ring toward its
+//!   owner, where it stays, marked per target served, until all interested rings took it.
+//! - While the ring from this shard to itself holds publishes, those of local connections queue up behind them.
+//! - A shard holds a credit for each publish of QoS 1 or 2 that an owner has not resolved; the ring back has a place for
+//!   each, so that an acknowledgement never waits.
+
+use std::collections::VecDeque;
+
+use shard::Effects;
+use shard::buffer::Blob;
+use shard::mesh::{Inbound, Outbound, ShardId};
+use slab::Slab;
+use wire::frame::Frame;
+use wire::mqtt::ReasonCode;
+
+use super::parcel::{self, ACK, Body, DELIVER, PUBLISH, deliver};
+use super::shard_set::ShardSet;
+use crate::counters::Counter;
+use crate::delivery::deliver::Picks;
+use crate::frames;
+use crate::limits::{PARCEL_INLINE_MAX, PARCELS_PER_TURN};
+use crate::session::SessionId;
+use crate::switch::Switch;
+use crate::topic::shared::Group;
+
+/// Who wants the topics of a filter, as their owner knows it.
+#[derive(Default)]
+pub struct Interest {
+    /// Shards with a subscriber, this one not among them: it looks at its own filters.
+    pub shards: ShardSet,
+    /// Shared-subscription groups.
+    pub groups: Vec<(u64, Group)>,
+}
+
+impl Interest {
+    /// Whether nobody wants it.
+    pub fn is_empty(&self) -> bool {
+        self.shards.is_empty() && self.groups.is_empty()
+    }
+}
+
+/// Where a publish came from, for its acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The publisher's shard.
+    pub shard: ShardId,
+    /// The session there, as a word; 0: the switch itself.
+    pub session: u64,
+    /// The publish's number in that session.
+    pub number: u32,
+}
+
+/// What became of a publish for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routed {
+    /// It is resolved.
+    Done(ReasonCode),
+    /// Other shards have it; its acknowledgement follows.
+    Pending,
+    /// A ring is full, and nothing was done that must not be repeated.
+    Full,
+}
+
+/// The publish at the head of a ring, partly served.
+#[derive(Default)]
+pub struct Progress {
+    started: bool,
+    matched: bool,
+    refused: bool,
+    /// Shards that still must get it, and group keys with the shard picked for each.
+    targets: ShardSet,
+    picks: Vec<(ShardId, u64)>,
+    pending: Option<usize>,
+    /// It is for the picked groups alone: a member that had it has gone.
+    only: bool,
+}
+
+/// Publishes of QoS 1 and 2 that other shards have not resolved, as their owner keeps them.
+pub struct OwnerBook {
+    pending: Slab<Unresolved>,
+    toward: Vec<Toward>,
+}
+
+struct Unresolved {
+    origin: Origin,
+    /// Shards that have not resolved it, one more while it is being routed.
+    waits: u32,
+    reason: ReasonCode,
+}
+
+/// The parcels toward one shard.
+#[derive(Default)]
+struct Toward {
+    /// How many were written.
+    written: u64,
+    /// Those that somebody waits for: their number, and the publish.
+    awaited: VecDeque<(u64, usize)>,
+    /// The refusal that was seen last.
+    seen: u64,
+}
+
+impl OwnerBook {
+    /// Nothing unresolved toward `shards` shards.
+    pub fn new(shards: u16) -> OwnerBook {
+        let toward = std::iter::repeat_with(Toward::default).take(usize::from(shards)).collect();
+        OwnerBook { pending: Slab::new(), toward }
+    }
+
+    /// A parcel other than a publish was written toward a shard.
+    pub fn note_written(&mut self, to: ShardId) {
+        self.toward[usize::from(to.0)].written += 1;
+    }
+
+    /// Publishes that are not resolved.
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether all are resolved.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+}
+
+impl Switch {
+    /// Routes a publish of a connection of this shard, or of the switch itself. `Full`: try again later.
+    pub fn publish(&mut self, frame: &Frame<'_>, origin: Origin, fx: &mut Effects) -> Routed {
+        let owner = self.placement.owner(frame.header.topic_hash);
+        let acknowledged = frame.header.qos > 0;
+        if acknowledged && self.credits[usize::from(owner.0)] == 0 {
+            return Routed::Full;
+        }
+        let routed = if owner == self.id && self.queued_to_self == 0 {
+            self.publish_straight(frame, origin, fx)
+        } else {
+            self.forward(frame, owner, fx)
+        };
+        if acknowledged && routed == Routed::Pending {
+            self.credits[usize::from(owner.0)] -= 1;
+        }
+        routed
+    }
+
+    /// Takes publishes of one shard off its ring, as far as all interested rings have room. Whether some are left that
+    /// could go on now.
+    pub fn drain_publishes(&mut self, source: ShardId, rx: &mut Inbound, fx: &mut Effects) -> bool {
+        for _ in 0..PARCELS_PER_TURN {
+            let Some(parcel) = rx.peek(source, PUBLISH) else { return false };
+            let frame = frames::read(parcel::body(&parcel, 1));
+            let only = Some(parcel::word(&parcel, 0)).filter(|group| *group != 0);
+            let header = frame.header;
+            let origin = Origin { shard: source, session: header.connection, number: header.number as u32 };
+            let mut progress = std::mem::take(&mut self.heads[usize::from(source.0)]);
+            if !progress.started {
+                self.aim(&frame, only, &mut progress);
+            }
+            let routed = self.route(&frame, parcel.blob, origin, &mut progress, fx);
+            if routed == Routed::Full {
+                self.heads[usize::from(source.0)] = progress;
+                return false;
+            }
+            if let Routed::Done(reason) = routed
+                && header.qos > 0
+            {
+                self.acknowledge(origin, reason, fx);
+            }
+            progress.reset();
+            self.heads[usize::from(source.0)] = progress;
+            rx.release(source, PUBLISH);
+            if source == self.id {
+                self.queued_to_self -= 1;
+            }
+        }
+        true
+    }
+
+    /// Takes acknowledgements of one owner off its ring.
+    pub fn drain_acks(&mut self, owner: ShardId, rx: &mut Inbound, fx: &mut Effects) {
+        while let Some(parcel) = rx.peek(owner, ACK) {
+            let (session, number) = (parcel::word(&parcel, 0), parcel::word(&parcel, 1) as u32);
+            let reason = ReasonCode::from_u8(parcel::word(&parcel, 2) as u8).expect("a shard sends reason codes");
+            rx.release(owner, ACK);
+            self.acknowledged(owner, session, number, reason, fx);
+        }
+    }
+
+    /// Looks at what the other shards have resolved, as owner.
+    pub fn settle(&mut self, fx: &mut Effects) {
+        if self.book.is_empty() {
+            return;
+        }
+        for index in 0..self.book.toward.len() {
+            let toward = &mut self.book.toward[index];
+            let Some((first, _)) = toward.awaited.front() else { continue };
+            let shard = ShardId(index as u16);
+            // This shard is woken when that one has come further.
+            fx.tx.has_resolved(shard, *first);
+            // In this order: what is refused was written before what is resolved.
+            let resolved = fx.tx.resolved(shard);
+            let refused = fx.tx.refused(shard);
+            if refused > toward.seen {
+                toward.seen = refused;
+                if let Some((_, publish)) = toward.awaited.iter().find(|(number, _)| *number == refused) {
+                    self.book.pending[*publish].reason = ReasonCode::QuotaExceeded;
+                }
+                fx.tx.set_seen(shard, refused);
+            }
+            while let Some((number, publish)) = self.book.toward[index].awaited.front().copied()
+                && number <= resolved
+            {
+                self.book.toward[index].awaited.pop_front();
+                self.resolve_one(publish, fx);
+            }
+        }
+    }
+
+    /// As owner, and nothing of this shard queues before it.
+    fn publish_straight(&mut self, frame: &Frame<'_>, origin: Origin, fx: &mut Effects) -> Routed {
+        let mut progress = std::mem::take(&mut self.straight);
+        self.aim(frame, None, &mut progress);
+        let bytes = frames::len(frame).min(PARCEL_INLINE_MAX) + 8 * (1 + progress.picks.len());
+        let room = progress.targets.iter().all(|shard| fx.tx.room(shard, DELIVER, bytes));
+        let routed =
+            if room { self.route(frame, None, origin, &mut progress, fx) } else { self.forward(frame, self.id, fx) };
+        assert!(!room || routed != Routed::Full, "all rings had room");
+        progress.reset();
+        self.straight = progress;
+        routed
+    }
+
+    /// Writes a publish into the ring toward its owner.
+    fn forward(&mut self, frame: &Frame<'_>, owner: ShardId, fx: &mut Effects) -> Routed {
+        if !put_frame(&mut fx.tx, owner, parcel::PUBLISH, &[0], frame, None) {
+            return Routed::Full;
+        }
+        if owner == self.id {
+            self.queued_to_self += 1;
+        }
+        Routed::Pending
+    }
+
+    /// Finds out who gets a publish: all that match, or `only` this group.
+    fn aim(&mut self, frame: &Frame<'_>, only: Option<u64>, progress: &mut Progress) {
+        if self.shards == 1 {
+            return;
+        }
+        let mut filters = std::mem::take(&mut self.aimed);
+        filters.clear();
+        self.interest.matches(frame.topic, &mut filters);
+        for id in &filters {
+            let interest = self.interest.value_mut(*id);
+            if only.is_none() {
+                progress.targets.extend(&interest.shards);
+            }
+            for (key, group) in &mut interest.groups {
+                if only.is_none_or(|only| only == *key)
+                    && progress.picks.len() < PICKS_MAX
+                    && let Some((shard, _)) = group.pick()
+                {
+                    progress.picks.push((shard, *key));
+                    progress.targets.insert(shard);
+                }
+            }
+        }
+        progress.targets.remove(self.id);
+        progress.only = only.is_some();
+        self.aimed = filters;
+    }
+
+    /// Serves a publish: what is retained, this shard's subscribers, the other shards.
+    fn route(
+        &mut self,
+        frame: &Frame<'_>,
+        blob: Option<&Blob>,
+        origin: Origin,
+        progress: &mut Progress,
+        fx: &mut Effects,
+    ) -> Routed {
+        if !progress.started {
+            self.route_here(frame, blob, origin, progress, fx);
+        }
+        for shard in progress.targets.iter() {
+            let mut words = [0; 1 + PICKS_MAX];
+            let mut count = 0;
+            for (_, key) in progress.picks.iter().filter(|(picked, _)| *picked == shard) {
+                count += 1;
+                words[count] = *key;
+            }
+            let only = if progress.only { deliver::ONLY_GROUPS } else { 0 };
+            words[0] = deliver::FRAME | only | (count as u64) << 16;
+            if !put_frame(&mut fx.tx, shard, DELIVER, &words[..=count], frame, blob) {
+                return Routed::Full;
+            }
+            progress.targets.remove(shard);
+            let toward = &mut self.book.toward[usize::from(shard.0)];
+            toward.written += 1;
+            if let Some(publish) = progress.pending {
+                toward.awaited.push_back((toward.written, publish));
+                self.book.pending[publish].waits += 1;
+            }
+        }
+        match progress.pending.take() {
+            None => Routed::Done(progress.reason()),
+            Some(publish) => {
+                self.book.pending[publish].reason = progress.reason();
+                // It waited for the routing itself; the shards have not been heard in between.
+                self.book.pending[publish].waits -= 1;
+                Routed::Pending
+            }
+        }
+    }
+
+    /// The part of routing that happens on this shard, once.
+    fn route_here(
+        &mut self,
+        frame: &Frame<'_>,
+        blob: Option<&Blob>,
+        origin: Origin,
+        progress: &mut Progress,
+        fx: &mut Effects,
+    ) {
+        progress.started = true;
+        if frames::retain(frame) && !progress.only {
+            self.retain(frame);
+        }
+        let delivered = if self.shards == 1 {
+            self.deliver(frame, blob, Picks::All, fx)
+        } else {
+            let mut keys = std::mem::take(&mut self.picked_here);
+            keys.clear();
+            for (_, key) in progress.picks.iter().filter(|(shard, _)| *shard == self.id) {
+                keys.extend_from_slice(&key.to_le_bytes());
+            }
+            let picks = if progress.only { Picks::Only(&keys) } else { Picks::Listed(&keys) };
+            let delivered = self.deliver(frame, blob, picks, fx);
+            self.picked_here = keys;
+            delivered
+        };
+        progress.matched = delivered.matched || !progress.targets.is_empty();
+        progress.refused = delivered.refused;
+        if frame.header.qos > 0 && !progress.targets.is_empty() {
+            let reason = ReasonCode::Success;
+            progress.pending = Some(self.book.pending.insert(Unresolved { origin, waits: 1, reason }));
+        }
+    }
+
+    /// Keeps or clears the retained message of a topic ([MQTT-3.3.1-5], [MQTT-3.3.1-6]).
+    fn retain(&mut self, frame: &Frame<'_>) {
+        if frame.payload.is_empty() {
+            self.retained.clear(frame.topic);
+            return;
+        }
+        let expires = shard::Instant::from_nanos(frame.header.expires);
+        let kept =
+            self.retained.set(frame.topic, frames::len(frame), self.now, expires, |out| frames::write(frame, out));
+        if kept.is_err() {
+            // Nobody may get an older message than those who are subscribed now.
+            self.retained.clear(frame.topic);
+            self.counters.add(Counter::RetainedRefused, 1);
+        }
+    }
+
+    /// One of those that a publish waited for has resolved it.
+    fn resolve_one(&mut self, publish: usize, fx: &mut Effects) {
+        let unresolved = &mut self.book.pending[publish];
+        unresolved.waits -= 1;
+        if unresolved.waits == 0 {
+            let Unresolved { origin, reason, .. } = self.book.pending.remove(publish);
+            self.acknowledge(origin, reason, fx);
+        }
+    }
+
+    /// Tells the publisher's shard what became of its publish.
+    fn acknowledge(&mut self, origin: Origin, reason: ReasonCode, fx: &mut Effects) {
+        if origin.shard == self.id {
+            return self.acknowledged(self.id, origin.session, origin.number, reason, fx);
+        }
+        let words = [origin.session, u64::from(origin.number), reason as u64];
+        let written = parcel::put(&mut fx.tx, origin.shard, ACK, &words, Body::NONE);
+        assert!(written, "the ring back has a place for each credit");
+    }
+
+    /// A publish of this shard is resolved: its credit is back.
+    fn acknowledged(&mut self, owner: ShardId, session: u64, number: u32, reason: ReasonCode, fx: &mut Effects) {
+        self.credits[usize::from(owner.0)] += 1;
+        if let Some(session) = SessionId::from_word(session) {
+            self.publish_resolved(session, number, reason, fx);
+        }
+    }
+}
+
+impl Progress {
+    fn reset(&mut self) {
+        let mut picks = std::mem::take(&mut self.picks);
+        picks.clear();
+        *self = Progress { picks, ..Progress::default() };
+    }
+
+    fn reason(&self) -> ReasonCode {
+        if self.refused {
+            ReasonCode::QuotaExceeded
+        } else if self.matched {
+            ReasonCode::Success
+        } else {
+            ReasonCode::NoMatchingSubscribers
+        }
+    }
+}
+
+/// Writes a frame behind some words, by reference where it is large.
+pub fn put_frame(
+    tx: &mut Outbound,
+    to: ShardId,
+    rank: shard::mesh::Rank,
+    words: &[u64],
+    frame: &Frame<'_>,
+    blob: Option<&Blob>,
+) -> bool {
+    let len = frames::len(frame);
+    if let Some(blob) = blob {
+        return parcel::put(tx, to, rank, words, Body::Shared(blob));
+    }
+    if len > PARCEL_INLINE_MAX {
+        // Room first: a large frame is not copied in vain.
+        return tx.room(to, rank, words.len() * 8) && {
+            let blob = Blob::build(len, |out| frames::write(frame, out));
+            parcel::put(tx, to, rank, words, Body::Shared(&blob))
+        };
+    }
+    let Some(mut claim) = tx.claim(to, rank, words.len() * 8 + len, None) else { return false };
+    for (word, out) in words.iter().zip(claim.chunks_exact_mut(8)) {
+        out.copy_from_slice(&word.to_le_bytes());
+    }
+    frames::write(frame, &mut claim[words.len() * 8..]);
+    claim.commit();
+    true
+}
+
+/// Groups that one message is picked for; a parcel toward subscribers names them.
+const PICKS_MAX: usize = 64;

@@ -1,0 +1,344 @@
+//! From CONNECT to CONNACK: checked here, decided by the session home, accepted where the session lives.
+
+use std::net::{IpAddr, SocketAddr};
+
+use shard::{Effects, Errno, Op, Slot};
+use wire::Malformed;
+use wire::mqtt::{
+    Connack, Connect, Deframed, ProtocolVersion, QoS, RawPacket, ReasonCode, decode_connect, deframe_connect,
+};
+
+use super::{EXPIRY_NEVER, Session, SessionId, Will};
+use crate::connection::close::Cause;
+use crate::connection::{Connection, ConnectionId, Phase};
+use crate::counters::Counter;
+use crate::program::log::Peer;
+use crate::routing::home::Claim;
+use crate::routing::parcel::{Answer, MOVE, Verdict};
+use crate::switch::Switch;
+
+impl Switch {
+    /// Looks whether the whole CONNECT has come. It and what follows stay in the residue until the session home has
+    /// decided.
+    pub fn handshake(&mut self, slot: Slot, fx: &mut Effects) {
+        let conn = self.connections.at_mut(slot);
+        let bytes = conn.residue.take().unwrap_or_default();
+        match deframe_connect(&bytes, self.limits.max_connect_size) {
+            Ok(Deframed::Incomplete { .. }) => {
+                let generation = conn.generation;
+                conn.residue = Some(bytes);
+                conn.receiving = true;
+                fx.ops.push(Op::Recv { slot, generation, multishot: false });
+            }
+            Ok(Deframed::Packet(raw)) => {
+                self.counters.add(Counter::PacketsReceived, 1);
+                match self.examine(slot, &raw) {
+                    Ok((client_id, claim)) => {
+                        let conn = self.connections.at_mut(slot);
+                        conn.phase = Phase::Claimed;
+                        conn.residue = Some(bytes);
+                        self.ask_home(&client_id, claim, fx);
+                    }
+                    Err(cause) => self.close(slot, cause, fx),
+                }
+            }
+            Err(error) => self.close(slot, Cause::Malformed(error), fx),
+        }
+    }
+
+    /// Acceptor: the session home has decided.
+    pub fn decided(
+        &mut self,
+        client_id: &str,
+        connection: ConnectionId,
+        verdict: Verdict,
+        reserved: ConnectionId,
+        reason: Option<ReasonCode>,
+        fx: &mut Effects,
+    ) {
+        let waits = self.connections.find(connection).is_some_and(|conn| conn.phase == Phase::Claimed);
+        if !waits {
+            if verdict != Verdict::Refuse {
+                self.answer_home(client_id, connection, Answer::GaveUp, fx);
+            }
+            return;
+        }
+        match verdict {
+            Verdict::Stay => {
+                // The answer goes first: what follows may end the connection.
+                self.answer_home(client_id, connection, Answer::Kept, fx);
+                self.accept(connection.slot, client_id, fx);
+            }
+            Verdict::Move => {
+                let to = self.placement.home(client_id);
+                self.connections.at_mut(connection.slot).phase = Phase::Moving;
+                self.moving.insert(connection, (client_id.into(), reserved));
+                fx.ops.push(Op::SendFd {
+                    slot: connection.slot,
+                    generation: connection.generation,
+                    to: to.0,
+                    to_slot: reserved.slot,
+                });
+            }
+            Verdict::Refuse => {
+                let cause = reason.map_or(Cause::Superseded, Cause::Refused);
+                self.close(connection.slot, cause, fx);
+            }
+        }
+    }
+
+    /// Acceptor: the socket is in the home's table, or not.
+    pub fn socket_sent(&mut self, connection: ConnectionId, result: Result<(), Errno>, fx: &mut Effects) {
+        let Some((client_id, reserved)) = self.moving.remove(&connection) else { return };
+        if result.is_err() {
+            self.answer_home(&client_id, connection, Answer::GaveUp, fx);
+            return self.close(connection.slot, Cause::Refused(ReasonCode::ServerBusy), fx);
+        }
+        let conn = self.connections.at_mut(connection.slot);
+        let bytes = conn.residue.take().unwrap_or_default();
+        let [high, low, port] = address_words(conn.peer);
+        let words = [reserved.to_word(), high, low, port | u64::from(conn.listener) << 32];
+        let home = self.placement.home(&client_id);
+        self.courier.send(&mut fx.tx, home, MOVE, &words, &[&bytes]);
+        self.close(connection.slot, Cause::Moved, fx);
+    }
+
+    /// Home: a socket has come, with what was read from it.
+    pub fn arrived(&mut self, words: [u64; 4], bytes: &[u8], fx: &mut Effects) {
+        let connection = ConnectionId::from_word(words[0]);
+        let conn = self.connections.find(connection).expect("a reserved slot waits for its socket");
+        assert_eq!(conn.phase, Phase::Arriving, "a reserved slot waits for its socket");
+        conn.phase = Phase::Claimed;
+        conn.peer = address_of([words[1], words[2], words[3] & 0xffff_ffff]);
+        conn.listener = (words[3] >> 32) as u16;
+        conn.residue = Some(Box::new(bytes.to_vec()));
+        self.counters.add(Counter::ConnectionsOpen, 1);
+        let raw = first_packet(bytes, self.limits.max_connect_size);
+        match self.examine(connection.slot, &raw) {
+            Ok((client_id, _)) => {
+                self.moved_in(&client_id, connection, true, fx);
+                self.accept(connection.slot, &client_id, fx);
+            }
+            Err(cause) => self.close(connection.slot, cause, fx),
+        }
+    }
+
+    /// Checks a CONNECT. Returns the client id, one of our own where the client sent none, and what to ask its home for.
+    fn examine(&mut self, slot: Slot, raw: &RawPacket<'_>) -> Result<(String, Claim), Cause> {
+        let conn = self.connections.at_mut(slot);
+        let connect = decode_connect(raw).map_err(|error| {
+            // The version decides how a refusal is written; it stands before what may be malformed.
+            conn.version = if says_v5(raw) { ProtocolVersion::V5 } else { ProtocolVersion::V311 };
+            Cause::Malformed(error)
+        })?;
+        conn.version = connect.version;
+        conn.bridge = connect.bridge;
+        let v5 = connect.version == ProtocolVersion::V5;
+        if connect.properties.authentication_method.is_some() {
+            return Err(Cause::Refused(ReasonCode::BadAuthenticationMethod));
+        }
+        if let Some(will) = &connect.will {
+            if will.qos > self.qos_max() {
+                return Err(Cause::Refused(ReasonCode::QosNotSupported));
+            }
+            if will.retain && !self.limits.retain_available {
+                return Err(Cause::Refused(ReasonCode::RetainNotSupported));
+            }
+            if !self.may_publish(will.topic) {
+                return Err(Cause::Refused(ReasonCode::NotAuthorized));
+            }
+        }
+        let client_id = match connect.client_id {
+            "" if !v5 && !connect.clean_start => {
+                // [MQTT-3.1.3-8] of 3.1.1.
+                return Err(Cause::Refused(ReasonCode::ClientIdentifierNotValid));
+            }
+            "" => match self.connections.at_mut(slot).assigned.take() {
+                Some(assigned) => assigned.into_string(),
+                None => {
+                    let random = self.random();
+                    self.placement.assigned_client_id(self.id, random)
+                }
+            },
+            given => given.to_owned(),
+        };
+        if connect.client_id.is_empty() {
+            self.connections.at_mut(slot).assigned = Some(client_id.as_str().into());
+        }
+        let claim = Claim {
+            shard: self.id,
+            connection: self.connections.id(slot),
+            clean_start: connect.clean_start,
+            durable: self.expiry_of(&connect) > 0,
+        };
+        Ok((client_id, claim))
+    }
+
+    /// The session lives here: CONNACK, and everything that the session brings.
+    fn accept(&mut self, slot: Slot, client_id: &str, fx: &mut Effects) {
+        let connection = self.connections.id(slot);
+        let conn = self.connections.at_mut(slot);
+        let bytes = conn.residue.take().expect("CONNECT waits in the residue");
+        let raw = first_packet(&bytes, self.limits.max_connect_size);
+        let connect = decode_connect(&raw).expect("it was decoded before");
+        let expiry = self.expiry_of(&connect);
+        let resumed = if connect.clean_start { None } else { self.sessions.durable(client_id) };
+        let session = match resumed {
+            Some(session) => {
+                self.counters.sub(Counter::ClientsDisconnected, 1);
+                session
+            }
+            None => {
+                let client_hash = self.placement.client_hash(client_id);
+                self.sessions.insert(Session {
+                    client_id: client_id.into(),
+                    client_hash,
+                    connection: None,
+                    expiry,
+                    durable: expiry > 0,
+                    subscriptions: Vec::new(),
+                    outgoing: None,
+                    incoming: None,
+                    will: None,
+                    timer: None,
+                    left: false,
+                    ends: shard::Instant::NEVER,
+                    matched: (0, 0),
+                })
+            }
+        };
+        self.attach(session, connection, &connect, expiry, fx);
+        self.greet(slot, &connect, expiry, resumed.is_some());
+        let peer = Peer { client_id, address: self.connections.at(slot).peer };
+        self.log.connected(self.now, peer, connect.version.level(), connect.keep_alive, resumed.is_some());
+        if resumed.is_some() {
+            self.redeliver(session, slot);
+        }
+        self.wake_subscriptions(session, fx);
+        self.pump(session, fx);
+        self.start_keepalive(slot, connect.keep_alive, fx);
+        let len = raw.len;
+        let mut rest = bytes;
+        rest.drain(..len);
+        self.open(slot, rest, fx);
+    }
+
+    /// Joins session and connection.
+    fn attach(
+        &mut self,
+        id: SessionId,
+        connection: ConnectionId,
+        connect: &Connect<'_>,
+        expiry: u32,
+        fx: &mut Effects,
+    ) {
+        let session = self.sessions.at_mut(id);
+        assert_eq!(session.connection, None, "the one before has gone");
+        if let Some(timer) = session.timer.take() {
+            fx.timers.cancel(timer);
+        }
+        session.connection = Some(connection);
+        (session.left, session.ends) = (false, shard::Instant::NEVER);
+        session.expiry = expiry;
+        // Within its delay a will is cancelled by the client's return ([MQTT-3.1.3-9]).
+        session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
+        let inflight_max = connect.properties.receive_maximum.unwrap_or(u16::MAX).min(self.limits.max_inflight);
+        let conn: &mut Connection = self.connections.at_mut(connection.slot);
+        conn.phase = Phase::Open;
+        conn.session = Some(id);
+        conn.inflight_max = inflight_max;
+        conn.packet_bytes_max = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
+        conn.alias_max = connect.properties.topic_alias_maximum.unwrap_or(0).min(self.limits.max_topic_alias);
+        conn.problem_information = connect.properties.request_problem_information;
+        self.counters.add(Counter::ClientsConnected, 1);
+        let connected = self.counters.read(Counter::ClientsConnected);
+        let maximum = self.counters.read(Counter::ClientsMaximum).max(connected);
+        self.counters.set(Counter::ClientsMaximum, maximum);
+    }
+
+    /// Writes CONNACK with success.
+    fn greet(&mut self, slot: Slot, connect: &Connect<'_>, expiry: u32, session_present: bool) {
+        let conn = self.connections.at_mut(slot);
+        let version = conn.version;
+        let assigned = conn.assigned.take();
+        let limits = std::sync::Arc::clone(&self.limits);
+        let mut connack = Connack::new(session_present, ReasonCode::Success);
+        if version == ProtocolVersion::V5 {
+            let asked = connect.properties.session_expiry_interval.unwrap_or(0);
+            connack.session_expiry_interval = (asked != expiry).then_some(expiry);
+            connack.receive_maximum = (limits.receive_maximum < u16::MAX).then_some(limits.receive_maximum);
+            connack.maximum_qos = Some(self.qos_max()).filter(|qos| *qos < QoS::ExactlyOnce);
+            connack.retain_available = (!limits.retain_available).then_some(false);
+            connack.maximum_packet_size = Some(limits.max_packet_size);
+            connack.assigned_client_identifier = assigned.as_deref();
+            connack.topic_alias_maximum = (limits.max_topic_alias > 0).then_some(limits.max_topic_alias);
+            connack.server_keep_alive = self.server_keep_alive(connect.keep_alive);
+        }
+        self.write(slot, |out| connack.encode(version, out));
+    }
+
+    /// What becomes of the session after its connection: seconds.
+    fn expiry_of(&self, connect: &Connect<'_>) -> u32 {
+        let max = u32::try_from(self.limits.session_expiry_interval.as_secs()).unwrap_or(EXPIRY_NEVER);
+        match connect.version {
+            ProtocolVersion::V5 => connect.properties.session_expiry_interval.unwrap_or(0).min(max),
+            ProtocolVersion::V311 if connect.clean_start => 0,
+            ProtocolVersion::V311 => max,
+        }
+    }
+
+    /// The highest QoS that clients may use.
+    pub fn qos_max(&self) -> QoS {
+        QoS::from_bits(self.limits.max_qos_allowed).unwrap_or(QoS::ExactlyOnce)
+    }
+}
+
+/// The CONNECT at the front of bytes that begin with a whole one.
+fn first_packet(bytes: &[u8], max: u32) -> RawPacket<'_> {
+    match deframe_connect(bytes, max) {
+        Ok(Deframed::Packet(raw)) => raw,
+        _ => panic!("a whole CONNECT was kept"),
+    }
+}
+
+/// Whether a CONNECT that cannot be decoded says that it is of version 5.
+fn says_v5(raw: &RawPacket<'_>) -> bool {
+    raw.body.starts_with(b"\0\x04MQTT\x05")
+}
+
+/// Whether a CONNECT that cannot be decoded is answered with a return code in the form of 3.1.1
+/// ([MQTT-3.1.2-2] of 3.1.1).
+pub fn answer_in_311(error: Malformed) -> bool {
+    matches!(error, Malformed::UnsupportedProtocolVersion(_))
+}
+
+fn address_words(address: SocketAddr) -> [u64; 3] {
+    let (bits, is_v4) = match address.ip() {
+        IpAddr::V4(ip) => (u128::from(u32::from(ip)), 1),
+        IpAddr::V6(ip) => (u128::from(ip), 0),
+    };
+    [(bits >> 64) as u64, bits as u64, u64::from(address.port()) | is_v4 << 16]
+}
+
+fn address_of([high, low, port]: [u64; 3]) -> SocketAddr {
+    let ip = if port >> 16 & 1 == 1 {
+        IpAddr::from((low as u32).to_be_bytes())
+    } else {
+        IpAddr::from((u128::from(high) << 64 | u128::from(low)).to_be_bytes())
+    };
+    SocketAddr::new(ip, port as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An address survives the way to another shard.
+    #[test]
+    fn addresses_travel_as_words() {
+        for text in ["127.0.0.1:1883", "[2001:db8::7]:65535"] {
+            let address: SocketAddr = text.parse().expect("an address");
+            assert_eq!(address_of(address_words(address)), address);
+        }
+    }
+}

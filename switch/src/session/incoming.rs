@@ -1,0 +1,142 @@
+//! What a client publishes at QoS 1 and 2: publishes that owners have not resolved, and QoS 2 identifiers.
+
+use std::collections::VecDeque;
+
+use shard::Generation;
+use wire::mqtt::{PacketId, QoS, ReasonCode};
+
+/// Publishes of one session that wait for acknowledgement, in order, and the QoS 2 identifiers that are taken.
+#[derive(Default)]
+pub struct Incoming {
+    pending: VecDeque<Pending>,
+    /// Number of the publish at the front of `pending`.
+    first: u32,
+    /// Identifiers of QoS 2 messages from PUBLISH to PUBREL ([MQTT-4.3.3-10]).
+    received: Vec<PacketId>,
+    /// How many of `pending` are QoS 1.
+    pending_qos1: u32,
+}
+
+/// One publish that owners have not resolved, or whose turn has not come.
+#[derive(Clone, Copy, Debug)]
+pub struct Pending {
+    /// Its packet identifier.
+    pub packet_id: PacketId,
+    /// 1 or 2.
+    pub qos: QoS,
+    /// The connection that the acknowledgement goes to.
+    pub generation: Generation,
+    /// What became of it.
+    pub outcome: Option<ReasonCode>,
+}
+
+impl Incoming {
+    /// Publishes that are not acknowledged, and QoS 2 messages that are not released: what Receive Maximum bounds.
+    pub fn unacknowledged(&self) -> usize {
+        // A QoS 2 message that waits for PUBREC is in both lists.
+        self.received.len() + self.pending_qos1 as usize
+    }
+
+    /// Publishes that owners have not resolved, or whose turn has not come.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The number that the next publish will have.
+    pub fn next_number(&self) -> u32 {
+        self.first.wrapping_add(self.pending.len() as u32)
+    }
+
+    /// Notes a publish that is on its way to its owner. Returns its number.
+    pub fn begin(&mut self, packet_id: PacketId, qos: QoS, generation: Generation) -> u32 {
+        let number = self.next_number();
+        if qos == QoS::ExactlyOnce {
+            self.received.push(packet_id);
+        } else {
+            self.pending_qos1 += 1;
+        }
+        self.pending.push_back(Pending { packet_id, qos, generation, outcome: None });
+        number
+    }
+
+    /// Notes what became of a publish.
+    pub fn resolve(&mut self, number: u32, reason: ReasonCode) {
+        if let Some(pending) = self.pending.get_mut(number.wrapping_sub(self.first) as usize) {
+            pending.outcome = Some(reason);
+        }
+    }
+
+    /// The next acknowledgement whose turn has come: acknowledgements leave in the order of the publishes
+    /// ([MQTT-4.6.0-2]).
+    pub fn acknowledge(&mut self) -> Option<(Pending, ReasonCode)> {
+        let pending = *self.pending.front()?;
+        let reason = pending.outcome?;
+        self.pending.pop_front();
+        self.first = self.first.wrapping_add(1);
+        if pending.qos == QoS::AtLeastOnce {
+            self.pending_qos1 -= 1;
+        } else if reason.is_error() {
+            self.release(pending.packet_id);
+        }
+        Some((pending, reason))
+    }
+
+    /// A QoS 2 PUBLISH with this identifier came before and is not released.
+    pub fn repeats(&self, packet_id: PacketId) -> bool {
+        self.received.contains(&packet_id)
+    }
+
+    /// A repeat of a QoS 2 PUBLISH that is still on its way: its PUBREC goes to the connection that asked last. False
+    /// where it is not on its way, so that PUBREC may be sent at once.
+    pub fn redirect(&mut self, packet_id: PacketId, generation: Generation) -> bool {
+        let pending = self.pending.iter_mut().find(|p| p.qos == QoS::ExactlyOnce && p.packet_id == packet_id);
+        pending.map(|pending| pending.generation = generation).is_some()
+    }
+
+    /// PUBREL: the identifier is free. False where it was not taken.
+    pub fn release(&mut self, packet_id: PacketId) -> bool {
+        match self.received.iter().position(|id| *id == packet_id) {
+            Some(index) => {
+                self.received.remove(index);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u16) -> PacketId {
+        PacketId::new(n).expect("not zero")
+    }
+
+    /// Owners resolve in any order; acknowledgements keep the order of the publishes.
+    #[test]
+    fn acknowledgements_keep_the_order() {
+        let mut incoming = Incoming::default();
+        let a = incoming.begin(id(7), QoS::AtLeastOnce, 1);
+        let b = incoming.begin(id(8), QoS::ExactlyOnce, 1);
+        incoming.resolve(b, ReasonCode::Success);
+        assert!(incoming.acknowledge().is_none());
+        incoming.resolve(a, ReasonCode::Success);
+        assert_eq!(incoming.acknowledge().map(|(p, _)| p.packet_id), Some(id(7)));
+        assert_eq!(incoming.acknowledge().map(|(p, _)| p.packet_id), Some(id(8)));
+        assert!(incoming.repeats(id(8)));
+        assert!(incoming.release(id(8)));
+        assert!(!incoming.release(id(8)));
+    }
+
+    /// A QoS 2 message that was refused frees its identifier ([MQTT-4.3.3-9]).
+    #[test]
+    fn a_refused_identifier_is_free() {
+        let mut incoming = Incoming::default();
+        let number = incoming.begin(id(3), QoS::ExactlyOnce, 1);
+        incoming.resolve(number, ReasonCode::QuotaExceeded);
+        assert!(incoming.acknowledge().is_some());
+        assert!(!incoming.repeats(id(3)));
+        assert_eq!(incoming.unacknowledged(), 0);
+    }
+}

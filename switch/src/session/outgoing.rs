@@ -1,0 +1,140 @@
+//! What a session is owed: messages in flight toward its client, and those that wait for the window to open.
+
+use std::collections::VecDeque;
+
+use wire::mqtt::{PacketId, QoS};
+
+use crate::delivery::store::MessageId;
+
+/// QoS 1 and 2 messages of a session, in order.
+#[derive(Default)]
+pub struct Outgoing {
+    in_flight: VecDeque<InFlight>,
+    waiting: VecDeque<Owed>,
+    waiting_bytes: u64,
+    /// The packet identifier given last.
+    packet_id: u16,
+}
+
+/// A message that a session is owed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// The stored message.
+    pub message: MessageId,
+    /// Bytes of its frame.
+    pub bytes: u32,
+    /// QoS of the delivery: 1 or 2.
+    pub qos: QoS,
+    /// RETAIN flag of the delivery.
+    pub retain: bool,
+    /// The shared-subscription group that it was taken from.
+    pub group: Option<u64>,
+    /// Subscription Identifiers of all subscriptions that matched.
+    pub identifiers: Option<Box<[u32]>>,
+}
+
+/// What the client answers next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// PUBLISH of QoS 1 was sent.
+    Puback,
+    /// PUBLISH of QoS 2 was sent.
+    Pubrec,
+    /// PUBREL was sent.
+    Pubcomp,
+}
+
+/// A message between its first sending and its last acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// Its packet identifier.
+    pub packet_id: PacketId,
+    /// What the client answers next.
+    pub stage: Stage,
+    /// The message, where it may be sent again: in durable sessions, and for groups. Gone once PUBREC has come.
+    pub owed: Option<Owed>,
+}
+
+impl Outgoing {
+    /// Messages sent and not wholly acknowledged.
+    pub fn in_flight(&self) -> &VecDeque<InFlight> {
+        &self.in_flight
+    }
+
+    /// Messages that wait for the window.
+    pub fn waiting(&self) -> &VecDeque<Owed> {
+        &self.waiting
+    }
+
+    /// Bytes of the frames that wait for the window.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes
+    }
+
+    /// Adds a message behind all others.
+    pub fn wait(&mut self, owed: Owed) {
+        self.waiting_bytes += u64::from(owed.bytes);
+        self.waiting.push_back(owed);
+    }
+
+    /// The message that goes next.
+    pub fn next(&mut self) -> Option<Owed> {
+        let owed = self.waiting.pop_front()?;
+        self.waiting_bytes -= u64::from(owed.bytes);
+        Some(owed)
+    }
+
+    /// Puts a message in flight under an identifier that no other message in flight has ([MQTT-2.2.1-4]). The window is
+    /// smaller than the identifiers, so one is always free.
+    pub fn launch(&mut self, qos: QoS, owed: Option<Owed>) -> PacketId {
+        let packet_id = loop {
+            self.packet_id = self.packet_id.wrapping_add(1);
+            if let Some(id) = PacketId::new(self.packet_id)
+                && !self.in_flight.iter().any(|flight| flight.packet_id == id)
+            {
+                break id;
+            }
+        };
+        let stage = if qos == QoS::ExactlyOnce { Stage::Pubrec } else { Stage::Puback };
+        self.in_flight.push_back(InFlight { packet_id, stage, owed });
+        packet_id
+    }
+
+    /// The message in flight under `packet_id`. Clients answer in order, so it is mostly the first.
+    pub fn find(&mut self, packet_id: PacketId) -> Option<&mut InFlight> {
+        self.in_flight.iter_mut().find(|flight| flight.packet_id == packet_id)
+    }
+
+    /// Ends a message in flight.
+    pub fn land(&mut self, packet_id: PacketId) -> Option<InFlight> {
+        let index = self.in_flight.iter().position(|flight| flight.packet_id == packet_id)?;
+        self.in_flight.remove(index)
+    }
+
+    /// Takes everything that is owed, in order: in flight first. Only messages that are stored.
+    pub fn drain(&mut self) -> impl Iterator<Item = (Option<Stage>, Option<Owed>)> {
+        self.waiting_bytes = 0;
+        let flying = self.in_flight.drain(..).map(|flight| (Some(flight.stage), flight.owed));
+        flying.chain(self.waiting.drain(..).map(|owed| (None, Some(owed))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Identifiers go up from 1 and skip those in flight, also after 65,535.
+    #[test]
+    fn identifiers_are_unused_ones() {
+        let mut outgoing = Outgoing::default();
+        let first = outgoing.launch(QoS::AtLeastOnce, None);
+        assert_eq!(first.get(), 1);
+        for expected in (2..=65_535).chain(2..10) {
+            let id = outgoing.launch(QoS::AtLeastOnce, None);
+            assert_eq!(id.get(), expected);
+            assert!(outgoing.land(id).is_some());
+        }
+        assert!(outgoing.land(first).is_some());
+        assert!(outgoing.land(first).is_none());
+    }
+}

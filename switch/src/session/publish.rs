@@ -1,0 +1,256 @@
+//! PUBLISH and acknowledgements between a client and its session.
+
+use shard::{Effects, Slot};
+use wire::frame::Frame;
+use wire::mqtt::topic::level_count;
+use wire::mqtt::{Ack, PacketId, Publish, QoS, ReasonCode};
+
+use super::SessionId;
+use super::alias::Aliases;
+use super::outgoing::Stage;
+use crate::connection::close::Cause;
+use crate::connection::inbound::Flow;
+use crate::counters::Counter;
+use crate::frames;
+use crate::packets;
+use crate::routing::publish::{Origin, Routed};
+use crate::switch::Switch;
+
+impl Switch {
+    /// Handles a PUBLISH of a client.
+    pub fn client_publish(&mut self, slot: Slot, publish: &Publish<'_>, fx: &mut Effects) -> Flow {
+        if publish.qos > self.qos_max() {
+            return Flow::Close(ReasonCode::QosNotSupported);
+        }
+        if publish.retain && !self.limits.retain_available {
+            return Flow::Close(ReasonCode::RetainNotSupported);
+        }
+        match publish.properties.topic_alias {
+            None => self.publish_to(slot, publish, publish.topic, fx),
+            Some(alias) => self.publish_by_alias(slot, publish, alias, fx),
+        }
+    }
+
+    /// PUBREL: the identifier of a QoS 2 message is free again.
+    pub fn publish_released(&mut self, slot: Slot, ack: &Ack<'_>) -> Flow {
+        let (session, version) = self.parties(slot);
+        let known = self.sessions.at_mut(session).incoming.as_mut().is_some_and(|i| i.release(ack.packet_id));
+        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        self.write(slot, |out| packets::pubcomp(version, ack.packet_id, reason, out));
+        Flow::Next
+    }
+
+    /// PUBACK or PUBCOMP: a delivery is over.
+    pub fn delivery_acknowledged(&mut self, slot: Slot, ack: &Ack<'_>, stage: Stage, fx: &mut Effects) -> Flow {
+        let (session, _) = self.parties(slot);
+        let Some(outgoing) = self.sessions.at_mut(session).outgoing.as_mut() else { return Flow::Next };
+        let expected = outgoing.find(ack.packet_id).is_some_and(|flight| flight.stage == stage);
+        if !expected {
+            return Flow::Next;
+        }
+        let flight = outgoing.land(ack.packet_id).expect("it was found");
+        if stage == Stage::Puback {
+            self.counters.add(Counter::MessagesDelivered, 1);
+        }
+        if let Some(owed) = flight.owed {
+            self.store.release(owed.message);
+        }
+        self.window_opened(slot, session, fx);
+        Flow::Next
+    }
+
+    /// PUBREC: the client has a QoS 2 message, or refuses it ([MQTT-4.4.0-2]).
+    pub fn delivery_received(&mut self, slot: Slot, ack: &Ack<'_>, fx: &mut Effects) -> Flow {
+        let (session, version) = self.parties(slot);
+        let flight = self.sessions.at_mut(session).outgoing.as_mut().and_then(|o| o.find(ack.packet_id));
+        let Some(flight) = flight.filter(|flight| flight.stage != Stage::Puback) else {
+            if !ack.reason.is_error() {
+                self.write(slot, |out| packets::pubrel_unknown(version, ack.packet_id, out));
+            }
+            return Flow::Next;
+        };
+        if flight.stage == Stage::Pubrec {
+            self.counters.add(Counter::MessagesDelivered, 1);
+            if let Some(owed) = flight.owed.take() {
+                self.store.release(owed.message);
+            }
+        }
+        if ack.reason.is_error() {
+            let outgoing = self.sessions.at_mut(session).outgoing.as_mut();
+            outgoing.expect("it has a flight").land(ack.packet_id);
+            self.window_opened(slot, session, fx);
+            return Flow::Next;
+        }
+        flight.stage = Stage::Pubcomp;
+        self.write(slot, |out| packets::pubrel(version, ack.packet_id, out));
+        Flow::Next
+    }
+
+    /// An owner has resolved a publish: acknowledgements whose turn has come go out.
+    pub fn publish_resolved(&mut self, id: SessionId, number: u32, reason: ReasonCode, fx: &mut Effects) {
+        let Some(incoming) = self.sessions.find(id).and_then(|session| session.incoming.as_mut()) else { return };
+        incoming.resolve(number, reason);
+        self.acknowledge_publishes(id, fx);
+    }
+
+    /// Whether clients may publish to this topic: what the switch says of itself is its own.
+    pub fn may_publish(&self, topic: &str) -> bool {
+        !topic.starts_with("$SYS/") && topic != "$SYS"
+    }
+
+    fn parties(&self, slot: Slot) -> (SessionId, wire::mqtt::ProtocolVersion) {
+        let conn = self.connections.at(slot);
+        (conn.session.expect("an open connection has a session"), conn.version)
+    }
+
+    fn window_opened(&mut self, slot: Slot, session: SessionId, fx: &mut Effects) {
+        self.pump(session, fx);
+        if self.connections.at(slot).fetching {
+            self.fetch_more(slot, fx);
+        }
+    }
+
+    fn publish_by_alias(&mut self, slot: Slot, publish: &Publish<'_>, alias: u16, fx: &mut Effects) -> Flow {
+        // [MQTT-3.3.2-9], [MQTT-3.2.2-18].
+        if alias == 0 || alias > self.limits.max_topic_alias {
+            return Flow::Close(ReasonCode::TopicAliasInvalid);
+        }
+        let hasher = &self.hasher;
+        let conn = self.connections.at_mut(slot);
+        let aliases = conn.aliases.get_or_insert_with(|| Box::new(Aliases::new(hasher.clone())));
+        if !publish.topic.is_empty() {
+            aliases.set(alias, publish.topic);
+            return self.publish_to(slot, publish, publish.topic, fx);
+        }
+        let Some(known) = aliases.resolve(alias) else { return Flow::Close(ReasonCode::ProtocolError) };
+        let mut topic = std::mem::take(&mut self.alias_topic);
+        topic.clear();
+        topic.push_str(known);
+        let flow = self.publish_to(slot, publish, &topic, fx);
+        self.alias_topic = topic;
+        flow
+    }
+
+    fn publish_to(&mut self, slot: Slot, publish: &Publish<'_>, topic: &str, fx: &mut Effects) -> Flow {
+        if level_count(topic) > usize::from(self.limits.max_topic_levels) {
+            return Flow::Close(ReasonCode::TopicNameInvalid);
+        }
+        let (id, version) = self.parties(slot);
+        let generation = self.connections.at(slot).generation;
+        let window = usize::from(self.limits.receive_maximum);
+        let mut number = 0;
+        if let Some(packet_id) = publish.packet_id {
+            let incoming = self.sessions.at_mut(id).incoming.get_or_insert_default();
+            if publish.qos == QoS::ExactlyOnce && incoming.repeats(packet_id) {
+                // [MQTT-4.3.3-10]: it is here already, or on its way.
+                if !incoming.redirect(packet_id, generation) {
+                    self.write(slot, |out| packets::pubrec(version, packet_id, ReasonCode::Success, out));
+                }
+                return Flow::Next;
+            }
+            if incoming.unacknowledged() >= window && version == wire::mqtt::ProtocolVersion::V5 {
+                return Flow::Close(ReasonCode::ReceiveMaximumExceeded);
+            }
+            number = incoming.next_number();
+        }
+        if !self.may_publish(topic) {
+            return self.refuse_publish(id, publish, generation, fx);
+        }
+        let routed = self.route_publish(id, publish, topic, number, fx);
+        if routed == Routed::Full {
+            return Flow::WaitFor(self.placement.owner(self.placement.topic_hash(topic)));
+        }
+        self.counters.add(Counter::PublishReceived, 1);
+        if let Some(packet_id) = publish.packet_id {
+            // The session may have ended meanwhile: its own message may have closed it.
+            let Some(session) = self.sessions.find(id) else { return Flow::Next };
+            let incoming = session.incoming.get_or_insert_default();
+            incoming.begin(packet_id, publish.qos, generation);
+            if let Routed::Done(reason) = routed {
+                incoming.resolve(number, reason);
+                self.acknowledge_publishes(id, fx);
+            }
+        }
+        Flow::Next
+    }
+
+    fn route_publish(
+        &mut self,
+        id: SessionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        number: u32,
+        fx: &mut Effects,
+    ) -> Routed {
+        let mut joined = std::mem::take(&mut self.joined_properties);
+        let mut pieces = publish.properties.forwardable();
+        let properties = match (pieces.next(), pieces.next()) {
+            (None, _) => &[][..],
+            (Some(only), None) => only,
+            (Some(_), Some(_)) => {
+                joined.clear();
+                publish.properties.forwardable().for_each(|piece| joined.extend_from_slice(piece));
+                &joined[..]
+            }
+        };
+        let mut header = frames::header(topic, properties.len(), publish.payload);
+        header.arrived = self.now.as_nanos();
+        let interval = publish.properties.message_expiry_interval;
+        header.expires = frames::expires(interval, self.limits.message_expiry_interval, self.now);
+        header.publisher = self.sessions.at(id).client_hash;
+        header.connection = id.to_word();
+        header.number = u64::from(number);
+        header.topic_hash = self.placement.topic_hash(topic);
+        header.qos = publish.qos as u8;
+        header.flags = if publish.retain { frames::RETAIN } else { 0 };
+        let frame = Frame { header, topic, properties, payload: publish.payload };
+        let origin = Origin { shard: self.id, session: header.connection, number };
+        let routed = self.publish(&frame, origin, fx);
+        self.joined_properties = joined;
+        routed
+    }
+
+    /// A publish where clients may not: v5 is told at QoS 1 and 2; 3.1.1 is acknowledged as if it had been passed on
+    /// ([MQTT-3.3.5-2] of 3.1.1).
+    fn refuse_publish(&mut self, id: SessionId, publish: &Publish<'_>, generation: u32, fx: &mut Effects) -> Flow {
+        self.counters.add(Counter::MessagesMatched, 1);
+        self.counters.add(Counter::DroppedNotAuthorized, 1);
+        if let Some(packet_id) = publish.packet_id {
+            let incoming = self.sessions.at_mut(id).incoming.get_or_insert_default();
+            let number = incoming.begin(packet_id, publish.qos, generation);
+            incoming.resolve(number, ReasonCode::NotAuthorized);
+            self.acknowledge_publishes(id, fx);
+        }
+        Flow::Next
+    }
+
+    fn acknowledge_publishes(&mut self, id: SessionId, fx: &mut Effects) {
+        while let Some(session) = self.sessions.find(id)
+            && let Some(incoming) = session.incoming.as_mut()
+            && let Some((pending, reason)) = incoming.acknowledge()
+        {
+            let Some(connection) = session.connection.filter(|c| c.generation == pending.generation) else { continue };
+            self.write_acknowledgement(connection.slot, pending.packet_id, pending.qos, reason, fx);
+        }
+    }
+
+    fn write_acknowledgement(
+        &mut self,
+        slot: Slot,
+        packet_id: PacketId,
+        qos: QoS,
+        reason: ReasonCode,
+        fx: &mut Effects,
+    ) {
+        let conn = self.connections.at(slot);
+        let version = conn.version;
+        if reason == ReasonCode::QuotaExceeded && !conn.v5() {
+            // 3.1.1 has no way to refuse: without an acknowledgement the client sends again.
+            return self.close(slot, Cause::Reason(reason), fx);
+        }
+        self.write(slot, |out| match qos {
+            QoS::ExactlyOnce => packets::pubrec(version, packet_id, reason, out),
+            _ => packets::puback(version, packet_id, reason, out),
+        });
+    }
+}

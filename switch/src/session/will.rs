@@ -1,0 +1,103 @@
+//! Wills: what a client leaves behind for when its connection ends badly (section 3.1.2.5).
+
+use shard::{Effects, Instant};
+use wire::frame::Frame;
+use wire::mqtt::QoS;
+
+use super::SessionId;
+use crate::frames;
+use crate::switch::Switch;
+
+/// A client's will.
+pub struct Will {
+    topic: Box<str>,
+    payload: Box<[u8]>,
+    /// Properties to forward, as bytes ([MQTT-3.1.3-10]: in order).
+    properties: Box<[u8]>,
+    expiry: Option<u32>,
+    qos: QoS,
+    retain: bool,
+    /// Will Delay Interval, in seconds.
+    pub delay: u32,
+}
+
+impl Will {
+    /// The will of a CONNECT.
+    pub fn new(will: &wire::mqtt::Will<'_>) -> Will {
+        Will {
+            topic: will.topic.into(),
+            payload: will.payload.into(),
+            properties: will.properties.forwardable().flatten().copied().collect(),
+            expiry: will.properties.message_expiry_interval,
+            qos: will.qos,
+            retain: will.retain,
+            delay: will.delay_interval,
+        }
+    }
+}
+
+impl Switch {
+    /// Publishes the will of a session and removes it ([MQTT-3.1.2-10]).
+    pub fn fire_will(&mut self, id: SessionId, fx: &mut Effects) {
+        let session = self.sessions.at_mut(id);
+        let client_hash = session.client_hash;
+        let Some(will) = session.will.take() else { return };
+        let frame = self.will_frame(&will, client_hash);
+        self.publish_own(frame, fx);
+    }
+
+    fn will_frame(&self, will: &Will, publisher: u64) -> Vec<u8> {
+        let mut header = frames::header(&will.topic, will.properties.len(), &will.payload);
+        header.arrived = self.now.as_nanos();
+        header.expires = frames::expires(will.expiry, self.limits.message_expiry_interval, self.now);
+        header.publisher = publisher;
+        header.topic_hash = self.placement.topic_hash(&will.topic);
+        header.qos = will.qos as u8;
+        header.flags = if will.retain { frames::RETAIN } else { 0 };
+        let frame = Frame { header, topic: &will.topic, properties: &will.properties, payload: &will.payload };
+        frames::to_vec(&frame)
+    }
+
+    /// Publishes a frame of the switch's own, now or as soon as its owner takes it.
+    pub fn publish_own(&mut self, frame: Vec<u8>, fx: &mut Effects) {
+        let owner = self.placement.owner(frames::read(&frame).header.topic_hash);
+        self.own[usize::from(owner.0)].push_back(frame);
+        self.run_own(fx);
+    }
+
+    /// Publishes what the switch has of its own, as far as owners take it.
+    pub fn run_own(&mut self, fx: &mut Effects) {
+        let origin = crate::routing::publish::Origin { shard: self.id, session: 0, number: 0 };
+        for owner in 0..self.own.len() {
+            while let Some(frame) = self.own[owner].pop_front() {
+                if self.publish(&frames::read(&frame), origin, fx) == crate::routing::publish::Routed::Full {
+                    self.own[owner].push_front(frame);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The timer of a session without a connection: its will, its end, or both.
+    pub fn session_timer(&mut self, id: SessionId, fx: &mut Effects) {
+        let Some(session) = self.sessions.find(id) else { return };
+        if session.connection.is_some() {
+            return;
+        }
+        session.timer = None;
+        if session.ends <= self.now {
+            self.counters.add(crate::counters::Counter::ClientsExpired, 1);
+            return self.end_session(id, fx);
+        }
+        // The will's delay is over.
+        let ends = session.ends;
+        self.fire_will(id, fx);
+        self.set_session_timer(id, ends, fx);
+    }
+
+    /// Sets the timer of a session without a connection.
+    pub fn set_session_timer(&mut self, id: SessionId, due: Instant, fx: &mut Effects) {
+        let word = crate::switch::timer_word(crate::switch::TimerKind::Session, id.index, id.generation);
+        self.sessions.at_mut(id).timer = Some(fx.timers.set(due, word));
+    }
+}

@@ -1,0 +1,494 @@
+//! The switch of one shard: all that it owns, and which event goes to whom.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use shard::buffer::Arena;
+use shard::counters::{CounterReader, CounterWriter, block};
+use shard::mesh::{Inbound, ShardId};
+use shard::{Effects, Event, Handler, Instant, ListenerId, Op, SendResult, Slot, Span};
+use slab::Slab;
+
+use crate::config::Settings;
+use crate::connection::close::Leaving;
+use crate::connection::table::ConnectionTable;
+use crate::connection::{ConnectionId, Phase};
+use crate::counters::Counter;
+use crate::delivery::Subscribers;
+use crate::delivery::deliver::Fanout;
+use crate::delivery::feed::Feed;
+use crate::delivery::flush::FlushQueue;
+use crate::delivery::outbox::OutboxPool;
+use crate::delivery::store::MessageStore;
+use crate::limits::{ACCEPTS_ARMED, FEED_CHUNK_BYTES, Limits};
+use crate::program::log::{Level, LogSink};
+use crate::program::serve::Seat;
+use crate::program::stop::StopFlag;
+use crate::routing::home::Home;
+use crate::routing::parcel::Courier;
+use crate::routing::place::{Placement, RuleError};
+use crate::routing::publish::{Interest, OwnerBook, Progress};
+use crate::session::SessionId;
+use crate::session::subscribe::{Fetch, Request};
+use crate::session::table::SessionTable;
+use crate::topic::retained::{Bounds, RetainedStore};
+use crate::topic::tree::{FilterId, FilterTree};
+
+/// What the switches of a node are built from and share.
+pub struct Node {
+    /// The checked settings.
+    pub settings: Arc<Settings>,
+    /// Who owns topics and clients.
+    pub placement: Placement,
+    /// Seeds of in-memory maps, and of client identifiers that are given out: unpredictable in production.
+    pub seeds: [u64; 4],
+    /// What each shard counts.
+    pub counters: Vec<CounterReader<Counter>>,
+    /// Shards that have closed all their connections, while the node stops.
+    pub quiet: AtomicU32,
+}
+
+/// What one switch gets of its own.
+pub struct Part {
+    /// Which shard it is.
+    pub id: ShardId,
+    /// Slots of its connection table.
+    pub slots: u32,
+    /// Its counters.
+    pub counters: CounterWriter<Counter>,
+    /// Where its lines go.
+    pub log: LogSink,
+    /// Whether to come to the end.
+    pub stop: StopFlag,
+}
+
+impl Node {
+    /// A node of `shards` shards, and the counters of each.
+    pub fn new(
+        settings: Arc<Settings>,
+        placement: Placement,
+        seeds: [u64; 4],
+        shards: u16,
+    ) -> (Node, Vec<CounterWriter<Counter>>) {
+        let (writers, counters) = (0..shards).map(|_| block::<Counter>()).unzip();
+        (Node { settings, placement, seeds, counters, quiet: AtomicU32::new(0) }, writers)
+    }
+}
+
+/// One shard's switch.
+pub struct Switch {
+    pub(crate) id: ShardId,
+    pub(crate) shards: u16,
+    pub(crate) now: Instant,
+    pub(crate) node: Arc<Node>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) placement: Placement,
+    pub(crate) hasher: ahash::RandomState,
+    pub(crate) counters: CounterWriter<Counter>,
+    pub(crate) log: LogSink,
+    random: u64,
+    stop: StopFlag,
+    stopping: Stopping,
+    started: bool,
+    accepts: Vec<u32>,
+
+    // Connections and sessions.
+    pub(crate) connections: ConnectionTable,
+    pub(crate) sessions: SessionTable,
+    pub(crate) moving: HashMap<ConnectionId, (Box<str>, ConnectionId), ahash::RandomState>,
+    pub(crate) leaving: VecDeque<Leaving>,
+    pub(crate) unparked: Vec<ConnectionId>,
+    pub(crate) parked: Vec<VecDeque<ConnectionId>>,
+    buffers: Vec<Box<Vec<u8>>>,
+
+    // Subscribers of this shard.
+    pub(crate) filters: FilterTree<Subscribers>,
+    pub(crate) feeds: Slab<Feed>,
+    pub(crate) arena: Arena,
+    pub(crate) store: MessageStore,
+    pub(crate) outboxes: OutboxPool,
+    pub(crate) flush: FlushQueue,
+    pub(crate) fanout: Fanout,
+    pub(crate) tick: u64,
+    pub(crate) requests: Slab<Request>,
+    pub(crate) fetches: Slab<Fetch>,
+    pub(crate) fetching: HashMap<Slot, VecDeque<usize>, ahash::RandomState>,
+    pub(crate) lingering: VecDeque<(Instant, FilterId)>,
+    pub(crate) inboxes: Vec<Inbox>,
+
+    // Topics and clients that this shard owns.
+    pub(crate) interest: FilterTree<Interest>,
+    pub(crate) retained: RetainedStore,
+    pub(crate) book: OwnerBook,
+    pub(crate) heads: Vec<Progress>,
+    pub(crate) home: Home,
+
+    // Publishes of this shard.
+    pub(crate) credits: Vec<u32>,
+    pub(crate) own: Vec<VecDeque<Vec<u8>>>,
+    pub(crate) courier: Courier,
+    pub(crate) queued_to_self: u64,
+
+    // Scratch space, kept so that nothing allocates.
+    pub(crate) straight: Progress,
+    pub(crate) aimed: Vec<FilterId>,
+    pub(crate) picked_here: Vec<u8>,
+    pub(crate) joined_properties: Vec<u8>,
+    pub(crate) alias_topic: String,
+    pub(crate) sys: crate::sys::Sys,
+}
+
+/// The parcels of one owner, as counted here.
+#[derive(Default)]
+pub struct Inbox {
+    /// How many were taken.
+    pub taken: u64,
+    /// One that was refused, until its owner has seen that.
+    pub refused: Option<u64>,
+}
+
+/// How far a stop has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stopping {
+    No,
+    /// Connections are being closed.
+    Closing,
+    /// All are closed here; other shards may not be as far.
+    Quiet,
+}
+
+/// Whose timer it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimerKind {
+    /// A connection's: slot and generation.
+    Connection = 1,
+    /// A session's: index and generation.
+    Session = 2,
+    /// The shard's own: once a second.
+    Second = 3,
+    /// Interest that lingers ends.
+    Interest = 4,
+}
+
+/// The word of a timer: kind, index, generation.
+pub fn timer_word(kind: TimerKind, index: u32, generation: u32) -> u64 {
+    assert!(index < 1 << 28, "an index fits beside the kind");
+    (kind as u64) << 60 | u64::from(index) << 32 | u64::from(generation)
+}
+
+/// How often a shard looks at what only time changes.
+const SECOND: Duration = Duration::from_secs(1);
+/// Retained messages looked at for expiry in one such look.
+const RETAINED_EXPIRY_LOOKS: usize = 4096;
+/// Spare receive residues.
+const BUFFERS_SPARE: usize = 256;
+/// Capacity of a spare residue at most, in bytes.
+const BUFFER_BYTES_SPARE: usize = 64 << 10;
+/// Connections closed in one turn while the node stops.
+const CLOSES_PER_TURN: usize = 256;
+
+impl Switch {
+    /// The switch of one shard.
+    pub fn new(node: Arc<Node>, part: Part) -> Switch {
+        let shards = node.counters.len() as u16;
+        let share = |whole: u64| whole.div_ceil(u64::from(shards));
+        let limits = Arc::new(node.settings.limits.clone());
+        let [a, b, c, d] = node.seeds;
+        let hasher = ahash::RandomState::with_seeds(a, b, c, d);
+        let chunks = (share(limits.feed_memory) / FEED_CHUNK_BYTES as u64).max(4) as usize;
+        let bounds = Bounds {
+            messages_max: share(limits.max_retained_messages.into()) as u32,
+            bytes_max: share(limits.max_retained_bytes),
+        };
+        let queues = || std::iter::repeat_with(VecDeque::new).take(shards.into()).collect();
+        Switch {
+            id: part.id,
+            shards,
+            now: Instant::ZERO,
+            placement: node.placement.clone(),
+            counters: part.counters,
+            log: part.log,
+            random: a ^ u64::from(part.id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            stop: part.stop,
+            stopping: Stopping::No,
+            started: false,
+            accepts: vec![0; node.settings.listeners.len()],
+            connections: ConnectionTable::new(part.slots),
+            sessions: SessionTable::new(hasher.clone()),
+            moving: HashMap::with_hasher(hasher.clone()),
+            leaving: VecDeque::new(),
+            unparked: Vec::new(),
+            parked: std::iter::repeat_with(VecDeque::new).take(shards.into()).collect(),
+            buffers: Vec::new(),
+            filters: FilterTree::new(),
+            feeds: Slab::new(),
+            arena: Arena::new(FEED_CHUNK_BYTES, chunks),
+            store: MessageStore::new(share(limits.queue_memory)),
+            outboxes: OutboxPool::default(),
+            flush: FlushQueue::default(),
+            fanout: Fanout::default(),
+            tick: 0,
+            requests: Slab::new(),
+            fetches: Slab::new(),
+            fetching: HashMap::with_hasher(hasher.clone()),
+            lingering: VecDeque::new(),
+            inboxes: std::iter::repeat_with(Inbox::default).take(shards.into()).collect(),
+            interest: FilterTree::new(),
+            retained: RetainedStore::new(bounds),
+            book: OwnerBook::new(shards),
+            heads: std::iter::repeat_with(Progress::default).take(shards.into()).collect(),
+            home: Home::new(hasher.clone()),
+            credits: vec![limits.publish_credits; shards.into()],
+            own: queues(),
+            courier: Courier::new(shards),
+            queued_to_self: 0,
+            straight: Progress::default(),
+            aimed: Vec::new(),
+            picked_here: Vec::new(),
+            joined_properties: Vec::new(),
+            alias_topic: String::new(),
+            sys: crate::sys::Sys::default(),
+            hasher,
+            limits,
+            node,
+        }
+    }
+
+    /// Sessions that may outlive their connection on this shard.
+    pub(crate) fn sessions_max(&self) -> usize {
+        self.limits.max_sessions.div_ceil(u32::from(self.shards)) as usize
+    }
+
+    /// An unpredictable number (SplitMix64 over the node's seed).
+    pub(crate) fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// An empty residue.
+    pub(crate) fn take_buffer(&mut self) -> Box<Vec<u8>> {
+        self.buffers.pop().unwrap_or_default()
+    }
+
+    /// Takes a residue back.
+    pub(crate) fn give_buffer(&mut self, mut buffer: Box<Vec<u8>>) {
+        if self.buffers.len() < BUFFERS_SPARE && buffer.capacity() <= BUFFER_BYTES_SPARE {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+
+    /// Arms accepts on every listener, as far as slots are free and the node takes connections.
+    pub(crate) fn arm_accepts(&mut self, fx: &mut Effects) {
+        if self.stopping != Stopping::No {
+            return;
+        }
+        let open: u64 = self.node.counters.iter().map(|counters| counters.read(Counter::ConnectionsOpen)).sum();
+        if open >= u64::from(self.limits.max_connections) {
+            return;
+        }
+        for listener in 0..self.accepts.len() {
+            while self.accepts[listener] < ACCEPTS_ARMED {
+                let Some(ConnectionId { slot, generation }) = self.connections.take(Phase::Accepting) else { return };
+                self.accepts[listener] += 1;
+                fx.ops.push(Op::Accept { listener: ListenerId(listener as u16), slot, generation });
+            }
+        }
+    }
+
+    fn accepted(&mut self, listener: ListenerId, id: ConnectionId, peer: std::net::SocketAddr, fx: &mut Effects) {
+        self.accepts[usize::from(listener.0)] -= 1;
+        self.counters.add(Counter::ConnectionsAccepted, 1);
+        self.counters.add(Counter::ConnectionsOpen, 1);
+        let conn = self.connections.at_mut(id.slot);
+        conn.phase = Phase::Handshake;
+        conn.peer = peer;
+        conn.listener = listener.0;
+        if self.stopping != Stopping::No {
+            self.begin_closing(id.slot, fx);
+            return;
+        }
+        conn.receiving = true;
+        fx.ops.push(Op::Recv { slot: id.slot, generation: id.generation, multishot: false });
+        self.set_connection_timer(id.slot, self.now.after(self.limits.connect_timeout), fx);
+        self.arm_accepts(fx);
+    }
+
+    fn timer(&mut self, word: u64, fx: &mut Effects) {
+        let (index, generation) = ((word >> 32) as u32 & 0x0fff_ffff, word as u32);
+        match word >> 60 {
+            1 => self.connection_timer(ConnectionId { slot: Slot(index), generation }, fx),
+            2 => self.session_timer(SessionId { index, generation }, fx),
+            3 => self.second(fx),
+            _ => self.end_interest(fx),
+        }
+    }
+
+    /// What only time changes: feeds and retained messages grow old, levels are shown.
+    fn second(&mut self, fx: &mut Effects) {
+        fx.timers.set(self.now.after(SECOND), timer_word(TimerKind::Second, 0, 0));
+        let mut dropped = 0;
+        for (_, feed) in &mut self.feeds {
+            while feed.oldest_chunk_end().is_some_and(|at| self.now.since(at) > self.limits.max_feed_age) {
+                dropped += feed.drop_oldest(&mut self.arena);
+            }
+        }
+        self.counters.add(Counter::DroppedLagging, dropped);
+        self.retained.expire(self.now, RETAINED_EXPIRY_LOOKS);
+        self.counters.set(Counter::RetainedMessages, self.retained.len() as u64);
+        self.counters.set(Counter::MessagesStored, self.store.len() as u64);
+        self.counters.set(Counter::BytesStored, self.store.bytes());
+        self.end_interest(fx);
+        self.arm_accepts(fx);
+        self.publish_sys(fx);
+    }
+
+    fn start(&mut self, fx: &mut Effects) {
+        self.started = true;
+        fx.timers.set(self.now.after(SECOND), timer_word(TimerKind::Second, 0, 0));
+        self.arm_accepts(fx);
+        self.start_sys();
+    }
+
+    /// Closes connections in slices; when none is left, waits for the other shards.
+    fn stop_on(&mut self, fx: &mut Effects) {
+        match self.stopping {
+            Stopping::No => self.stopping = Stopping::Closing,
+            Stopping::Closing => {}
+            Stopping::Quiet => return,
+        }
+        let mut left = 0;
+        for slot in self.connections.slots() {
+            match self.connections.at(slot).phase {
+                Phase::Empty | Phase::Accepting => continue,
+                Phase::Open | Phase::Handshake | Phase::Claimed if left < CLOSES_PER_TURN => {
+                    self.close(slot, crate::connection::close::Cause::Stop, fx);
+                }
+                _ => {}
+            }
+            left += 1;
+        }
+        if left == 0 && self.courier.is_empty() && self.own.iter().all(VecDeque::is_empty) {
+            self.stopping = Stopping::Quiet;
+            self.node.quiet.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Tells that a client could not be accepted because of an error of the kernel.
+    fn accept_failed(&mut self, listener: ListenerId, slot: Slot, errno: shard::Errno) {
+        self.accepts[usize::from(listener.0)] -= 1;
+        self.connections.free(slot);
+        self.log.event(self.now, Level::Warn, &format!("accept failed: {errno}"));
+        // Armed again with the next connection that closes, or in the next second: an error that lasts must not spin.
+    }
+}
+
+impl Handler for Switch {
+    fn handle(&mut self, now: Instant, event: Event<'_>, fx: &mut Effects) {
+        self.now = now;
+        let known = |switch: &mut Switch, slot, generation| {
+            switch.connections.find(ConnectionId { slot, generation }).is_some()
+        };
+        match event {
+            Event::Accepted { listener, slot, generation, peer } => {
+                self.accepted(listener, ConnectionId { slot, generation }, peer, fx);
+            }
+            Event::AcceptFailed { listener, slot, errno, .. } => self.accept_failed(listener, slot, errno),
+            Event::Received { slot, generation, bytes, armed } => {
+                if known(self, slot, generation) {
+                    self.received(slot, bytes, armed, fx);
+                }
+            }
+            Event::ReceiveEnded { slot, generation, end } => {
+                if known(self, slot, generation) {
+                    self.receive_ended(slot, end, fx);
+                }
+            }
+            Event::Writable { slot, generation, result } => {
+                if known(self, slot, generation) {
+                    self.writable(slot, result, fx);
+                }
+            }
+            Event::Closed { slot, .. } => self.closed(slot, fx),
+            Event::FdSent { slot, generation, result } => {
+                self.socket_sent(ConnectionId { slot, generation }, result, fx);
+            }
+            Event::Timer(word) => self.timer(word, fx),
+        }
+    }
+
+    fn work(&mut self, now: Instant, rx: &mut Inbound, fx: &mut Effects) -> bool {
+        self.now = now;
+        if !self.started {
+            self.start(fx);
+        }
+        let mut more = false;
+        for source in rx.sources() {
+            self.drain_clients(source, rx, fx);
+            self.drain_interest(source, rx, fx);
+            self.drain_acks(source, rx, fx);
+            more |= self.drain_deliveries(source, rx, fx);
+            more |= self.drain_publishes(source, rx, fx);
+        }
+        self.settle(fx);
+        self.courier.run(&mut fx.tx);
+        self.run_own(fx);
+        self.retry_parked(fx);
+        self.tell_departures(fx);
+        if self.stop.requested() {
+            self.stop_on(fx);
+        }
+        more || !self.unparked.is_empty()
+    }
+
+    fn plan(&mut self, now: Instant, plan: &mut Vec<Span>, fx: &mut Effects) {
+        self.now = now;
+        while plan.is_empty() && !self.flush.is_empty() {
+            self.plan_flush(plan, fx);
+        }
+    }
+
+    fn bytes(&self, span: &Span) -> &[u8] {
+        self.span_bytes(span)
+    }
+
+    fn sent(&mut self, now: Instant, plan: &[Span], results: &[SendResult], fx: &mut Effects) {
+        self.now = now;
+        self.flushed(plan, results, fx);
+    }
+
+    fn finished(&self) -> bool {
+        self.stopping == Stopping::Quiet && self.node.quiet.load(Ordering::Acquire) == u32::from(self.shards)
+    }
+}
+
+/// What makes each shard's switch on its own thread, for a node of `shards` shards.
+pub fn switches(settings: &Settings, shards: u16) -> Result<impl Fn(Seat) -> Switch + Clone + Send + use<>, RuleError> {
+    let [a, b] = [unpredictable(), unpredictable()];
+    let mut seed = [0; 16];
+    seed[..8].copy_from_slice(&a.to_le_bytes());
+    seed[8..].copy_from_slice(&b.to_le_bytes());
+    let placement = Placement::new(shards, seed, &settings.placement.rules)?;
+    let seeds = std::array::from_fn(|_| unpredictable());
+    let (node, writers) = Node::new(Arc::new(settings.clone()), placement, seeds, shards);
+    let node = Arc::new(node);
+    let writers = Arc::new(Mutex::new(writers.into_iter().map(Some).collect::<Vec<_>>()));
+    Ok(move |seat: Seat| {
+        let mut writers = writers.lock().expect("no shard fails while it is made");
+        let counters = writers[usize::from(seat.shard.0)].take().expect("each shard is made once");
+        let Seat { shard: id, slots, log, stop, .. } = seat;
+        Switch::new(node.clone(), Part { id, slots, counters, log, stop })
+    })
+}
+
+/// A number that nobody can guess: the standard library keys its hashers from the kernel's randomness.
+fn unpredictable() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
