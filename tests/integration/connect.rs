@@ -10,7 +10,7 @@ broker_tests!(both: flags_that_contradict, fields_that_are_missing, byte_by_byte
 broker_tests!(both ours: bridge_bit);
 broker_tests!(v311: empty_id_of_311, password_alone_of_311);
 broker_tests!(v5: empty_id_of_5, password_alone_of_5, connack_properties, connack_fits, authentication_method);
-broker_tests!(v5 ours: bad_properties);
+broker_tests!(v5 ours: bad_properties, no_problem_information);
 
 /// Goal: a plain client is accepted with exactly one CONNACK and keeps its connection `[MQTT-3.1.4-5]`
 /// `[MQTT-3.2.0-2]`.
@@ -323,4 +323,19 @@ fn authentication_method(case: &Case) {
     let mut client = Client::open(case.broker().address(), case.version);
     client.send(&connect.bytes());
     assert!(matches!(client.turned_away(), None | Some(0x8c)));
+}
+
+/// Goal: with Request Problem Information 0 only PUBLISH, CONNACK and DISCONNECT say why `[MQTT-3.1.2-29]`.
+fn no_problem_information(case: &Case) {
+    let mut client = case.client("a").property(Property::RequestProblemInformation(0)).connect();
+    client.send(&ringmain_tests::packet::subscribe(case.version, 1, &[("a#", 0)], &[]));
+    client.send(&ringmain_tests::packet::unsubscribe(case.version, 2, &["none"]));
+    client.send(&ringmain_tests::packet::ack(0x62, 3, 0));
+    client.send(&ringmain_tests::packet::disconnect(case.version, 0, &[]));
+    let mut expected = packet(0x90, b"\0\x01\0\x8f");
+    expected.extend(packet(0xb0, b"\0\x02\0\x11"));
+    let answer = client.bytes_to_the_end();
+    assert!(answer.starts_with(&expected), "{answer:02x?}");
+    let pubcomp = &answer[expected.len()..];
+    assert!([&b"\x70\x03\0\x03\x92"[..], b"\x70\x04\0\x03\x92\0"].contains(&pubcomp), "{pubcomp:02x?}");
 }

@@ -230,6 +230,74 @@ fn connections() {
     clients.iter_mut().for_each(Client::ping);
 }
 
+/// Goal: beyond the sessions that are kept, a client that wants one more is refused; one without is not.
+#[test]
+fn sessions() {
+    if Program::tested() != Program::Ringmain {
+        return;
+    }
+    let broker = Setup::shards(1).toml("[limits]\nmax_sessions = 3").start();
+    for number in 0..3 {
+        broker.client(Version::V5, &format!("{number}")).durable().connect().disconnect();
+    }
+    assert_eq!(broker.client(Version::V5, "more").durable().refused(), 0x97);
+    assert_eq!(broker.client(Version::V311, "more").resume().refused(), 3);
+    broker.client(Version::V5, "ephemeral").connect().ping();
+    assert!(broker.client(Version::V5, "0").durable().connect().session_present);
+    broker.client(Version::V5, "1").connect().disconnect();
+    broker.client(Version::V5, "more").durable().connect().ping();
+}
+
+/// Goal: what is in flight to a client that gives no Receive Maximum is bounded by `max_inflight`.
+#[test]
+fn inflight() {
+    if Program::tested() != Program::Ringmain {
+        return; // Mosquitto exceeds its own window when several places become free.
+    }
+    let broker = Setup::shards(2).toml("[limits]\nmax_inflight = 4").start();
+    for version in VERSIONS {
+        let mut client = broker.client(version, "a").connect();
+        client.subscribe("t", 1);
+        let mut publisher = broker.client(version, "publisher").connect();
+        (0..10).for_each(|number| assert!(publisher.publish("t", 1, format!("{number}")) < 0x80));
+        for first in [0, 4, 8] {
+            let last = (first + 4).min(10);
+            let flying: Vec<Publish> = (first..last).map(|_| client.delivery()).collect();
+            client.silent();
+            flying.iter().for_each(|message| client.acknowledge(message));
+        }
+        client.silent();
+    }
+}
+
+/// Goal: when the memory for waiting messages is full, publishes that need it are refused, 0x97 in 5.0, by closing in
+/// 3.1.1; what was acknowledged is delivered, and with room again all goes on.
+#[test]
+fn queue_memory() {
+    if Program::tested() != Program::Ringmain {
+        return;
+    }
+    let limits = "[limits]\nqueue_memory = \"2MiB\"\nmax_queued_messages = 100000\nmax_queued_bytes = \"100MB\"";
+    for shards in [1, 2] {
+        let broker = Setup::shards(shards).toml(limits).start();
+        let mut away = broker.client(Version::V5, "away").durable().connect();
+        away.subscribe("t", 1);
+        away.disconnect();
+        let mut publisher = broker.client(Version::V5, "publisher").connect();
+        let code = |publisher: &mut Client| publisher.publish("t", 1, vec![b'x'; 50_000]);
+        let accepted = (0..100).take_while(|_| code(&mut publisher) != 0x97).count();
+        assert!((1..100).contains(&accepted), "{accepted} were accepted");
+        let mut old = broker.client(Version::V311, "old").connect();
+        old.send_publish(&Publish::new("t", 1, vec![b'x'; 50_000]));
+        old.closed();
+        let mut away = broker.client(Version::V5, "away").durable().connect();
+        (0..accepted).for_each(|_| assert_eq!(away.message().payload.len(), 50_000));
+        away.silent();
+        assert!(code(&mut publisher) < 0x80);
+        assert_eq!(away.message().payload.len(), 50_000);
+    }
+}
+
 /// Goal: beyond the retained messages that fit, messages are still delivered.
 #[test]
 fn retained_messages() {

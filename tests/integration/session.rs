@@ -15,6 +15,7 @@ broker_tests!(both:
 broker_tests!(both: resubscribing_after_resume, queue_longer_than_the_window, subscriptions_end_with_the_session);
 broker_tests!(v5: expires, never_expires, disconnect_lowers_the_expiry, expiry_counts_from_the_close);
 broker_tests!(v5 ours: disconnect_may_not_raise_from_zero, error_acknowledgements_end_it);
+broker_tests!(v5: versions_share_a_session);
 broker_tests!(v311: clean_session_of_311);
 
 /// Goal: a session that was kept is there again, with its subscriptions; another identifier has none
@@ -347,6 +348,18 @@ fn error_acknowledgements_end_it(case: &Case) {
     client.abort();
     let mut client = case.client("a").durable().connect();
     client.silent();
+}
+
+/// Goal: a client that learns 5.0 finds the session that it had with 3.1.1.
+fn versions_share_a_session(case: &Case) {
+    let (mut publisher, topic) = (case.connect("publisher"), case.topic("t"));
+    let mut old = case.broker().client(Version::V311, &case.id("a")).resume().connect();
+    old.subscribe(&topic, 1);
+    old.disconnect();
+    publisher.publish(&topic, 1, "x");
+    let mut new = case.client("a").durable().connect();
+    assert!(new.session_present);
+    assert_eq!(new.message().text(), "x");
 }
 
 /// Goal: Clean Session 1 both forgets and leaves nothing `[MQTT-3.1.2-6]`.
