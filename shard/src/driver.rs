@@ -46,8 +46,8 @@ pub enum Op {
         /// Which use of the slot that is.
         generation: Generation,
     },
-    /// End the accept armed for this slot, if any. The accept's own completion tells that it has ended (with `ECANCELED`,
-    /// or with a connection that came first); the cancel itself is not answered.
+    /// End the accept armed for this slot, if any. The accept's own completion tells that it has ended (with
+    /// `ECANCELED`, or with a connection that came first); the cancel itself is not answered.
     CancelAccept {
         /// The slot that the accept was for.
         slot: Slot,

@@ -145,8 +145,8 @@ impl std::fmt::Display for AffinityError {
             }
             AffinityError::NotAllowed { core, allowed } => write!(
                 f,
-                "core {core} is outside of the cpuset of this process (allowed: {allowed}); choose others, or widen the \
-                 cpuset of its container, service (AllowedCPUs=) or taskset"
+                "core {core} is outside of the cpuset of this process (allowed: {allowed}); choose others, or widen \
+                 the cpuset of its container, service (AllowedCPUs=) or taskset"
             ),
             AffinityError::Refused { core } => write!(f, "the kernel refused to pin a thread to core {core}"),
         }
@@ -182,8 +182,8 @@ impl std::fmt::Display for ListenError {
             ),
             libc::EACCES => write!(
                 f,
-                "cannot listen on {address}: ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE; \
-                 choose a higher port or grant it"
+                "cannot listen on {address}: ports below net.ipv4.ip_unprivileged_port_start need \
+                 CAP_NET_BIND_SERVICE; choose a higher port or grant it"
             ),
             libc::EAFNOSUPPORT => {
                 write!(f, "cannot listen on {address}: this kernel has no {}; choose another address", family(address))

@@ -124,8 +124,8 @@ pub trait Handler {
     /// Handles one event.
     fn handle(&mut self, now: Instant, event: Event<'_>, fx: &mut Effects);
 
-    /// Drains the rings from the other shards and runs jobs, within a budget. Returns whether work is left that needs no
-    /// event to go on; the shard does not sleep then.
+    /// Drains the rings from the other shards and runs jobs, within a budget. Returns whether work is left that needs
+    /// no event to go on; the shard does not sleep then.
     fn work(&mut self, now: Instant, rx: &mut Inbound, fx: &mut Effects) -> bool;
 
     /// Plans one slice of sends: appends spans, at most one for a socket. An empty plan means that nothing waits for

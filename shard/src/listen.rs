@@ -16,8 +16,8 @@ pub struct ListenOptions {
     /// Connections that may wait for being accepted, for each shard (listen(2)); the kernel clamps it to
     /// net.core.somaxconn.
     pub backlog: u32,
-    /// Bound on what the kernel keeps of one connection's unacknowledged bytes (SO_SNDBUF; the kernel doubles it for its
-    /// own overhead and clamps it to net.core.wmem_max). Without it, a peer that reads nothing absorbs megabytes.
+    /// Bound on what the kernel keeps of one connection's unacknowledged bytes (SO_SNDBUF; the kernel doubles it for
+    /// its own overhead and clamps it to net.core.wmem_max). Without it, a peer that reads nothing absorbs megabytes.
     pub send_buffer_bytes: u32,
     /// Above this many bytes that were not yet sent, a socket takes no more (TCP_NOTSENT_LOWAT): what waits, waits with
     /// us, where it can still be shed.

@@ -1,5 +1,5 @@
-//! One shard's loop. A *turn* is one pass of it: take what the kernel has, handle each event, drain the rings from other
-//! shards, fire timers, send in slices, publish.
+//! One shard's loop. A *turn* is one pass of it: take what the kernel has, handle each event, drain the rings from
+//! other shards, fire timers, send in slices, publish.
 //!
 //! A turn never blocks. What to do when nothing waits is a decision that it returns, which [`Reactor::run`] carries out
 //! and a simulator replaces by moving its clock.

@@ -97,8 +97,8 @@ impl BufferRing {
         }
         self.published = self.tail;
         let first = self.entries.start.as_ptr().cast::<BufRingEntry>();
-        // SAFETY: `first` is entry 0 of the mapping, zeroed or written by `append`. The tail in it is aligned, written by
-        // this thread alone, and read by the kernel as an atomic.
+        // SAFETY: `first` is entry 0 of the mapping, zeroed or written by `append`. The tail in it is aligned, written
+        // by this thread alone, and read by the kernel as an atomic.
         let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(first).cast_mut()) };
         tail.store(self.tail, Ordering::Release);
     }

@@ -20,8 +20,8 @@ pub(super) struct Intake {
     /// The results of the batch that is being sent, and how many of them the kernel still owes.
     pub(super) results: Vec<SendResult>,
     pub(super) owed: usize,
-    /// Slots with a shutdown under way, and closes that wait for it: the kernel hands a shutdown to a worker thread, which
-    /// looks the slot up again, and must not find the next connection there.
+    /// Slots with a shutdown under way, and closes that wait for it: the kernel hands a shutdown to a worker thread,
+    /// which looks the slot up again, and must not find the next connection there.
     pub(super) shutdowns: Vec<Slot>,
     pub(super) held_closes: Vec<(Slot, Generation)>,
     /// Closes that no shutdown holds back any more.

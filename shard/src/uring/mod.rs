@@ -104,8 +104,8 @@ impl UringDriver {
 
     /// Submits all that is queued, with `enter` as the way to do it. Completions that arrive are kept.
     ///
-    /// Ends the process where the kernel takes nothing for a second: it has no memory for requests then, and a shard that
-    /// can neither send nor receive is of no use.
+    /// Ends the process where the kernel takes nothing for a second: it has no memory for requests then, and a shard
+    /// that can neither send nor receive is of no use.
     fn submit(&mut self, enter: Enter) {
         self.intake.buffers.publish();
         for attempt in 0.. {
@@ -219,8 +219,9 @@ impl UringDriver {
 
     /// Submits a piece of a batch and returns when each of its sends has its result.
     ///
-    /// Deferred work runs in the same entry: what has arrived meanwhile is then there for the next reap, which saves that
-    /// one's entry. Worth some 2 % of an echo among 20 to 500 sockets; no difference seen with one, nor at fan-out.
+    /// Deferred work runs in the same entry: what has arrived meanwhile is then there for the next reap, which saves
+    /// that one's entry. Worth some 2 % of an echo among 20 to 500 sockets; no difference seen with one, nor at
+    /// fan-out.
     fn complete_sends(&mut self) {
         self.submit(Enter::Collect);
         self.drain();

@@ -2,10 +2,10 @@
 //! a map from slots.
 //!
 //! Direct descriptors keep accepts and closes off the table that all threads of the process share, and are limited for
-//! each ring rather than for the process. They make sends no cheaper: measured differences are of 1 to 4 % and change with
-//! the order in which sockets were made. But only Linux 6.13 closes one at once: before, a removed file was released only
-//! after every request of the ring that was older had ended, so that one quiet connection with a receive armed kept all
-//! sockets open that were closed after it.
+//! each ring rather than for the process. They make sends no cheaper: measured differences are of 1 to 4 % and change
+//! with the order in which sockets were made. But only Linux 6.13 closes one at once: before, a removed file was
+//! released only after every request of the ring that was older had ended, so that one quiet connection with a receive
+//! armed kept all sockets open that were closed after it.
 
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -104,7 +104,8 @@ pub(super) fn share(from: &PlainTable, slot: Slot, to: &PlainTable, to_slot: Slo
 /// Stores a descriptor that the table owns from now on, and closes the one that it replaces, as the kernel does for
 /// direct descriptors.
 fn put(table: &PlainTable, slot: Slot, descriptor: RawFd) {
-    // Release, for the owner that learns of the socket by a parcel; acquire, for closing what another shard had put there.
+    // Release, for the owner that learns of the socket by a parcel; acquire, for closing what another shard had put
+    // there.
     let replaced = table[slot.0 as usize].swap(descriptor, Ordering::AcqRel);
     if replaced != NONE {
         // SAFETY: the table owned it, and the swap took it out, so it is closed once.

@@ -1,4 +1,5 @@
-//! What every [`Driver`] must do, as cases that any of them can run: write a [`World`], and `contract!` makes the tests.
+//! What every [`Driver`] must do, as cases that any of them can run: write a [`World`], and `contract!` makes the
+//! tests.
 
 pub mod accepting;
 pub mod closing;

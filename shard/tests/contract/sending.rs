@@ -4,8 +4,8 @@ use shard::SendResult;
 
 use super::*;
 
-/// A peer that does not read fills its socket: short or whole sends, then WouldBlock; when it has read, the poll answers,
-/// and every byte that was taken arrives, in order.
+/// A peer that does not read fills its socket: short or whole sends, then WouldBlock; when it has read, the poll
+/// answers, and every byte that was taken arrives, in order.
 pub fn a_full_socket_says_so_and_when_it_is_not<W: World>() {
     let mut world = W::new(Scale::default());
     let Connection { mut client, slot, generation } = accept(&mut world, 4, 7);
@@ -61,8 +61,8 @@ pub fn a_broken_connection_says_so<W: World>() {
     assert_eq!(&byte, b"y");
 }
 
-/// Ten thousand sends in one batch, far more than the submission queue holds, to sixteen sockets whose peers talk as well:
-/// each has its result, and each socket its bytes in order.
+/// Ten thousand sends in one batch, far more than the submission queue holds, to sixteen sockets whose peers talk as
+/// well: each has its result, and each socket its bytes in order.
 pub fn a_batch_may_exceed_the_queue<W: World>() {
     const SOCKETS: u32 = 16;
     const SENDS: u32 = 10_000;
