@@ -5,8 +5,8 @@ use crate::ring::{Ring, Slot};
 /// The sockets that subscribed to one topic.
 pub type Group = u32;
 
-/// A way to bring published packets to the sockets of a group. Calls come in the order of events; nothing is sent before
-/// [`Delivery::flush`].
+/// A way to bring published packets to the sockets of a group. Calls come in the order of events; nothing is sent
+/// before [`Delivery::flush`].
 pub trait Delivery {
     /// `slot` is a new connection.
     fn connect(&mut self, slot: Slot);

@@ -157,8 +157,8 @@ impl Delivery for Logs {
         }
     }
 
-    /// Replies leave first, so that a subscriber has its SUBACK before its first message; those that had to wait leave when
-    /// the logs have caught up.
+    /// Replies leave first, so that a subscriber has its SUBACK before its first message; those that had to wait leave
+    /// when the logs have caught up.
     fn flush(&mut self, ring: &mut Ring) {
         self.flush_replies(ring);
         while let Some(group) = self.listed.pop() {

@@ -11,8 +11,8 @@ use crate::traffic::Pace;
 
 /// Loads an MQTT broker, and counts exactly what became of each message.
 ///
-/// Exit status: 0 all is well, 1 the run could not be made, 2 usage, 3 INVALID (messages were lost, repeated, reordered,
-/// corrupted or misrouted, or a connection was closed), 130 interrupted.
+/// Exit status: 0 all is well, 1 the run could not be made, 2 usage, 3 INVALID (messages were lost, repeated,
+/// reordered, corrupted or misrouted, or a connection was closed), 130 interrupted.
 #[derive(Parser)]
 #[command(name = "ringload", version, disable_help_flag = true)]
 pub struct Cli {
@@ -35,8 +35,8 @@ pub enum Command {
     Rooms(Run),
     /// Clients (-c, 1) that publish to themselves: the time of a round through the broker.
     PingPong(Run),
-    /// Clients (-c, 10000), each with its own topic and all with one common one, at QoS 1 and 2: is every message there, once, in
-    /// order and whole?
+    /// Clients (-c, 10000), each with its own topic and all with one common one, at QoS 1 and 2: is every message
+    /// there, once, in order and whole?
     Common(Run),
     /// A room (-c, 100) of which one more subscriber stops reading in every other window: do the others notice?
     Slow(Run),
@@ -75,7 +75,8 @@ pub struct Run {
     #[arg(short = 's', long, default_value_t = 100, value_parser = payload_size)]
     pub size: usize,
     /// Closed loop: messages of each publisher under way (1 where neither --rate nor -I is given).
-    #[arg(long, conflicts_with_all = ["rate", "interval_of_msg"], value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, conflicts_with_all = ["rate", "interval_of_msg"])]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub inflight: Option<u32>,
     /// Open loop: messages in a second, over all publishers.
     #[arg(long, conflicts_with = "interval_of_msg", value_parser = positive)]

@@ -18,8 +18,8 @@ pub struct Memory {
 }
 
 impl Process {
-    /// CPU time of all threads so far, in nanoseconds (`/proc/PID/task/*/schedstat`). A thread that is running is behind by
-    /// at most a scheduler tick.
+    /// CPU time of all threads so far, in nanoseconds (`/proc/PID/task/*/schedstat`). A thread that is running is
+    /// behind by at most a scheduler tick.
     ///
     /// # Errors
     /// There is no such process, or it is somebody else's.

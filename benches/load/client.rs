@@ -1,4 +1,5 @@
-//! One connection of the load generator: what it has sent, what it waits for, and the MQTT handshakes of both directions.
+//! One connection of the load generator: what it has sent, what it waits for, and the MQTT handshakes of both
+//! directions.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;

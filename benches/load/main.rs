@@ -9,9 +9,9 @@
 //!                  └──▶ report: percentiles, faults ◀──── CPU time and memory from /proc ◀───────────┘
 //! ```
 //!
-//! Every payload carries its publisher's stream, running number, intended send time and a checksum (`payload`), and every
-//! receiver keeps account by stream (`tally`), so a run in which a message was lost, repeated, reordered, corrupted or
-//! misrouted says INVALID and ends with status 3.
+//! Every payload carries its publisher's stream, running number, intended send time and a checksum (`payload`), and
+//! every receiver keeps account by stream (`tally`), so a run in which a message was lost, repeated, reordered,
+//! corrupted or misrouted says INVALID and ends with status 3.
 //!
 //! Read next: `scenario`, then `traffic`.
 

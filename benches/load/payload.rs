@@ -7,8 +7,8 @@
 //!   └─────────┴──────────┴──────────────┴─────────┴────────┄   little endian
 //! ```
 //!
-//! A *stream* is one publisher, topic and QoS, the unit in which MQTT promises order. The checksum covers the topic name
-//! and all that follows it, so a payload under a wrong topic is as corrupt as one with a wrong byte.
+//! A *stream* is one publisher, topic and QoS, the unit in which MQTT promises order. The checksum covers the topic
+//! name and all that follows it, so a payload under a wrong topic is as corrupt as one with a wrong byte.
 
 /// The smallest payload that holds a stamp, in bytes.
 pub const STAMP_BYTES: usize = 28;

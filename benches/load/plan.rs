@@ -69,8 +69,8 @@ impl Plan {
         plan
     }
 
-    /// `count` clients, each with a topic of its own, to which its neighbour publishes, and all with one common topic, to
-    /// which `publishers` of them publish; each publisher at every QoS of `levels`.
+    /// `count` clients, each with a topic of its own, to which its neighbour publishes, and all with one common topic,
+    /// to which `publishers` of them publish; each publisher at every QoS of `levels`.
     pub fn common(count: u32, publishers: u32, topic: &str, levels: &[u8]) -> Plan {
         let shared = format!("{topic}/all");
         let mut plan = Plan { common: publishers * levels.len() as u32, ..Plan::default() };

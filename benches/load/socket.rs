@@ -10,19 +10,19 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Connections from one source address, where the number of addresses is not said.
 const CONNECTIONS_PER_SOURCE: usize = 10_000;
-/// The source ports that are used. They are chosen here: bind(2) searches for a free one, which takes a millisecond where
-/// many thousand are taken.
+/// The source ports that are used. They are chosen here: bind(2) searches for a free one, which takes a millisecond
+/// where many thousand are taken.
 const PORTS: std::ops::Range<u16> = 10_000..60_000;
 /// Ports that may be taken, by a listener or in TIME_WAIT, before a connection is given up.
 const ATTEMPTS_MAX: usize = 1000;
 
-/// Where connections come from: 127.0.0.2, 127.0.0.3, ... in turn, each with the port that it uses next; or wherever the
-/// kernel likes.
+/// Where connections come from: 127.0.0.2, 127.0.0.3, ... in turn, each with the port that it uses next; or wherever
+/// the kernel likes.
 pub struct Sources(Vec<u16>);
 
 impl Sources {
-    /// As many as asked for, or as many as `connections` need, if the broker is on loopback; the kernel chooses where one
-    /// is enough.
+    /// As many as asked for, or as many as `connections` need, if the broker is on loopback; the kernel chooses where
+    /// one is enough.
     pub fn new(asked: Option<u8>, connections: usize, targets: &[SocketAddr]) -> Sources {
         let loopback = |to: &SocketAddr| matches!(to.ip(), IpAddr::V4(address) if address.is_loopback());
         let wanted = asked.map_or(connections.div_ceil(CONNECTIONS_PER_SOURCE), usize::from).clamp(1, 250);

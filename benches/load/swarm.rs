@@ -1,7 +1,7 @@
 //! All connections of the load generator, on one thread around one epoll instance.
 //!
-//! Sockets are registered once, edge-triggered, for reading and writing; a read that does not fill the buffer has emptied
-//! the socket. What a pass queues is sent at its end, so that acknowledgements of a burst leave together.
+//! Sockets are registered once, edge-triggered, for reading and writing; a read that does not fill the buffer has
+//! emptied the socket. What a pass queues is sent at its end, so that acknowledgements of a burst leave together.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,8 +19,8 @@ use crate::histogram::Latencies;
 use crate::packet::{self, Connect, Malformed, Publish, Version};
 use crate::socket::{self, Sources};
 
-/// Connections that may be under way at once: fewer than the listen backlog of any broker (mosquitto: 100), as a SYN that
-/// overflows it is sent again only after a second.
+/// Connections that may be under way at once: fewer than the listen backlog of any broker (mosquitto: 100), as a SYN
+/// that overflows it is sent again only after a second.
 const CONNECTING_MAX: usize = 64;
 const EVENTS_MAX: usize = 1024;
 

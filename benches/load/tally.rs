@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-/// How many gaps one receiver remembers of one stream. Beyond that the oldest gap is given up: what fills it later counts
-/// as repeated, which makes the run no less invalid.
+/// How many gaps one receiver remembers of one stream. Beyond that the oldest gap is given up: what fills it later
+/// counts as repeated, which makes the run no less invalid.
 const GAPS_MAX: usize = 1024;
 
 /// What a receiver has of one stream.

@@ -1,9 +1,9 @@
 //! A plan in motion: publishing by window or by schedule, and the account of what arrives.
 //!
-//! - **Closed loop** (`Pace::Window`): at most W messages of a stream are under way; the next is published when the oldest
-//!   has reached all its receivers.
-//! - **Open loop** (`Pace::Rate`): messages are due by the clock, whatever the broker does, and their latency counts from
-//!   when they were due, so that a stall is charged to every message that it delayed.
+//! - **Closed loop** (`Pace::Window`): at most W messages of a stream are under way; the next is published when the
+//!   oldest has reached all its receivers.
+//! - **Open loop** (`Pace::Rate`): messages are due by the clock, whatever the broker does, and their latency counts
+//!   from when they were due, so that a stall is charged to every message that it delayed.
 
 use std::io;
 use std::time::Duration;
@@ -227,8 +227,8 @@ impl Traffic {
         Ok(())
     }
 
-    /// Publishes what window or schedule allow, `limit` messages of the run at most; returns how long there is nothing to
-    /// do but receive.
+    /// Publishes what window or schedule allow, `limit` messages of the run at most; returns how long there is nothing
+    /// to do but receive.
     fn publish(&mut self, swarm: &mut Swarm, now: u64, limit: u64) -> Duration {
         let mut sleep = SLEEP_MAX;
         if let Pace::Rate(rate) = self.pace {
