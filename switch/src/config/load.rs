@@ -223,7 +223,8 @@ impl Builder {
             let table = Table::named("placement");
             let origin = self.origins.get(&(table, "rules")).cloned().unwrap_or(Origin::Default);
             let remedy = "write rules such as \"room/+/#\": levels, each literal or `+`, and `#` at the end".to_owned();
-            self.error(origin, &table.path("rules"), None, &error.to_string(), remedy);
+            let rules = format!("{:?}", self.settings.placement.rules);
+            self.error(origin, &table.path("rules"), Some(&rules), &error.to_string(), remedy);
         }
         if let Err(error) = self.settings.kernel.check() {
             let table = Table::named("kernel");
@@ -394,11 +395,11 @@ mod tests {
     fn relations_are_checked() {
         for (file, expected) in [
             (
-                "[limits]\nmax_queued_bytes = \"1KB\"",
-                "f.toml:2:1: limits.max_queued_bytes = \"1KB\": less than max_packet_size",
+                "[limits]\nmax_queued_bytes = \"2KB\"",
+                "f.toml:2:1: limits.max_queued_bytes = \"2KB\": less than max_packet_size",
             ),
             ("[kernel]\nsq_entries = 1000", "f.toml:2:1: kernel.sq_entries = 1000: out of range"),
-            ("[placement]\nrules = [\"a/b\"]", "f.toml:2:1: placement.rules: partition rule 1"),
+            ("[placement]\nrules = [\"a/b\"]", "f.toml:2:1: placement.rules = [\"a/b\"]: partition rule 1"),
             ("[node]\ndurability = \"fsync\"", "f.toml:2:1: node.durability = \"fsync\": not in this version"),
         ] {
             let error = only_error(file, &[], Flags::default());

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use shard::mesh::Mesh;
+
 use crate::config::Settings;
 use crate::config::value::{about_bytes, show_bytes};
 use crate::limits::OUTBOX_POOL_BYTES;
+use crate::routing::parcel::rank_specs;
 
 use super::log;
 use super::plan::Plan;
@@ -37,11 +40,15 @@ impl Memory {
             pool(
                 "io_uring queues and receive buffers",
                 plan.kernel.bytes_max().saturating_mul(shards),
-                format!("{shards} shards x {} buffers of {}", plan.kernel.receive_buffers, {
+                format!("shards: {shards}, each {} buffers of {}", plan.kernel.receive_buffers, {
                     show_bytes(u64::from(plan.kernel.receive_buffer_bytes))
                 }),
             ),
-            pool("rings between shards", limits.mesh_memory, "limits.mesh_memory".into()),
+            pool(
+                "rings between shards",
+                Mesh::bytes(plan.shards(), &rank_specs(limits, plan.shards())),
+                "limits.mesh_memory; rings have a least size".into(),
+            ),
             pool("feeds", limits.feed_memory, "limits.feed_memory".into()),
             pool("messages that wait in sessions", limits.queue_memory, "limits.queue_memory".into()),
             pool("retained messages", limits.max_retained_bytes, "limits.max_retained_bytes".into()),
@@ -51,7 +58,7 @@ impl Memory {
                 plan.connections_max.saturating_mul(CONNECTION_BYTES_MAX),
                 format!("{} x at most {CONNECTION_BYTES_MAX} B", plan.connections_max),
             ),
-            pool("log records", shards.saturating_mul(log::queue_bytes()), format!("{shards} shards")),
+            pool("log records", shards.saturating_mul(log::queue_bytes()), format!("shards: {shards}")),
         ])
     }
 
