@@ -108,7 +108,7 @@ impl Inbound {
     }
 
     /// Whether some shard has published something since the last snapshot, which a new one would show. Cheap: one
-    /// word for each 64 shards.
+    /// word for each 64 shards. Parcels that are left in the snapshot do not count: who leaves them knows why.
     #[inline]
     pub fn pending(&self) -> bool {
         self.boards[usize::from(self.id.0)].notice.news()

@@ -282,7 +282,7 @@ impl Drop for Consumer {
 ///
 /// # Safety
 /// From `head` to `tail` lie whole committed records, at least one, and nobody writes them meanwhile.
-#[inline]
+#[inline(always)]
 unsafe fn oldest(memory: &Memory, extent: Extent, head: u64, tail: u64) -> (Header, usize, u64) {
     let mask = extent.capacity as u64 - 1;
     let read = |position: u64| {
