@@ -13,9 +13,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::args::Compare;
+use crate::histogram::median;
 use crate::scenario::Stop;
 
-/// What is measured: the load's arguments, and the mode of `floor` that does the same.
+/// What is measured: the load's arguments, and the cheapest mode of `floor` that does the same.
 struct Measure {
     name: &'static str,
     load: &'static [&'static str],
@@ -26,7 +27,7 @@ const MEASURES: [Measure; 5] = [
     Measure {
         name: "fan-out 1 to 1000, 1 in flight",
         load: &["fanout", "-c", "1000", "--inflight", "1"],
-        floor: Some("fanout-send"),
+        floor: Some("fanout-log"),
     },
     Measure {
         name: "fan-out 1 to 1000, 64 in flight",
@@ -128,16 +129,6 @@ fn print_json(results: &[(&str, Medians)]) {
 fn ratios([floor, ringmain, mosquitto]: &Medians) -> (Option<f64>, Option<f64>) {
     let by = |other: &Option<f64>| Some((*ringmain)? / (*other)?);
     (by(floor), by(mosquitto))
-}
-
-fn median(mut samples: Vec<f64>) -> Option<f64> {
-    samples.sort_by(f64::total_cmp);
-    let middle = samples.len() / 2;
-    match samples.len() {
-        0 => None,
-        odd if odd % 2 == 1 => Some(samples[middle]),
-        _ => Some(f64::midpoint(samples[middle - 1], samples[middle])),
-    }
 }
 
 /// Where the programs are.
@@ -293,17 +284,4 @@ impl Drop for Broker {
 
 fn spawn(command: &mut Command) -> Result<Child, Box<dyn Error>> {
     command.spawn().map_err(|error| format!("cannot start {:?}: {error}", command.get_program()).into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The median is the middle, or the mean of the two middle ones.
-    #[test]
-    fn medians() {
-        assert_eq!(median(vec![]), None);
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
-    }
 }

@@ -1,4 +1,4 @@
-//! Latencies in HDR histograms: every value counts, and percentiles are exact to a tenth of a percent.
+//! Latencies in HDR histograms, where every value counts and percentiles are exact to a tenth of a percent; and medians.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -65,9 +65,28 @@ impl Latencies {
     }
 }
 
+/// The middle sample, or the mean of the two middle ones; none of none.
+pub fn median(mut samples: Vec<f64>) -> Option<f64> {
+    samples.sort_by(f64::total_cmp);
+    let middle = samples.len() / 2;
+    match samples.len() {
+        0 => None,
+        odd if odd % 2 == 1 => Some(samples[middle]),
+        _ => Some(f64::midpoint(samples[middle - 1], samples[middle])),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The median is the middle, or the mean of the two middle ones.
+    #[test]
+    fn medians() {
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
 
     /// Percentiles come back within the precision promised, and extremes saturate.
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::args::{Command, Run};
 use crate::broker::Process;
 use crate::client::Phase;
-use crate::histogram::Latencies;
+use crate::histogram::{Latencies, median};
 use crate::plan::{ClientPlan, Plan};
 use crate::report::{ConnectCost, Connecting, Measured, Report, Slow, TrafficCost, Window};
 use crate::socket::{self, Sources};
@@ -175,11 +175,13 @@ fn slow(args: &Run, stop: &Stop) -> Result<Report, Box<dyn Error>> {
         swarm.poll(Duration::from_millis(50), &mut traffic)?;
     }
     let (quiet_us, stalled_us) = (quiet.percentiles(), stalled.percentiles());
+    let p99 = |stalled| median(windows.iter().filter(|window| window.stalled == stalled).map(|w| w.p99_us).collect());
+    let p99_ratio = p99(true).zip(p99(false)).map_or(0.0, |(stalled, quiet)| stalled / quiet);
     report.slow = Some(Slow {
         windows,
         quiet_us,
         stalled_us,
-        p99_ratio: stalled_us.p99 / quiet_us.p99.max(1e-3),
+        p99_ratio,
         missed: published.saturating_sub(traffic.counts.excused),
         disconnected: swarm.clients[sluggard as usize].phase == Phase::Closed,
     });
