@@ -58,6 +58,8 @@ pub struct Part {
     pub id: ShardId,
     /// Slots of its connection table.
     pub slots: u32,
+    /// Listeners that were opened: a default one may be missing on a machine without IPv6.
+    pub listeners: u16,
     /// Its counters.
     pub counters: CounterWriter<Counter>,
     /// Where its lines go.
@@ -216,7 +218,7 @@ impl Switch {
             stop: part.stop,
             stopping: Stopping::No,
             started: false,
-            accepts: vec![0; node.settings.listeners.len()],
+            accepts: vec![0; part.listeners.into()],
             connections: ConnectionTable::new(part.slots),
             sessions: SessionTable::new(hasher.clone()),
             moving: HashMap::with_hasher(hasher.clone()),
@@ -483,8 +485,8 @@ pub fn switches(settings: &Settings, shards: u16) -> Result<impl Fn(Seat) -> Swi
     Ok(move |seat: Seat| {
         let mut writers = writers.lock().expect("no shard fails while it is made");
         let counters = writers[usize::from(seat.shard.0)].take().expect("each shard is made once");
-        let Seat { shard: id, slots, log, stop, .. } = seat;
-        Switch::new(node.clone(), Part { id, slots, counters, log, stop })
+        let Seat { shard: id, slots, listeners, log, stop, .. } = seat;
+        Switch::new(node.clone(), Part { id, slots, listeners, counters, log, stop })
     })
 }
 

@@ -11,7 +11,7 @@
 //! - [`source`] turns files and variables into entries that are still text, each with its origin.
 //! - [`load`] applies the entries over the defaults and checks what no single value can tell.
 //! - [`settings`] is what remains: whoever holds a [`Settings`] need not check it again.
-//! - [`reference`] writes the documentation and the effective configuration.
+//! - [`mod@reference`] writes the documentation and the effective configuration.
 
 pub mod error;
 pub mod field;
