@@ -282,7 +282,8 @@ impl Client {
     pub fn abort(mut self) {
         // An error says that it is closed already.
         let _ = self.stream.shutdown(Shutdown::Write);
-        while !matches!(self.read_bytes(Instant::now() + DEADLINE), Err(Closed)) {
+        self.bytes.clear();
+        while self.read_bytes(Instant::now() + DEADLINE).is_ok() {
             self.bytes.clear();
         }
     }

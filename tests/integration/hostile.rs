@@ -164,10 +164,13 @@ fn auth_without_a_method(case: &Case) {
 
 /// Goal: a DISCONNECT with a reason that no client may give is malformed or a protocol error `[MQTT-3.14.2-1]`.
 fn disconnect_reasons(case: &Case) {
-    for code in [0x01, 0x10, 0x8e, 0x8b, 0xff] {
+    for code in [0x01, 0x10, 0x92, 0xff, 0x8b, 0x8d, 0x8e, 0x9d] {
         let mut client = case.connect("a");
         client.send(&packet(0xe0, &[code, 0]));
-        client.dropped(&[0x81, 0x82]);
+        match client.next(DEADLINE) {
+            Some(Packet::Disconnect(0x81 | 0x82, _)) => client.closed(),
+            other => panic!("{other:?} for {code:#04x}"),
+        }
     }
 }
 
@@ -341,9 +344,9 @@ fn bad_connects_leave_nothing() {
         }
         broker.anonymous_bytes()
     };
-    round(200);
-    let before = round(100);
-    let after = round(1_000);
+    // Every receive buffer has been used once after so many.
+    let before = round(1_500);
+    let after = round(1_500);
     assert!(after < before + (2 << 20), "{before} bytes before, {after} after");
     alive(&broker);
 }

@@ -144,6 +144,7 @@ fn comes_before_what_is_newer(case: &Case) {
         while last < number {
             let message = subscriber.message();
             let this: i32 = message.text().parse().expect("a number");
+            // Whether it was stored or on its way when the subscription began: it comes once.
             assert!(this > last, "{this} after {last}");
             assert!(last < 0 || this == last + 1, "{} lost between {last} and {this}", this - last - 1);
             last = this;

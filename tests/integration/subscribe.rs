@@ -248,7 +248,7 @@ fn retain_as_published(case: &Case) {
         publisher.publish(&topic, 2, "y");
         assert!(keeping.message().retain);
         assert!(!keeping.message().retain);
-        assert!(clearing.texts(2) == ["x", "y"]);
+        assert_eq!(clearing.texts(2), ["x", "y"], "QoS {qos}");
         publisher.retain(&topic, 2, "");
         assert!(keeping.message().retain);
         assert!(!clearing.message().retain);
