@@ -50,7 +50,7 @@ docs-check:
 	$(call stage,documentation,RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet)
 
 integration:
-	$(call stage,integration tests,RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" $(CARGO) test -p ringmain-tests --locked)
+	$(call stage,integration tests,RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RUST_TEST_THREADS=16 $(CARGO) test -p ringmain-tests --locked)
 
 ## bench: the hot kernels (criterion), then ringmain beside the floor and Debian's mosquitto
 bench: build
