@@ -207,7 +207,7 @@ impl Ring {
 
     /// Queues an op that borrows nothing.
     fn push(&mut self, entry: squeue::Entry) {
-        if self.sq.is_full() {
+        while self.sq.is_full() {
             self.sq.sync();
             self.enter(0);
             self.sq.sync();

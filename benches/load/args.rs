@@ -110,6 +110,7 @@ pub struct Target {
     /// Addresses of the broker, used in turn.
     #[arg(short = 'h', long, value_delimiter = ',', default_value = "127.0.0.1")]
     pub host: Vec<String>,
+    /// Port of the broker.
     #[arg(short = 'p', long, default_value_t = 1883)]
     pub port: u16,
     /// MQTT version: 4 (3.1.1) or 5.
@@ -121,8 +122,10 @@ pub struct Target {
     /// Client ids are this and a number.
     #[arg(long, default_value = "ringload-")]
     pub prefix: String,
+    /// User name of every client.
     #[arg(short = 'u', long)]
     pub username: Option<String>,
+    /// Password of every client.
     #[arg(short = 'P', long)]
     pub password: Option<String>,
     /// Connections begun in a second; as fast as they are answered where absent.

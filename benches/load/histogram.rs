@@ -1,4 +1,5 @@
-//! Latencies in HDR histograms, where every value counts and percentiles are exact to a tenth of a percent; and medians.
+//! Latencies in HDR histograms, where every value counts and percentiles are exact to a tenth of a percent; and
+//! medians.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;

@@ -83,7 +83,8 @@ pub struct Slow {
     pub quiet_us: Percentiles,
     /// Of all windows in which one did not.
     pub stalled_us: Percentiles,
-    /// Median p99 of the stalled windows by that of the quiet ones: a window that something else disturbed weighs little.
+    /// Median p99 of the stalled windows by that of the quiet ones: a window that something else disturbed weighs
+    /// little.
     pub p99_ratio: f64,
     /// What the slow subscriber did not get.
     pub missed: u64,
