@@ -5,6 +5,7 @@
 //!                                                             ring ─▶ meet ─▶ reactor ─▶ meet ─▶ end
 //! ```
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -80,7 +81,8 @@ pub fn until_stopped<H: Handler>(
         }
     });
     let shards = launch(&plan.cores, work.collect())?;
-    eprint!("{}", banner::text(plan, &features, &addresses));
+    // A log that cannot be written (a full disk, a closed pipe) is no reason not to serve.
+    let _ = io::stderr().write_all(banner::text(plan, &features, &addresses).as_bytes());
     shards.join()?;
     logger.log().print(Level::Info, &"stopped");
     Ok(())
