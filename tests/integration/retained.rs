@@ -16,7 +16,11 @@ fn is_kept(case: &Case) {
     let mut publisher = case.connect("publisher");
     for published in 0..=2 {
         let topic = case.topic(&format!("{published}"));
+        // At QoS 0 only a subscriber knows when a message has been taken in.
+        let mut witness = case.connect("witness");
+        witness.subscribe(&topic, 0);
         publisher.retain(&topic, published, "kept");
+        witness.message();
         for granted in 0..=2 {
             let mut subscriber = case.connect("subscriber");
             subscriber.subscribe(&topic, granted);
