@@ -51,6 +51,8 @@ shard::counters! {
         DroppedConnectionClosed => "dropped_connection_closed",
         /// Dropped: the session ended before it was acknowledged (QoS 1 and 2).
         DroppedSessionEnded => "dropped_session_ended",
+        /// Not delivered here: the group's member was gone, and another one gets it, counted there again.
+        DroppedHandedOn => "dropped_handed_on",
         /// Dropped: the group's member was gone, and no other could take it.
         DroppedNoMember => "dropped_no_member",
         /// Dropped: a client may not publish there.
@@ -71,7 +73,7 @@ shard::counters! {
 }
 
 /// Why messages were dropped: a closed list.
-pub const DROPPED: [Counter; 12] = [
+pub const DROPPED: [Counter; 13] = [
     Counter::DroppedLagging,
     Counter::DroppedFeedMemory,
     Counter::DroppedOutboxFull,
@@ -82,6 +84,7 @@ pub const DROPPED: [Counter; 12] = [
     Counter::DroppedOffline,
     Counter::DroppedConnectionClosed,
     Counter::DroppedSessionEnded,
+    Counter::DroppedHandedOn,
     Counter::DroppedNoMember,
     Counter::DroppedNotAuthorized,
 ];

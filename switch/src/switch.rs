@@ -29,6 +29,7 @@ use crate::program::log::{Level, LogSink};
 use crate::program::serve::Seat;
 use crate::program::stop::StopFlag;
 use crate::routing::home::Home;
+use crate::routing::own::OwnPublish;
 use crate::routing::parcel::Courier;
 use crate::routing::place::{Placement, RuleError};
 use crate::routing::publish::{Interest, OwnerBook, Progress};
@@ -131,7 +132,7 @@ pub struct Switch {
 
     // Publishes of this shard.
     pub(crate) credits: Vec<u32>,
-    pub(crate) own: Vec<VecDeque<Vec<u8>>>,
+    pub(crate) own: Vec<VecDeque<OwnPublish>>,
     pub(crate) courier: Courier,
     pub(crate) queued_to_self: u64,
 
@@ -149,6 +150,8 @@ pub struct Switch {
 pub struct Inbox {
     /// How many were taken.
     pub taken: u64,
+    /// The number of the owner's publish that was heard of last.
+    pub routed: u64,
     /// One that was refused, until its owner has seen that.
     pub refused: Option<u64>,
 }
@@ -174,6 +177,8 @@ pub enum TimerKind {
     Second = 3,
     /// Interest that lingers ends.
     Interest = 4,
+    /// The stop's: often, while it lasts.
+    Stop = 5,
 }
 
 /// The word of a timer: kind, index, generation.
@@ -190,6 +195,8 @@ const RETAINED_EXPIRY_LOOKS: usize = 4096;
 const BUFFERS_SPARE: usize = 256;
 /// Capacity of a spare residue at most, in bytes.
 const BUFFER_BYTES_SPARE: usize = 64 << 10;
+/// How often a shard looks around while the node stops.
+const STOP_LOOK: Duration = Duration::from_millis(5);
 /// Connections closed in one turn while the node stops.
 const CLOSES_PER_TURN: usize = 256;
 
@@ -206,7 +213,6 @@ impl Switch {
             messages_max: share(limits.max_retained_messages.into()) as u32,
             bytes_max: share(limits.max_retained_bytes),
         };
-        let queues = || std::iter::repeat_with(VecDeque::new).take(shards.into()).collect();
         Switch {
             id: part.id,
             shards,
@@ -245,7 +251,7 @@ impl Switch {
             heads: std::iter::repeat_with(Progress::default).take(shards.into()).collect(),
             home: Home::new(hasher.clone()),
             credits: vec![limits.publish_credits; shards.into()],
-            own: queues(),
+            own: std::iter::repeat_with(VecDeque::new).take(shards.into()).collect(),
             courier: Courier::new(shards),
             queued_to_self: 0,
             straight: Progress::default(),
@@ -329,6 +335,7 @@ impl Switch {
             1 => self.connection_timer(ConnectionId { slot: Slot(index), generation }, fx),
             2 => self.session_timer(SessionId { index, generation }, fx),
             3 => self.second(fx),
+            5 => self.stop_timer(fx),
             _ => self.end_interest(fx),
         }
     }
@@ -362,7 +369,10 @@ impl Switch {
     /// Closes connections in slices; when none is left, waits for the other shards.
     fn stop_on(&mut self, fx: &mut Effects) {
         match self.stopping {
-            Stopping::No => self.stopping = Stopping::Closing,
+            Stopping::No => {
+                self.stopping = Stopping::Closing;
+                self.stop_timer(fx);
+            }
             Stopping::Closing => {}
             Stopping::Quiet => return,
         }
@@ -381,6 +391,11 @@ impl Switch {
             self.stopping = Stopping::Quiet;
             self.node.quiet.fetch_add(1, Ordering::AcqRel);
         }
+    }
+
+    /// Nothing tells a shard that sleeps how far the others have come.
+    fn stop_timer(&mut self, fx: &mut Effects) {
+        fx.timers.set(self.now.after(STOP_LOOK), timer_word(TimerKind::Stop, 0, 0));
     }
 
     /// Tells that a client could not be accepted because of an error of the kernel.
@@ -452,6 +467,8 @@ impl Handler for Switch {
 
     fn plan(&mut self, now: Instant, plan: &mut Vec<Span>, fx: &mut Effects) {
         self.now = now;
+        // What a flush has set free may go on before the shard sleeps.
+        self.retry_unparked(fx);
         while plan.is_empty() && !self.flush.is_empty() {
             self.plan_flush(plan, fx);
         }

@@ -48,6 +48,8 @@ pub enum Cause {
     Reason(ReasonCode),
     /// CONNECT was refused.
     Refused(ReasonCode),
+    /// No CONNACK fits the client's Maximum Packet Size ([MQTT-3.1.2-24]).
+    NoConnackFits,
     /// The socket is another shard's now.
     Moved,
     /// The switch stops.
@@ -68,6 +70,7 @@ impl Cause {
             | Cause::Broken(_)
             | Cause::ConnectTimeout
             | Cause::Superseded
+            | Cause::NoConnackFits
             | Cause::Moved => None,
         }
     }
@@ -85,6 +88,7 @@ impl Cause {
             Cause::Superseded => "another CONNECT of the same client came later",
             Cause::Malformed(error) => error.description(),
             Cause::Reason(reason) | Cause::Refused(reason) => reason.name(),
+            Cause::NoConnackFits => "no CONNACK fits the client's Maximum Packet Size",
             Cause::Moved => "moved",
             Cause::Stop => "the switch stops",
         }
@@ -211,13 +215,20 @@ impl Switch {
             self.counters.sub(Counter::ClientsDisconnected, 1);
         }
         for (stage, owed) in session.outgoing.iter_mut().flat_map(|outgoing| outgoing.drain()) {
-            if stage != Some(Stage::Pubcomp) {
-                self.counters.add(Counter::DroppedSessionEnded, 1);
+            let group = owed.as_ref().and_then(|owed| owed.group);
+            match (stage, group) {
+                // [MQTT-4.8.2-5]: QoS 2 that was sent is nobody else's.
+                (None | Some(Stage::Puback), Some(group)) => {
+                    self.hand_on(group, owed.as_ref().expect("it has a group").message);
+                }
+                (Some(Stage::Pubcomp), _) => {}
+                _ => self.counters.add(Counter::DroppedSessionEnded, 1),
             }
             if let Some(owed) = owed {
                 self.store.release(owed.message);
             }
         }
+        self.run_own(fx);
     }
 
     /// The session of a connection loses it: it ends, or waits for its client.

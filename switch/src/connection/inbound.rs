@@ -116,9 +116,7 @@ impl Switch {
     /// Lets connections try again whose publish could not be passed on: those that wait for an owner that takes some
     /// again, and those whose own condition has changed.
     pub fn retry_parked(&mut self, fx: &mut Effects) {
-        while let Some(id) = self.unparked.pop() {
-            self.retry(id, fx);
-        }
+        self.retry_unparked(fx);
         for owner in 0..self.parked.len() {
             for _ in 0..self.parked[owner].len() {
                 let Some(id) = self.parked[owner].pop_front() else { break };
@@ -132,9 +130,11 @@ impl Switch {
         }
     }
 
-    /// Whether connections wait for owners.
-    pub fn any_parked(&self) -> bool {
-        !self.unparked.is_empty() || self.parked.iter().any(|parked| !parked.is_empty())
+    /// Lets connections try again whose own condition has changed.
+    pub fn retry_unparked(&mut self, fx: &mut Effects) {
+        while let Some(id) = self.unparked.pop() {
+            self.retry(id, fx);
+        }
     }
 
     fn retry(&mut self, id: ConnectionId, fx: &mut Effects) {
@@ -282,6 +282,9 @@ impl Switch {
 
     /// DISCONNECT: it may lower the session expiry, not raise it from 0 (section 3.14.2.2.2).
     fn goodbye(&mut self, slot: Slot, disconnect: &Disconnect<'_>) -> Flow {
+        if !may_say(disconnect.reason) {
+            return Flow::Close(ReasonCode::ProtocolError);
+        }
         let id = self.connections.at(slot).session.expect("an open connection has a session");
         let max = u32::try_from(self.limits.session_expiry_interval.as_secs()).unwrap_or(u32::MAX);
         let session = self.sessions.at_mut(id);
@@ -293,6 +296,28 @@ impl Switch {
         }
         Flow::End(Cause::Disconnect { will: disconnect.reason != ReasonCode::NormalDisconnection })
     }
+}
+
+/// Whether a client may give this reason for its DISCONNECT ([MQTT-3.14.2-1]; section 3.14.2.1: sent by client).
+fn may_say(reason: ReasonCode) -> bool {
+    use ReasonCode as R;
+    matches!(
+        reason,
+        R::NormalDisconnection
+            | R::DisconnectWithWill
+            | R::UnspecifiedError
+            | R::MalformedPacket
+            | R::ProtocolError
+            | R::ImplementationSpecificError
+            | R::TopicNameInvalid
+            | R::ReceiveMaximumExceeded
+            | R::TopicAliasInvalid
+            | R::PacketTooLarge
+            | R::MessageRateTooHigh
+            | R::QuotaExceeded
+            | R::AdministrativeAction
+            | R::PayloadFormatInvalid
+    )
 }
 
 /// No authentication method was agreed on ([MQTT-4.12.0-7]).

@@ -45,6 +45,8 @@ pub struct Fanout {
     templates: [Template; 16],
     tick: u64,
     stored: Option<MessageId>,
+    /// Groups matched.
+    groups: usize,
 }
 
 /// One subscriber of the frame at hand, with all its subscriptions that match.
@@ -78,6 +80,11 @@ impl Switch {
         let mut delivered = Delivered::default();
         for index in 0..fanout.filters.len() {
             delivered.matched |= self.match_filter(fanout.filters[index], frame, picks, &mut fanout);
+        }
+        if let Picks::Listed(keys) | Picks::Only(keys) = picks
+            && fanout.groups < keys.len() / 8
+        {
+            self.return_unmatched(keys, frame, &fanout);
         }
         for index in 0..fanout.matches.len() {
             delivered.refused |= !self.deliver_to(index, frame, blob, &mut fanout, fx);
@@ -144,6 +151,7 @@ impl Switch {
                 continue;
             }
             matched = true;
+            fanout.groups += 1;
             let count = group.members.len();
             // Connected members first, in rotation; else the next one, which keeps it if its session can.
             let next = (0..count)
@@ -154,6 +162,16 @@ impl Switch {
             fanout.matches.push(Match::of(&group.members[next], Some(group.key)));
         }
         matched
+    }
+
+    /// The owner picked groups that have no member here any more: it picks again.
+    fn return_unmatched(&mut self, keys: &[u8], frame: &Frame<'_>, fanout: &Fanout) {
+        for key in keys.chunks_exact(8) {
+            let key = u64::from_le_bytes(key.try_into().expect("eight bytes"));
+            if !fanout.matches.iter().any(|found| found.group == Some(key)) {
+                self.return_to_owner(key, frame);
+            }
+        }
     }
 
     /// Encodes a frame once for all members of a feed.
@@ -341,6 +359,7 @@ impl Fanout {
         self.filters.clear();
         self.matches.clear();
         self.identifiers.clear();
+        self.groups = 0;
         self.tick = tick;
     }
 

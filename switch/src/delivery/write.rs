@@ -57,8 +57,17 @@ impl Switch {
 
     /// Writes a control packet.
     pub fn write(&mut self, slot: Slot, encode: impl FnOnce(&mut Vec<u8>)) {
-        if self.connections.at(slot).writable() {
-            encode(self.outbox(slot).buffer());
+        let conn = self.connections.at(slot);
+        if !conn.writable() {
+            return;
+        }
+        let max = conn.packet_bytes_max as usize;
+        let buffer = self.outbox(slot).buffer();
+        let start = buffer.len();
+        encode(buffer);
+        if buffer.len() - start > max {
+            // [MQTT-3.1.2-24]: not even then.
+            buffer.truncate(start);
         }
     }
 
@@ -212,7 +221,8 @@ fn encode(
     if packet.encoded_len() + alias_bytes > conn.packet_bytes_max as usize {
         return Err(Unwritten::TooLarge);
     }
-    if conn.alias_max > 0 {
+    // MQTT.js (5.16) loses the topic of a QoS 2 message that comes by alias, so those come by name.
+    if conn.alias_max > 0 && sending.qos != QoS::ExactlyOnce {
         let aliases = conn.aliases.get_or_insert_with(|| Box::new(Aliases::new(hasher.clone())));
         match aliases.give(frame.topic, conn.alias_max) {
             Alias::Name => {}

@@ -272,10 +272,12 @@ impl Switch {
     }
 
     /// Home: a socket that was handed over serves the client here.
-    pub fn moved_in(&mut self, client_id: &str, connection: ConnectionId, alive: bool, fx: &mut Effects) {
-        let Some(client) = self.home.clients.get_mut(client_id) else { return };
-        let Some(matter) = client.matter.take() else { return };
-        if alive {
+    pub fn moved_in(&mut self, client_id: &str, fx: &mut Effects) {
+        let client = self.home.clients.get_mut(client_id).expect("the slot was reserved for this client");
+        let matter = client.matter.take().expect("the slot was reserved for this client");
+        if let Stage::Offered(Some(connection)) = matter.stage
+            && !matter.left
+        {
             client.holder = Some(Holder { shard: self.id, connection });
         }
         self.next_matter(client_id, matter.newest, fx);
@@ -285,10 +287,13 @@ impl Switch {
     fn gone(&mut self, client_id: &str, shard: ShardId, connection: ConnectionId, fx: &mut Effects) {
         let Some(client) = self.home.clients.get_mut(client_id) else { return };
         if let Some(matter) = &mut client.matter
-            && matches!(matter.stage, Stage::Offered(_))
-            && (matter.claim.shard, matter.claim.connection) == (shard, connection)
+            && let Stage::Offered(reserved) = matter.stage
         {
-            matter.left = true;
+            let who = match reserved {
+                Some(reserved) => (self.id, reserved),
+                None => (matter.claim.shard, matter.claim.connection),
+            };
+            matter.left |= who == (shard, connection);
         }
         if client.holder != Some(Holder { shard, connection }) {
             return;

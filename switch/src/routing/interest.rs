@@ -127,7 +127,7 @@ impl Switch {
             let [kind, key, third, fourth] = std::array::from_fn(|index| parcel::word(&parcel, index));
             let text = parcel::text(&parcel, 4);
             // What is answered stays at the head of its ring until the answer has room.
-            if (kind == interest::ADD || kind == interest::GROUP && key != 0) && !fx.tx.room(source, DELIVER, 16) {
+            if (kind == interest::ADD || kind == interest::GROUP && key != 0) && !fx.tx.room(source, DELIVER, 24) {
                 return;
             }
             match kind {
@@ -141,7 +141,7 @@ impl Switch {
                 }
                 _ => {
                     let (filter, cursor) = text.split_once(SEPARATOR).expect("a shard sends both");
-                    if !self.send_retained(source, key, filter, cursor, fx) {
+                    if !self.send_retained(source, (key, third), filter, cursor, fx) {
                         return;
                     }
                 }
@@ -172,13 +172,17 @@ impl Switch {
             match head & 0xff {
                 deliver::FRAME => {
                     let picks = (head >> 16) as usize;
-                    let frame = frames::read(parcel::body(&parcel, 1 + picks));
-                    let keys = &parcel.bytes[8..8 + 8 * picks];
+                    inbox.routed = parcel::word(&parcel, 1);
+                    let frame = frames::read(parcel::body(&parcel, 2 + picks));
+                    let keys = &parcel.bytes[16..16 + 8 * picks];
                     let only = head & deliver::ONLY_GROUPS != 0;
                     let picks = if only { Picks::Only(keys) } else { Picks::Listed(keys) };
                     refused = self.deliver(&frame, parcel.blob, picks, fx).refused && frame.header.qos > 0;
                 }
-                deliver::CONFIRM => self.confirmed(parcel::word(&parcel, 1), fx),
+                deliver::CONFIRM => {
+                    inbox.routed = parcel::word(&parcel, 2);
+                    self.confirmed(parcel::word(&parcel, 1), fx);
+                }
                 deliver::RETAINED => {
                     let frame = frames::read(parcel::body(&parcel, 2));
                     self.retained_came(parcel::word(&parcel, 1), &frame, parcel.blob, fx);
@@ -198,9 +202,17 @@ impl Switch {
         true
     }
 
-    /// Asks one owner for a slice of retained messages.
-    pub fn ask_retained(&mut self, owner: ShardId, fetch: u64, filter: &str, cursor: &str, fx: &mut Effects) {
-        let words = [interest::RETAINED, fetch, 0, 0];
+    /// Asks one owner for a slice of retained messages: of those that it routed up to `until`. What came later was, or
+    /// will be, delivered live.
+    pub fn ask_retained(
+        &mut self,
+        owner: ShardId,
+        (fetch, until): (u64, u64),
+        filter: &str,
+        cursor: &str,
+        fx: &mut Effects,
+    ) {
+        let words = [interest::RETAINED, fetch, until, 0];
         let body = [filter.as_bytes(), SEPARATOR.as_bytes(), cursor.as_bytes()];
         self.courier.send(&mut fx.tx, owner, INTEREST, &words, &body);
     }
@@ -233,13 +245,21 @@ impl Switch {
 
     /// Owner: the activation point of a subscription. The caller made sure of room.
     fn confirm(&mut self, to: ShardId, request: u64, fx: &mut Effects) {
-        let written = parcel::put(&mut fx.tx, to, DELIVER, &[deliver::CONFIRM, request], parcel::Body::NONE);
+        let words = [deliver::CONFIRM, request, self.book.routed];
+        let written = parcel::put(&mut fx.tx, to, DELIVER, &words, parcel::Body::NONE);
         assert!(written, "room was made sure of");
         self.book.note_written(to);
     }
 
     /// Owner: writes a slice of retained messages toward a shard. False where not even one has room now.
-    fn send_retained(&mut self, to: ShardId, fetch: u64, filter: &str, cursor: &str, fx: &mut Effects) -> bool {
+    fn send_retained(
+        &mut self,
+        to: ShardId,
+        (fetch, until): (u64, u64),
+        filter: &str,
+        cursor: &str,
+        fx: &mut Effects,
+    ) -> bool {
         if !fx.tx.room(to, DELIVER, SLICE_END_BYTES) {
             return false;
         }
@@ -248,6 +268,9 @@ impl Switch {
         let tx = &mut fx.tx;
         let walk = self.retained.walk(filter, &mut cursor, self.now, RETAINED_STEPS, |_, retained| {
             let frame = frames::read(retained.frame());
+            if frame.header.number > until {
+                return ControlFlow::Continue(());
+            }
             let len = frames::len(&frame).min(PARCEL_INLINE_MAX) + 16;
             if count == RETAINED_SLICE || bytes > OUTBOX_FILL_BYTES || !tx.room(to, DELIVER, len + 32 + SLICE_END_BYTES)
             {

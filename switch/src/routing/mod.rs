@@ -2,6 +2,7 @@
 
 pub mod home;
 pub mod interest;
+pub mod own;
 pub mod parcel;
 pub mod place;
 pub mod publish;

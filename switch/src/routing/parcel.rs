@@ -9,12 +9,12 @@
 //!   claim     acceptor → home      connection, flags                       client id
 //!   evict     home → holder        connection                              -
 //!   gone      holder → home        connection                              client id
-//!   verdict   home → acceptor      connection, verdict, reserved slot      -
-//!   move      acceptor → home      reserved slot, address (3), listener    CONNECT and unread bytes
+//!   verdict   home → acceptor      connection, verdict, slot, reason       client id
+//!   move      acceptor → home      slot, address (3) and listener          CONNECT and unread bytes
 //!   answer    acceptor → home      connection, answer                      client id
 //!   interest  subscriber → owner   kind, key, number, number               filter, and group or cursor
 //!   publish   publisher → owner    group                                   frame
-//!   deliver   owner → subscriber   kind, key or picks                      frame, or cursor
+//!   deliver   owner → subscriber   kind, number or key, picks                    frame, or cursor
 //!   ack       owner → publisher    session, number, reason                 -
 //! ```
 
@@ -63,7 +63,7 @@ pub mod interest {
     pub const REMOVE: u64 = 1;
     /// So many members of this group online, so many offline; confirm to this request unless it is 0.
     pub const GROUP: u64 = 2;
-    /// Send retained messages that match this filter, after this cursor.
+    /// Send retained messages that match this filter, after this cursor, published up to this number.
     pub const RETAINED: u64 = 3;
 }
 
@@ -73,7 +73,7 @@ pub mod deliver {
     pub const FRAME: u64 = 0;
     /// Bit of a [`FRAME`]: it is for the picked groups alone.
     pub const ONLY_GROUPS: u64 = 1 << 8;
-    /// The filter of this request is known to this owner.
+    /// The filter of this request is known to this owner; the number of the publish that it routed last.
     pub const CONFIRM: u64 = 1;
     /// A retained message for this request.
     pub const RETAINED: u64 = 2;

@@ -13,7 +13,7 @@ use shard::Effects;
 use shard::buffer::Blob;
 use shard::mesh::{Inbound, Outbound, ShardId};
 use slab::Slab;
-use wire::frame::Frame;
+use wire::frame::{Frame, FrameHeader};
 use wire::mqtt::ReasonCode;
 
 use super::parcel::{self, ACK, Body, DELIVER, PUBLISH, deliver};
@@ -70,6 +70,8 @@ pub struct Progress {
     started: bool,
     matched: bool,
     refused: bool,
+    /// Its number among the publishes of this owner.
+    number: u64,
     /// Shards that still must get it, and group keys with the shard picked for each.
     targets: ShardSet,
     picks: Vec<(ShardId, u64)>,
@@ -82,6 +84,8 @@ pub struct Progress {
 pub struct OwnerBook {
     pending: Slab<Unresolved>,
     toward: Vec<Toward>,
+    /// Publishes that this owner has routed: the number of the last one.
+    pub routed: u64,
 }
 
 struct Unresolved {
@@ -106,7 +110,7 @@ impl OwnerBook {
     /// Nothing unresolved toward `shards` shards.
     pub fn new(shards: u16) -> OwnerBook {
         let toward = std::iter::repeat_with(Toward::default).take(usize::from(shards)).collect();
-        OwnerBook { pending: Slab::new(), toward }
+        OwnerBook { pending: Slab::new(), toward, routed: 0 }
     }
 
     /// A parcel other than a publish was written toward a shard.
@@ -221,7 +225,7 @@ impl Switch {
     fn publish_straight(&mut self, frame: &Frame<'_>, origin: Origin, fx: &mut Effects) -> Routed {
         let mut progress = std::mem::take(&mut self.straight);
         self.aim(frame, None, &mut progress);
-        let bytes = frames::len(frame).min(PARCEL_INLINE_MAX) + 8 * (1 + progress.picks.len());
+        let bytes = frames::len(frame).min(PARCEL_INLINE_MAX) + 8 * (2 + progress.picks.len());
         let room = progress.targets.iter().all(|shard| fx.tx.room(shard, DELIVER, bytes));
         let routed =
             if room { self.route(frame, None, origin, &mut progress, fx) } else { self.forward(frame, self.id, fx) };
@@ -265,6 +269,11 @@ impl Switch {
                 }
             }
         }
+        if only.is_some() && progress.picks.is_empty() {
+            // The group has no member anywhere.
+            self.counters.add(Counter::MessagesMatched, 1);
+            self.counters.add(Counter::DroppedNoMember, 1);
+        }
         progress.targets.remove(self.id);
         progress.only = only.is_some();
         self.aimed = filters;
@@ -283,15 +292,16 @@ impl Switch {
             self.route_here(frame, blob, origin, progress, fx);
         }
         for shard in progress.targets.iter() {
-            let mut words = [0; 1 + PICKS_MAX];
+            let mut words = [0; 2 + PICKS_MAX];
             let mut count = 0;
             for (_, key) in progress.picks.iter().filter(|(picked, _)| *picked == shard) {
+                words[2 + count] = *key;
                 count += 1;
-                words[count] = *key;
             }
             let only = if progress.only { deliver::ONLY_GROUPS } else { 0 };
             words[0] = deliver::FRAME | only | (count as u64) << 16;
-            if !put_frame(&mut fx.tx, shard, DELIVER, &words[..=count], frame, blob) {
+            words[1] = progress.number;
+            if !put_frame(&mut fx.tx, shard, DELIVER, &words[..2 + count], frame, blob) {
                 return Routed::Full;
             }
             progress.targets.remove(shard);
@@ -323,8 +333,10 @@ impl Switch {
         fx: &mut Effects,
     ) {
         progress.started = true;
+        self.book.routed += 1;
+        progress.number = self.book.routed;
         if frames::retain(frame) && !progress.only {
-            self.retain(frame);
+            self.retain(frame, progress.number);
         }
         let delivered = if self.shards == 1 {
             self.deliver(frame, blob, Picks::All, fx)
@@ -347,15 +359,17 @@ impl Switch {
         }
     }
 
-    /// Keeps or clears the retained message of a topic ([MQTT-3.3.1-5], [MQTT-3.3.1-6]).
-    fn retain(&mut self, frame: &Frame<'_>) {
+    /// Keeps or clears the retained message of a topic ([MQTT-3.3.1-5], [MQTT-3.3.1-6]). It carries the number of its
+    /// publish, so that who had it live does not get it again.
+    fn retain(&mut self, frame: &Frame<'_>, number: u64) {
         if frame.payload.is_empty() {
             self.retained.clear(frame.topic);
             return;
         }
+        let frame = Frame { header: FrameHeader { number, ..frame.header }, ..*frame };
         let expires = shard::Instant::from_nanos(frame.header.expires);
-        let kept =
-            self.retained.set(frame.topic, frames::len(frame), self.now, expires, |out| frames::write(frame, out));
+        let len = frames::len(&frame);
+        let kept = self.retained.set(frame.topic, len, self.now, expires, |out| frames::write(&frame, out));
         if kept.is_err() {
             // Nobody may get an older message than those who are subscribed now.
             self.retained.clear(frame.topic);

@@ -65,9 +65,9 @@ impl Switch {
         }
         match verdict {
             Verdict::Stay => {
-                // The answer goes first: what follows may end the connection.
-                self.answer_home(client_id, connection, Answer::Kept, fx);
                 self.accept(connection.slot, client_id, fx);
+                // Whoever claims from now on evicts an open connection.
+                self.answer_home(client_id, connection, Answer::Kept, fx);
             }
             Verdict::Move => {
                 let to = self.placement.home(client_id);
@@ -114,13 +114,10 @@ impl Switch {
         conn.residue = Some(Box::new(bytes.to_vec()));
         self.counters.add(Counter::ConnectionsOpen, 1);
         let raw = first_packet(bytes, self.limits.max_connect_size);
-        match self.examine(connection.slot, &raw) {
-            Ok((client_id, _)) => {
-                self.moved_in(&client_id, connection, true, fx);
-                self.accept(connection.slot, &client_id, fx);
-            }
-            Err(cause) => self.close(connection.slot, cause, fx),
-        }
+        let checked = self.examine(connection.slot, &raw);
+        let Ok((client_id, _)) = checked else { panic!("a CONNECT that was checked elsewhere passes here") };
+        self.accept(connection.slot, &client_id, fx);
+        self.moved_in(&client_id, fx);
     }
 
     /// Checks a CONNECT. Returns the client id, one of our own where the client sent none, and what to ask its home for.
@@ -208,7 +205,10 @@ impl Switch {
             }
         };
         self.attach(session, connection, &connect, expiry, fx);
-        self.greet(slot, &connect, expiry, resumed.is_some());
+        if !self.greet(slot, &connect, expiry, resumed.is_some()) {
+            self.give_buffer(bytes);
+            return self.close(slot, Cause::NoConnackFits, fx);
+        }
         let peer = Peer { client_id, address: self.connections.at(slot).peer };
         self.log.connected(self.now, peer, connect.version.level(), connect.keep_alive, resumed.is_some());
         if resumed.is_some() {
@@ -256,8 +256,8 @@ impl Switch {
         self.counters.set(Counter::ClientsMaximum, maximum);
     }
 
-    /// Writes CONNACK with success.
-    fn greet(&mut self, slot: Slot, connect: &Connect<'_>, expiry: u32, session_present: bool) {
+    /// Writes CONNACK with success. False: the client's Maximum Packet Size is too small for any ([MQTT-3.1.2-24]).
+    fn greet(&mut self, slot: Slot, connect: &Connect<'_>, expiry: u32, session_present: bool) -> bool {
         let conn = self.connections.at_mut(slot);
         let version = conn.version;
         let assigned = conn.assigned.take();
@@ -274,7 +274,11 @@ impl Switch {
             connack.topic_alias_maximum = (limits.max_topic_alias > 0).then_some(limits.max_topic_alias);
             connack.server_keep_alive = self.server_keep_alive(connect.keep_alive);
         }
-        self.write(slot, |out| connack.encode(version, out));
+        let fitted = connack.fitted(version, self.connections.at(slot).packet_bytes_max);
+        if let Some(connack) = &fitted {
+            self.write(slot, |out| connack.encode(version, out));
+        }
+        fitted.is_some()
     }
 
     /// What becomes of the session after its connection: seconds.

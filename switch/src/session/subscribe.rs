@@ -33,6 +33,8 @@ pub struct Request {
     waits: u32,
     codes: Vec<ReasonCode>,
     adds: Vec<Add>,
+    /// How many of them the session does not have.
+    new: usize,
 }
 
 /// One filter of a SUBSCRIBE, to be active when all owners know it.
@@ -44,6 +46,12 @@ struct Add {
     identifier: u32,
 }
 
+impl Add {
+    fn is(&self, filter: &str, group: Option<&str>) -> bool {
+        *self.filter == *filter && self.group.as_ref().map(|(name, _)| &**name) == group
+    }
+}
+
 /// Retained messages on their way to a new subscription, a slice at a time.
 pub struct Fetch {
     connection: ConnectionId,
@@ -53,6 +61,8 @@ pub struct Fetch {
     identifier: u32,
     /// The owner asked now, and the one after the last.
     owners: std::ops::Range<u16>,
+    /// Up to which publish of each shard: what it routed later comes live.
+    until: Box<[u64]>,
     cursor: String,
     /// A slice was asked for.
     asked: bool,
@@ -75,6 +85,7 @@ impl Switch {
             waits: 0,
             codes: Vec::new(),
             adds: Vec::new(),
+            new: 0,
         };
         let have = self.sessions.at(session).subscriptions.len();
         let levels_max = usize::from(self.limits.max_topic_levels);
@@ -88,10 +99,13 @@ impl Switch {
                 // [MQTT-3.8.3-4].
                 return Flow::Close(ReasonCode::ProtocolError);
             }
-            if have + request.adds.len() >= self.limits.max_subscriptions as usize {
+            let known = self.find_subscription(session, filter.filter(), filter.group()).is_some()
+                || request.adds.iter().any(|add| add.is(filter.filter(), filter.group()));
+            if !known && have + request.new >= self.limits.max_subscriptions as usize {
                 request.codes.push(if v5 { ReasonCode::QuotaExceeded } else { ReasonCode::UnspecifiedError });
                 continue;
             }
+            request.new += usize::from(!known);
             options.no_local |= bridge && filter.group().is_none();
             options.qos = options.qos.min(self.qos_max());
             request.codes.push(packets::granted(options.qos));
@@ -203,7 +217,8 @@ impl Switch {
             if owner != self.id {
                 fetch.asked = true;
                 let (filter, cursor) = (fetch.filter.clone(), std::mem::take(&mut fetch.cursor));
-                return self.ask_retained(owner, key as u64 + 1, &filter, &cursor, fx);
+                let until = fetch.until[usize::from(owner.0)];
+                return self.ask_retained(owner, (key as u64 + 1, until), &filter, &cursor, fx);
             }
             self.fetch_here(key, fx);
         }
@@ -568,12 +583,18 @@ impl Switch {
             options,
             identifier: add.identifier,
             owners: self.owners(&add.filter),
+            until: (0..self.shards).map(|shard| self.routed_by(ShardId(shard))).collect(),
             cursor: String::new(),
             asked: false,
             cancelled: false,
         });
         self.fetching.entry(connection.slot).or_default().push_back(key);
         self.connections.at_mut(connection.slot).fetching = true;
+    }
+
+    /// The publish of an owner that this shard's subscribers have heard of last.
+    fn routed_by(&self, owner: ShardId) -> u64 {
+        if owner == self.id { self.book.routed } else { self.inboxes[usize::from(owner.0)].routed }
     }
 
     fn end_fetch(&mut self, slot: Slot, key: usize) {
@@ -601,10 +622,14 @@ impl Switch {
         let fetch = &mut self.fetches[key];
         let (session, options, identifier) = (fetch.session, fetch.options, fetch.identifier);
         let filter = fetch.filter.clone();
+        let until = fetch.until[usize::from(self.id.0)];
         let mut cursor = Cursor::from_text(&std::mem::take(&mut fetch.cursor));
         let mut slice: Vec<Vec<u8>> = Vec::new();
         let mut bytes = 0;
         let walk = self.retained.walk(&filter, &mut cursor, self.now, 1024, |_, retained| {
+            if frames::read(retained.frame()).header.number > until {
+                return ControlFlow::Continue(());
+            }
             if slice.len() == RETAINED_SLICE || bytes > OUTBOX_FILL_BYTES {
                 return ControlFlow::Break(());
             }

@@ -58,26 +58,6 @@ impl Switch {
         frames::to_vec(&frame)
     }
 
-    /// Publishes a frame of the switch's own, now or as soon as its owner takes it.
-    pub fn publish_own(&mut self, frame: Vec<u8>, fx: &mut Effects) {
-        let owner = self.placement.owner(frames::read(&frame).header.topic_hash);
-        self.own[usize::from(owner.0)].push_back(frame);
-        self.run_own(fx);
-    }
-
-    /// Publishes what the switch has of its own, as far as owners take it.
-    pub fn run_own(&mut self, fx: &mut Effects) {
-        let origin = crate::routing::publish::Origin { shard: self.id, session: 0, number: 0 };
-        for owner in 0..self.own.len() {
-            while let Some(frame) = self.own[owner].pop_front() {
-                if self.publish(&frames::read(&frame), origin, fx) == crate::routing::publish::Routed::Full {
-                    self.own[owner].push_front(frame);
-                    break;
-                }
-            }
-        }
-    }
-
     /// The timer of a session without a connection: its will, its end, or both.
     pub fn session_timer(&mut self, id: SessionId, fx: &mut Effects) {
         let Some(session) = self.sessions.find(id) else { return };

@@ -1,0 +1,95 @@
+//! Publishes of the switch's own: wills, `$SYS`, and messages of groups whose member has gone.
+
+use shard::Effects;
+use shard::mesh::ShardId;
+use wire::frame::{Frame, FrameHeader};
+
+use super::parcel::PUBLISH;
+use super::publish::{Origin, Routed, put_frame};
+use crate::counters::Counter;
+use crate::delivery::deliver::Picks;
+use crate::delivery::store::MessageId;
+use crate::frames;
+use crate::switch::Switch;
+
+/// A publish that waits for its owner to take it. There is at most one for each session's will, one for each `$SYS`
+/// topic, and those that a session was owed as the member of a group, which its queue bounds.
+pub struct OwnPublish {
+    /// For this group alone.
+    group: Option<u64>,
+    frame: Vec<u8>,
+}
+
+impl Switch {
+    /// Publishes a frame of the switch's own, now or as soon as its owner takes it.
+    pub fn publish_own(&mut self, frame: Vec<u8>, fx: &mut Effects) {
+        self.queue_own(None, frame);
+        self.run_own(fx);
+    }
+
+    /// A message that a member of a group was owed goes to another one: its session has ended before it was sent, or
+    /// (QoS 1) acknowledged.
+    pub fn hand_on(&mut self, group: u64, message: MessageId) {
+        let frame = self.store.frame(message);
+        self.counters.add(Counter::DroppedHandedOn, 1);
+        let frame = without_origin(&frame);
+        self.queue_own(Some(group), frame);
+    }
+
+    /// A frame came for a group that has no member here any more.
+    pub fn return_to_owner(&mut self, group: u64, frame: &Frame<'_>) {
+        self.counters.add(Counter::MessagesMatched, 1);
+        if frame.header.qos == 0 {
+            return self.counters.add(Counter::DroppedNoMember, 1);
+        }
+        self.counters.add(Counter::DroppedHandedOn, 1);
+        self.queue_own(Some(group), without_origin(frame));
+    }
+
+    /// Publishes what the switch has of its own, as far as owners take it.
+    pub fn run_own(&mut self, fx: &mut Effects) {
+        for owner in 0..self.own.len() {
+            while let Some(own) = self.own[owner].pop_front() {
+                if !self.publish_one(ShardId(owner as u16), &own, fx) {
+                    self.own[owner].push_front(own);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn queue_own(&mut self, group: Option<u64>, frame: Vec<u8>) {
+        let owner = self.placement.owner(frames::read(&frame).header.topic_hash);
+        self.own[usize::from(owner.0)].push_back(OwnPublish { group, frame });
+    }
+
+    /// False: its owner does not take it now.
+    fn publish_one(&mut self, owner: ShardId, own: &OwnPublish, fx: &mut Effects) -> bool {
+        let frame = frames::read(&own.frame);
+        match own.group {
+            None => {
+                let origin = Origin { shard: self.id, session: 0, number: 0 };
+                self.publish(&frame, origin, fx) != Routed::Full
+            }
+            Some(group) if self.shards == 1 => {
+                self.deliver(&frame, None, Picks::Only(&group.to_le_bytes()), fx);
+                true
+            }
+            Some(group) => {
+                let credits = self.credits[usize::from(owner.0)];
+                let sent = credits > 0 && put_frame(&mut fx.tx, owner, PUBLISH, &[group], &frame, None);
+                if sent {
+                    self.credits[usize::from(owner.0)] -= 1;
+                    self.queued_to_self += u64::from(owner == self.id);
+                }
+                sent
+            }
+        }
+    }
+}
+
+/// The frame in bytes of its own, as a new cause: nobody waits for its acknowledgement.
+fn without_origin(frame: &Frame<'_>) -> Vec<u8> {
+    let header = FrameHeader { connection: 0, number: 0, ..frame.header };
+    frames::to_vec(&Frame { header, ..*frame })
+}
