@@ -115,7 +115,7 @@ impl Switch {
         }
         let found = Match { session, qos, retain_as_published: true, identifier, group: None };
         let mut fanout = std::mem::take(&mut self.fanout);
-        self.owe(&found, frame, blob, (qos, true), &identifiers, &mut fanout, fx);
+        self.owe(&found, frame, blob, (qos, true, &identifiers), &mut fanout, fx);
         if let Some(stored) = fanout.stored.take() {
             self.store.release(stored);
         }
@@ -250,18 +250,16 @@ impl Switch {
                 return true;
             }
         }
-        self.owe(&found, frame, blob, (qos, retain), &identifiers, fanout, fx)
+        self.owe(&found, frame, blob, (qos, retain, &identifiers), fanout, fx)
     }
 
     /// Queues a QoS 1 or 2 message for a session, and sends it if the window is open.
-    #[allow(clippy::too_many_arguments)]
     fn owe(
         &mut self,
         found: &Match,
         frame: &Frame<'_>,
         blob: Option<&Blob>,
-        (qos, retain): (QoS, bool),
-        identifiers: &[u32],
+        (qos, retain, identifiers): (QoS, bool, &[u32]),
         fanout: &mut Fanout,
         fx: &mut Effects,
     ) -> bool {

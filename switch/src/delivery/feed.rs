@@ -92,7 +92,7 @@ pub struct Entry {
 
 impl Entry {
     /// Bytes of the packet.
-    pub fn len(&self) -> usize {
+    pub fn bytes_len(&self) -> usize {
         self.len as usize
     }
 
@@ -379,10 +379,10 @@ impl Feed {
         let mut left = bytes;
         let mut packets = 0;
         while let Some(entry) = self.entry(position.wrapping_add(packets)) {
-            if left < entry.len() {
+            if left < entry.bytes_len() {
                 break;
             }
-            left -= entry.len();
+            left -= entry.bytes_len();
             packets += 1;
         }
         (packets, left)

@@ -216,7 +216,7 @@ impl Switch {
             }
             let Some((seat, entry)) = oldest else { return };
             let feed = &mut self.feeds[seat.feed.0 as usize];
-            let dropped = if entry.len() > conn.packet_bytes_max as usize {
+            let dropped = if entry.bytes_len() > conn.packet_bytes_max as usize {
                 Some(Counter::DroppedTooLarge)
             } else if self.now.since(entry.at) > self.limits.max_feed_age {
                 Some(Counter::DroppedLagging)
@@ -224,7 +224,7 @@ impl Switch {
                 let outbox = conn.outbox.get_or_insert_with(|| self.outboxes.take());
                 if entry.aged(self.now) {
                     let start = outbox.buffer().len();
-                    if feed.copy_aged(&entry, self.now, outbox.claim(entry.len())) {
+                    if feed.copy_aged(&entry, self.now, outbox.claim(entry.bytes_len())) {
                         outbox.note_unsettled();
                         None
                     } else {

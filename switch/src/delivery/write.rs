@@ -113,7 +113,7 @@ impl Switch {
         while let Some(slot) = self.pump_target(id) {
             let session = self.sessions.at_mut(id);
             let outgoing = session.outgoing.as_mut().expect("something waits");
-            let owed = outgoing.next().expect("something waits");
+            let owed = outgoing.take_next().expect("something waits");
             let frame = self.store.frame(owed.message);
             if frames::expired(&frame, self.now) {
                 self.counters.add(Counter::DroppedExpired, 1);

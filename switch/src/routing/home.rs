@@ -97,7 +97,7 @@ impl Switch {
         if home == self.id {
             return self.claimed(client_id, claim, fx);
         }
-        let flags = u64::from(claim.clean_start) * CLEAN_START | u64::from(claim.durable) * DURABLE;
+        let flags = (u64::from(claim.clean_start) * CLEAN_START) | (u64::from(claim.durable) * DURABLE);
         let words = [claim.connection.to_word(), flags];
         self.courier.send(&mut fx.tx, home, CLAIM, &words, &[client_id.as_bytes()]);
     }

@@ -78,7 +78,7 @@ impl Outgoing {
     }
 
     /// The message that goes next.
-    pub fn next(&mut self) -> Option<Owed> {
+    pub fn take_next(&mut self) -> Option<Owed> {
         let owed = self.waiting.pop_front()?;
         self.waiting_bytes -= u64::from(owed.bytes);
         Some(owed)
