@@ -122,7 +122,8 @@ impl BufferRing {
     }
 }
 
-/// Anonymous memory, zeroed, page-aligned, and touched only as it is used.
+/// Anonymous memory, zeroed, page-aligned, and populated at once, by the shard's own core: the kernel goes through all
+/// buffers in turn, so they would all be touched soon, and a receive should not wait for a page.
 struct Mapping {
     start: NonNull<u8>,
     bytes: usize,
@@ -131,7 +132,7 @@ struct Mapping {
 impl Mapping {
     fn anonymous(bytes: usize) -> io::Result<Mapping> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that exists.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
         if start == libc::MAP_FAILED {
