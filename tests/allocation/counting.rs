@@ -36,16 +36,22 @@ pub fn watch_this_thread(counts: &'static Counts) {
 }
 
 impl Counts {
-    /// Remembers the places of calls from now on; returns how many calls there were before.
-    pub fn arm(&self) -> u64 {
-        self.armed.store(true, Ordering::SeqCst);
+    /// How many calls there were.
+    pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Remembers the places of calls from now on, and forgets those before; returns how many calls there were.
+    pub fn arm(&self) -> u64 {
+        self.places.lock().expect("no thread fails here").clear();
+        self.armed.store(true, Ordering::SeqCst);
+        self.calls()
     }
 
     /// Remembers no more places; returns how many calls there were.
     pub fn disarm(&self) -> u64 {
         self.armed.store(false, Ordering::SeqCst);
-        self.calls.load(Ordering::SeqCst)
+        self.calls()
     }
 
     /// The places that were remembered: how many calls came from each, and the lines of ours that led there.

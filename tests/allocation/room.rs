@@ -29,11 +29,15 @@ struct Room {
 }
 
 /// One topic with many subscribers of all kinds, and some with one.
-pub struct Rooms(Vec<Room>);
+pub struct Rooms {
+    rooms: Vec<Room>,
+    /// Subscribers that read nothing, alive as long as this is.
+    _deaf: Vec<Client>,
+}
 
 impl Rooms {
-    /// Connects all clients.
-    pub fn open(node: &Node, qos: u8) -> Rooms {
+    /// Connects all clients, `deaf` of them subscribers of the room that read nothing.
+    pub fn open(node: &Node, qos: u8, deaf: usize) -> Rooms {
         let mut room = Room::new(node, "room", qos);
         for index in 0..SUBSCRIBERS {
             let version = if index % 2 == 0 { Version::V311 } else { Version::V5 };
@@ -50,17 +54,23 @@ impl Rooms {
             pair.admit(node.client(Version::V5, &format!("partner-{index}")).connect(), qos);
             pair
         };
-        Rooms(std::iter::once(room).chain((0..PAIRS).map(pair)).collect())
+        let rooms = std::iter::once(room).chain((0..PAIRS).map(pair)).collect();
+        let deaf = (0..deaf).map(|index| {
+            let mut client = node.client(Version::V311, &format!("deaf-{index}")).connect();
+            client.subscribe("room", qos);
+            client
+        });
+        Rooms { rooms, _deaf: deaf.collect() }
     }
 
     /// Lets so many rounds happen, and returns when the switch has come to rest.
     pub fn run(&mut self, rounds: usize) {
         for _ in 0..rounds {
-            self.0.iter_mut().for_each(Room::publish);
-            self.0.iter_mut().for_each(Room::receive);
+            self.rooms.iter_mut().for_each(Room::publish);
+            self.rooms.iter_mut().for_each(Room::receive);
         }
         // What a client sent last has been handled when its ping is answered.
-        for client in self.0.iter_mut().flat_map(|room| room.subscribers.iter_mut().chain([&mut room.publisher])) {
+        for client in self.rooms.iter_mut().flat_map(|room| room.subscribers.iter_mut().chain([&mut room.publisher])) {
             client.send(&PINGREQ);
             assert_eq!(client.receive(), Packet::Pingresp);
         }
