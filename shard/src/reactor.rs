@@ -17,6 +17,8 @@ use crate::timer::Wheel;
 /// Sends of one turn: a slice that reaches this is the last of its turn, so that a flush of any size holds up nothing
 /// else for longer than this many sends take, some 4 ms.
 pub const SENDS_PER_TURN: usize = 1024;
+/// Timers that may be due in one turn before the list of them grows.
+const DUE_EXPECTED: usize = 256;
 
 /// A shard: its kernel, its handler, and its ends of the mesh.
 pub struct Reactor<D: Driver, H: Handler> {
@@ -61,7 +63,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
             idle,
             stall: StallWatch::new(StallWatch::THRESHOLD),
             completions: Vec::new(),
-            due: Vec::new(),
+            due: Vec::with_capacity(DUE_EXPECTED),
             plan: Vec::new(),
             results: Vec::new(),
         }
