@@ -177,6 +177,8 @@ pub enum TimerKind {
     Second = 3,
     /// Interest that lingers ends.
     Interest = 4,
+    /// A connection's next slice of retained messages.
+    Fetch = 6,
     /// The stop's: often, while it lasts.
     Stop = 5,
 }
@@ -336,6 +338,7 @@ impl Switch {
             2 => self.session_timer(SessionId { index, generation }, fx),
             3 => self.second(fx),
             5 => self.stop_timer(fx),
+            6 => self.fetch_timer(ConnectionId { slot: Slot(index), generation }, fx),
             _ => self.end_interest(fx),
         }
     }
@@ -469,6 +472,7 @@ impl Handler for Switch {
         self.now = now;
         // What a flush has set free may go on before the shard sleeps.
         self.retry_unparked(fx);
+        self.run_own(fx);
         while plan.is_empty() && !self.flush.is_empty() {
             self.plan_flush(plan, fx);
         }

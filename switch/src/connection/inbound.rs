@@ -39,6 +39,7 @@ impl Switch {
         let now_ms = self.now.as_millis();
         let conn = self.connections.at_mut(slot);
         conn.receiving = armed;
+        conn.cancelling &= armed;
         conn.heard_ms = now_ms;
         match conn.phase {
             Phase::Open if conn.parked => {
@@ -76,6 +77,9 @@ impl Switch {
         match (phase, end) {
             (Phase::Open, ReceiveEnd::Cancelled | ReceiveEnd::NoBuffers) => self.receive_on(slot, fx),
             (Phase::Handshake, ReceiveEnd::NoBuffers) => self.handshake(slot, fx),
+            (Phase::Open, ReceiveEnd::Eof) if self.connections.at(slot).parked => {
+                self.connections.at_mut(slot).ended = true;
+            }
             (Phase::Open | Phase::Handshake, ReceiveEnd::Eof) => self.close(slot, Cause::Eof, fx),
             (Phase::Open | Phase::Handshake, ReceiveEnd::Error(errno)) => self.broken(slot, errno, fx),
             (Phase::Lingering, ReceiveEnd::NoBuffers) => self.listen_to_the_end(slot, fx),
@@ -143,6 +147,7 @@ impl Switch {
             return;
         }
         conn.parked = false;
+        conn.waits_for = None;
         // Time in which we did not read is not the client's silence.
         conn.heard_ms = self.now.as_millis();
         self.process_residue(id.slot, fx);
@@ -160,6 +165,7 @@ impl Switch {
                     fx.ops.push(Op::CancelRecv { slot, generation });
                 }
             }
+            Phase::Open if conn.ended => self.close(slot, Cause::Eof, fx),
             Phase::Open if !conn.receiving => {
                 conn.receiving = true;
                 fx.ops.push(Op::Recv { slot, generation, multishot: true });
@@ -233,7 +239,8 @@ impl Switch {
                 }
                 Flow::WaitFor(owner) => {
                     self.counters.add(Counter::Parked, 1);
-                    self.connections.at_mut(slot).parked = true;
+                    let conn = self.connections.at_mut(slot);
+                    (conn.parked, conn.waits_for) = (true, Some(owner));
                     let id = self.connections.id(slot);
                     self.parked[usize::from(owner.0)].push_back(id);
                     return consumed;

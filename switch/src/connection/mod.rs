@@ -15,6 +15,7 @@ pub mod table;
 
 use std::net::SocketAddr;
 
+use shard::mesh::ShardId;
 use shard::timer::TimerKey;
 use shard::{Generation, Slot};
 use wire::mqtt::ProtocolVersion;
@@ -68,6 +69,10 @@ pub struct Connection {
     pub fetching: bool,
     /// Its next packet cannot be passed on yet; nothing is read.
     pub parked: bool,
+    /// The owner that it waits for, where that is why it is parked.
+    pub waits_for: Option<ShardId>,
+    /// The client closed its side while this connection was parked: what it sent before is handled first.
+    pub ended: bool,
     /// Its receive was cancelled because it is parked or loud.
     pub cancelling: bool,
     /// The sending half is shut down, or broken.
@@ -122,6 +127,8 @@ impl Connection {
             planned: false,
             fetching: false,
             parked: false,
+            waits_for: None,
+            ended: false,
             cancelling: false,
             send_closed: false,
             problem_information: true,

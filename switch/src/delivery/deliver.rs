@@ -237,6 +237,7 @@ impl Switch {
         if let Some(connection) = session.connection {
             let conn = self.connections.at(connection.slot);
             if outgoing.waiting().is_empty()
+                && outgoing.all_sent()
                 && outgoing.in_flight().len() < usize::from(conn.inflight_max)
                 && conn.writable()
                 && conn.outbox.as_ref().is_none_or(|outbox| outbox.len() < crate::limits::OUTBOX_FILL_BYTES)

@@ -78,16 +78,19 @@ impl Switch {
             let sent = match *result {
                 SendResult::Sent(count) => count,
                 SendResult::WouldBlock => 0,
-                SendResult::Broken(errno) => {
-                    self.broken(span.slot, errno, fx);
-                    continue;
-                }
+                SendResult::Broken(_) => continue,
             };
             self.counters.add(Counter::BytesSent, u64::from(sent));
             if span.source == OUTBOX {
                 self.outbox_sent(span, sent, fx);
             } else {
                 self.feed_sent(span, sent, fx);
+            }
+        }
+        // Last: a connection that ends leaves its feeds, and other members take its place in them.
+        for (span, result) in plan.iter().zip(results) {
+            if let SendResult::Broken(errno) = *result {
+                self.broken(span.slot, errno, fx);
             }
         }
     }
@@ -309,7 +312,7 @@ impl Switch {
         if conn.phase != Phase::Open {
             return self.last_packet_left(slot, fx);
         }
-        if conn.parked {
+        if conn.parked && conn.waits_for.is_none() {
             self.unpark_soon(slot);
         }
         let conn = self.connections.at_mut(slot);
@@ -319,7 +322,8 @@ impl Switch {
             self.fetch_more(slot, fx);
         }
         if let Some(session) = session {
-            let waits = self.sessions.at(session).outgoing.as_ref().is_some_and(|o| !o.waiting().is_empty());
+            let outgoing = self.sessions.at(session).outgoing.as_ref();
+            let waits = outgoing.is_some_and(|outgoing| !outgoing.waiting().is_empty() || !outgoing.all_sent());
             if waits {
                 self.pump(session, fx);
             }

@@ -29,6 +29,8 @@ pub struct Subscribers {
     pub groups: Vec<LocalGroup>,
     /// Subscriptions of QoS 0 whose session has no connection: they get nothing, and are there when it comes back.
     pub idle: u32,
+    /// Subscriptions that owners were asked for and that are not in force yet.
+    pub asked: u32,
     /// When the last subscriber went, while the owners still send.
     pub lingers: Option<Instant>,
 }
@@ -41,7 +43,7 @@ impl Subscribers {
 
     /// Whether somebody but groups wants what is published.
     pub fn wanted(&self) -> bool {
-        !self.feeds.is_empty() || !self.direct.is_empty() || self.idle > 0
+        !self.feeds.is_empty() || !self.direct.is_empty() || self.idle > 0 || self.asked > 0
     }
 }
 

@@ -69,17 +69,40 @@ impl Outbox {
     }
 
     /// Takes `count` bytes off the front. Returns how many QoS 0 messages that settled as delivered: all of them when
-    /// nothing is left, none before.
+    /// nothing is left, those before the packet at hand when much has left, none otherwise.
     pub fn advance(&mut self, count: usize) -> u32 {
         self.head += count;
         assert!(self.head <= self.buffer.len(), "more was sent than waited");
         if self.head < self.buffer.len() {
-            return 0;
+            return if self.head < COMPACT_BYTES { 0 } else { self.compact() };
         }
         self.buffer.clear();
         self.head = 0;
         self.whole = 0;
         std::mem::take(&mut self.unsettled)
+    }
+
+    /// Forgets the packets that have left whole; else the outbox of a client that is never quite done would keep all that
+    /// was ever sent. Returns how many QoS 0 messages were among them.
+    fn compact(&mut self) -> u32 {
+        if self.head < self.whole {
+            return 0;
+        }
+        let mut settled = u32::from(self.whole > 0);
+        let mut at = self.whole;
+        while at < self.head {
+            let packet = packet_len(&self.buffer[at..]);
+            if at + packet > self.head {
+                break;
+            }
+            settled += u32::from(is_publish0(self.buffer[at]));
+            at += packet;
+        }
+        self.buffer.drain(..at);
+        self.head -= at;
+        self.whole = 0;
+        self.unsettled -= settled;
+        settled
     }
 
     /// Drops all that waits. Returns the QoS 0 messages that had left whole, and those that had not.
@@ -91,8 +114,7 @@ impl Outbox {
         }
         while at < self.buffer.len() {
             let packet = packet_len(&self.buffer[at..]);
-            // PUBLISH with QoS 0: 0011 d00r, [MQTT-3.3.1-2].
-            if self.buffer[at] & 0xf6 == 0x30 && at + packet > self.head {
+            if is_publish0(self.buffer[at]) && at + packet > self.head {
                 unsent += 1;
             }
             at += packet;
@@ -103,6 +125,14 @@ impl Outbox {
         self.whole = 0;
         (total - unsent, unsent)
     }
+}
+
+/// Bytes that may have left before they are forgotten.
+const COMPACT_BYTES: usize = 64 << 10;
+
+/// Whether a packet that begins so is a PUBLISH of QoS 0: 0011 d00r.
+fn is_publish0(first: u8) -> bool {
+    first & 0xf6 == 0x30
 }
 
 /// The length of the packet at the front of `bytes`, which this switch encoded.
@@ -164,6 +194,23 @@ mod tests {
         assert_eq!(outbox.advance(7), 0);
         assert_eq!(outbox.advance(1), 1);
         assert!(outbox.is_empty());
+    }
+
+    /// An outbox that is never quite empty keeps what waits, not what has left.
+    #[test]
+    fn what_has_left_is_forgotten() {
+        let mut outbox = Outbox::default();
+        outbox.tear(&PUBLISH[3..]);
+        let mut settled = 0;
+        for _ in 0..100_000 {
+            outbox.claim(6).copy_from_slice(&PUBLISH);
+            outbox.note_unsettled();
+            settled += outbox.advance(6);
+            assert!(outbox.buffer.len() <= COMPACT_BYTES + 16);
+        }
+        assert!(settled > 80_000);
+        settled += outbox.advance(outbox.len());
+        assert_eq!((settled, outbox.unsettled()), (100_001, 0));
     }
 
     /// A connection that dies tells which messages had left whole.

@@ -110,6 +110,10 @@ impl Switch {
 
     /// Sends what a session is owed, as far as its window and its outbox have room.
     pub fn pump(&mut self, id: SessionId, _fx: &mut Effects) {
+        let behind = self.sessions.at(id).outgoing.as_ref().is_some_and(|outgoing| !outgoing.all_sent());
+        if behind {
+            self.redeliver(id);
+        }
         while let Some(slot) = self.pump_target(id) {
             let session = self.sessions.at_mut(id);
             let outgoing = session.outgoing.as_mut().expect("something waits");
@@ -147,46 +151,48 @@ impl Switch {
         }
     }
 
-    /// Sends again what is in flight, in the original order and under the original identifiers ([MQTT-4.4.0-1]).
-    pub fn redeliver(&mut self, id: SessionId, slot: Slot) {
-        let flights = self.sessions.at(id).outgoing.as_ref().map_or(0, |outgoing| outgoing.in_flight().len());
-        let mut index = 0;
-        for _ in 0..flights {
-            let outgoing = self.sessions.at_mut(id).outgoing.as_mut().expect("it has flights");
-            let flight = outgoing.in_flight()[index].clone();
+    /// Sends again what is in flight, in the original order and under the original identifiers ([MQTT-4.4.0-1]), as far as
+    /// the window and the outbox have room ([MQTT-3.3.4-9]).
+    fn redeliver(&mut self, id: SessionId) {
+        while let Some(slot) = self.window_target(id) {
+            let outgoing = self.sessions.at_mut(id).outgoing.as_mut().expect("something is in flight");
+            let Some(flight) = outgoing.send_again() else { return };
             let packet_id = flight.packet_id;
             if flight.stage == Stage::Pubcomp {
                 let version = self.connections.at(slot).version;
                 self.write(slot, |out| crate::packets::pubrel(version, packet_id, out));
-                index += 1;
                 continue;
             }
-            let Owed { message, qos, retain, identifiers, .. } =
-                flight.owed.expect("a session that resumes kept its messages");
+            let owed = flight.owed.expect("a session that resumes kept its messages");
+            let Owed { message, qos, retain, identifiers, .. } = owed;
             let identifiers = identifiers.unwrap_or_default();
             let sending = Sending { qos, retain, dup: true, packet_id: packet_id.get(), identifiers: &identifiers };
             self.outbox(slot);
             let frame = self.store.frame(message);
-            match encode(self.connections.at_mut(slot), &frame, sending, self.now, &self.hasher) {
-                Ok(()) => index += 1,
-                Err(_) => {
-                    self.sessions.at_mut(id).outgoing.as_mut().expect("it has flights").land(packet_id);
-                    self.store.release(message);
-                    self.counters.add(Counter::DroppedTooLarge, 1);
-                }
+            if encode(self.connections.at_mut(slot), &frame, sending, self.now, &self.hasher).is_err() {
+                self.sessions.at_mut(id).outgoing.as_mut().expect("it has flights").land(packet_id);
+                self.store.release(message);
+                self.counters.add(Counter::DroppedTooLarge, 1);
             }
         }
     }
 
-    /// The connection that a message of this session can go to now, if one waits.
-    fn pump_target(&self, id: SessionId) -> Option<Slot> {
+    /// The connection that a session may send QoS 1 and 2 to now.
+    fn window_target(&self, id: SessionId) -> Option<Slot> {
         let session: &Session = self.sessions.at(id);
         let outgoing = session.outgoing.as_ref()?;
         let slot = session.connection?.slot;
         let conn = self.connections.at(slot);
         let open = conn.phase == Phase::Open && conn.writable();
-        let room = outgoing.in_flight().len() < usize::from(conn.inflight_max) && waiting(conn) < OUTBOX_FILL_BYTES;
-        (open && room && !outgoing.waiting().is_empty()).then_some(slot)
+        let room = outgoing.window() < usize::from(conn.inflight_max) && waiting(conn) < OUTBOX_FILL_BYTES;
+        (open && room).then_some(slot)
+    }
+
+    /// The same, if a message waits and all that was in flight before has been sent again.
+    fn pump_target(&self, id: SessionId) -> Option<Slot> {
+        let outgoing = self.sessions.at(id).outgoing.as_ref()?;
+        let next = outgoing.all_sent() && !outgoing.waiting().is_empty();
+        self.window_target(id).filter(|_| next)
     }
 }
 
@@ -194,6 +200,9 @@ impl Switch {
 pub fn waiting(conn: &Connection) -> usize {
     conn.outbox.as_ref().map_or(0, |outbox| outbox.len())
 }
+
+/// What an alias beside the name adds at most: its property, and one more byte for each of two lengths.
+const ALIAS_BYTES: usize = 5;
 
 /// Appends a PUBLISH to the outbox, which exists.
 fn encode(
@@ -216,13 +225,12 @@ fn encode(
         subscription_identifiers: sending.identifiers,
         payload: frame.payload,
     };
-    // An alias is never longer than three bytes more than the name alone.
-    let alias_bytes = if conn.alias_max > 0 { 3 } else { 0 };
-    if packet.encoded_len() + alias_bytes > conn.packet_bytes_max as usize {
+    let (len, max) = (packet.encoded_len(), conn.packet_bytes_max as usize);
+    if len > max {
         return Err(Unwritten::TooLarge);
     }
     // MQTT.js (5.16) loses the topic of a QoS 2 message that comes by alias, so those come by name.
-    if conn.alias_max > 0 && sending.qos != QoS::ExactlyOnce {
+    if conn.alias_max > 0 && sending.qos != QoS::ExactlyOnce && len + ALIAS_BYTES <= max {
         let aliases = conn.aliases.get_or_insert_with(|| Box::new(Aliases::new(hasher.clone())));
         match aliases.give(frame.topic, conn.alias_max) {
             Alias::Name => {}

@@ -17,7 +17,7 @@ use crate::frames;
 use crate::limits::{
     INTEREST_LINGER, JOBS_PER_TURN, OUTBOX_FILL_BYTES, PARCEL_INLINE_MAX, PARCELS_PER_TURN, RETAINED_SLICE,
 };
-use crate::switch::Switch;
+use crate::switch::{Switch, TimerKind, timer_word};
 use crate::topic::retained::{Cursor, Walk};
 use crate::topic::shared::Group;
 use crate::topic::tree::FilterId;
@@ -118,6 +118,8 @@ impl Switch {
                 self.filters.remove(id);
             }
         }
+        // The rest in the next turn.
+        fx.timers.set(self.now, timer_word(TimerKind::Interest, 0, 0));
     }
 
     /// Takes interest parcels of one shard, as owner.

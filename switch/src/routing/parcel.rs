@@ -149,10 +149,10 @@ impl Body<'_> {
         }
     }
 
-    /// Whether it goes beside the ring.
-    fn external(&self) -> bool {
+    /// Whether it goes beside the ring, which takes payloads of at most `largest` bytes.
+    fn external(&self, words: usize, largest: usize) -> bool {
         match self {
-            Body::Pieces(_) => self.len() > PARCEL_INLINE_MAX,
+            Body::Pieces(_) => self.len() > PARCEL_INLINE_MAX || words * 8 + self.len() > largest,
             Body::Shared(_) => true,
         }
     }
@@ -171,16 +171,11 @@ impl Body<'_> {
     }
 }
 
-/// Bytes of a parcel in its ring.
-pub fn inline_len(words: usize, body: &Body<'_>) -> usize {
-    words * 8 + if body.external() { 0 } else { body.len() }
-}
-
 /// Writes a parcel, if its ring has room.
 pub fn put(tx: &mut Outbound, to: ShardId, rank: Rank, words: &[u64], body: Body<'_>) -> bool {
-    let blob = body.external().then(|| body.to_blob());
-    let inline = inline_len(words.len(), &body);
+    let blob = body.external(words.len(), tx.largest(rank)).then(|| body.to_blob());
     let inline_body = blob.is_none();
+    let inline = words.len() * 8 + if inline_body { body.len() } else { 0 };
     let Some(mut claim) = tx.claim(to, rank, inline, blob) else { return false };
     let mut at = 0;
     for word in words {

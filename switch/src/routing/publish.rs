@@ -75,6 +75,8 @@ pub struct Progress {
     /// Shards that still must get it, and group keys with the shard picked for each.
     targets: ShardSet,
     picks: Vec<(ShardId, u64)>,
+    /// The words of the parcel at hand.
+    words: Vec<u64>,
     pending: Option<usize>,
     /// It is for the picked groups alone: a member that had it has gone.
     only: bool,
@@ -198,10 +200,10 @@ impl Switch {
         }
         for index in 0..self.book.toward.len() {
             let toward = &mut self.book.toward[index];
-            let Some((first, _)) = toward.awaited.front() else { continue };
+            if toward.awaited.is_empty() {
+                continue;
+            }
             let shard = ShardId(index as u16);
-            // This shard is woken when that one has come further.
-            fx.tx.has_resolved(shard, *first);
             // In this order: what is refused was written before what is resolved.
             let resolved = fx.tx.resolved(shard);
             let refused = fx.tx.refused(shard);
@@ -217,6 +219,10 @@ impl Switch {
             {
                 self.book.toward[index].awaited.pop_front();
                 self.resolve_one(publish, fx);
+            }
+            if let Some((next, _)) = self.book.toward[index].awaited.front() {
+                // This shard is woken when that one has come further.
+                fx.tx.has_resolved(shard, *next);
             }
         }
     }
@@ -260,12 +266,16 @@ impl Switch {
                 progress.targets.extend(&interest.shards);
             }
             for (key, group) in &mut interest.groups {
-                if only.is_none_or(|only| only == *key)
-                    && progress.picks.len() < PICKS_MAX
-                    && let Some((shard, _)) = group.pick()
-                {
+                if only.is_some_and(|only| only != *key) {
+                    continue;
+                }
+                let Some((shard, _)) = group.pick() else { continue };
+                if progress.picks.len() < PICKS_MAX {
                     progress.picks.push((shard, *key));
                     progress.targets.insert(shard);
+                } else {
+                    self.counters.add(Counter::MessagesMatched, 1);
+                    self.counters.add(Counter::DroppedNoMember, 1);
                 }
             }
         }
@@ -292,22 +302,23 @@ impl Switch {
             self.route_here(frame, blob, origin, progress, fx);
         }
         for shard in progress.targets.iter() {
-            let mut words = [0; 2 + PICKS_MAX];
-            let mut count = 0;
-            for (_, key) in progress.picks.iter().filter(|(picked, _)| *picked == shard) {
-                words[2 + count] = *key;
-                count += 1;
-            }
             let only = if progress.only { deliver::ONLY_GROUPS } else { 0 };
-            words[0] = deliver::FRAME | only | (count as u64) << 16;
-            words[1] = progress.number;
-            if !put_frame(&mut fx.tx, shard, DELIVER, &words[..2 + count], frame, blob) {
+            let picks = progress.picks.iter().filter(|(picked, _)| *picked == shard).map(|(_, key)| *key);
+            let words = &mut progress.words;
+            words.clear();
+            words.extend([deliver::FRAME | only, progress.number]);
+            words.extend(picks);
+            words[0] |= (words.len() as u64 - 2) << 16;
+            if !put_frame(&mut fx.tx, shard, DELIVER, words, frame, blob) {
                 return Routed::Full;
             }
             progress.targets.remove(shard);
             let toward = &mut self.book.toward[usize::from(shard.0)];
             toward.written += 1;
             if let Some(publish) = progress.pending {
+                if toward.awaited.is_empty() {
+                    fx.tx.has_resolved(shard, toward.written);
+                }
                 toward.awaited.push_back((toward.written, publish));
                 self.book.pending[publish].waits += 1;
             }
@@ -315,7 +326,6 @@ impl Switch {
         match progress.pending.take() {
             None => Routed::Done(progress.reason()),
             Some(publish) => {
-                self.book.pending[publish].reason = progress.reason();
                 // It waited for the routing itself; the shards have not been heard in between.
                 self.book.pending[publish].waits -= 1;
                 Routed::Pending
@@ -354,7 +364,7 @@ impl Switch {
         progress.matched = delivered.matched || !progress.targets.is_empty();
         progress.refused = delivered.refused;
         if frame.header.qos > 0 && !progress.targets.is_empty() {
-            let reason = ReasonCode::Success;
+            let reason = progress.reason();
             progress.pending = Some(self.book.pending.insert(Unresolved { origin, waits: 1, reason }));
         }
     }
@@ -408,9 +418,9 @@ impl Switch {
 
 impl Progress {
     fn reset(&mut self) {
-        let mut picks = std::mem::take(&mut self.picks);
+        let (mut picks, words) = (std::mem::take(&mut self.picks), std::mem::take(&mut self.words));
         picks.clear();
-        *self = Progress { picks, ..Progress::default() };
+        *self = Progress { picks, words, ..Progress::default() };
     }
 
     fn reason(&self) -> ReasonCode {
@@ -453,5 +463,5 @@ pub fn put_frame(
     true
 }
 
-/// Groups that one message is picked for; a parcel toward subscribers names them.
-const PICKS_MAX: usize = 64;
+/// Groups that one message is picked for; a parcel toward subscribers names them, and must fit its ring.
+const PICKS_MAX: usize = 1024;

@@ -92,6 +92,7 @@ impl Switch {
         let Some((client_id, reserved)) = self.moving.remove(&connection) else { return };
         if result.is_err() {
             self.answer_home(&client_id, connection, Answer::GaveUp, fx);
+            self.connections.at_mut(connection.slot).phase = Phase::Claimed;
             return self.close(connection.slot, Cause::Refused(ReasonCode::ServerBusy), fx);
         }
         let conn = self.connections.at_mut(connection.slot);
@@ -211,9 +212,6 @@ impl Switch {
         }
         let peer = Peer { client_id, address: self.connections.at(slot).peer };
         self.log.connected(self.now, peer, connect.version.level(), connect.keep_alive, resumed.is_some());
-        if resumed.is_some() {
-            self.redeliver(session, slot);
-        }
         self.wake_subscriptions(session, fx);
         self.pump(session, fx);
         self.start_keepalive(slot, connect.keep_alive, fx);
@@ -238,6 +236,9 @@ impl Switch {
             fx.timers.cancel(timer);
         }
         session.connection = Some(connection);
+        if let Some(outgoing) = &mut session.outgoing {
+            outgoing.begin_again();
+        }
         (session.left, session.ends) = (false, shard::Instant::NEVER);
         session.expiry = expiry;
         // Within its delay a will is cancelled by the client's return ([MQTT-3.1.3-9]).

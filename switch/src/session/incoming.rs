@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-use shard::Generation;
 use wire::mqtt::{PacketId, QoS, ReasonCode};
+
+use crate::connection::ConnectionId;
 
 /// Publishes of one session that wait for acknowledgement, in order, and the QoS 2 identifiers that are taken.
 #[derive(Default)]
@@ -25,7 +26,7 @@ pub struct Pending {
     /// 1 or 2.
     pub qos: QoS,
     /// The connection that the acknowledgement goes to.
-    pub generation: Generation,
+    pub connection: ConnectionId,
     /// What became of it.
     pub outcome: Option<ReasonCode>,
 }
@@ -48,14 +49,14 @@ impl Incoming {
     }
 
     /// Notes a publish that is on its way to its owner. Returns its number.
-    pub fn begin(&mut self, packet_id: PacketId, qos: QoS, generation: Generation) -> u32 {
+    pub fn begin(&mut self, packet_id: PacketId, qos: QoS, connection: ConnectionId) -> u32 {
         let number = self.next_number();
         if qos == QoS::ExactlyOnce {
             self.received.push(packet_id);
         } else {
             self.pending_qos1 += 1;
         }
-        self.pending.push_back(Pending { packet_id, qos, generation, outcome: None });
+        self.pending.push_back(Pending { packet_id, qos, connection, outcome: None });
         number
     }
 
@@ -88,9 +89,9 @@ impl Incoming {
 
     /// A repeat of a QoS 2 PUBLISH that is still on its way: its PUBREC goes to the connection that asked last. False
     /// where it is not on its way, so that PUBREC may be sent at once.
-    pub fn redirect(&mut self, packet_id: PacketId, generation: Generation) -> bool {
+    pub fn redirect(&mut self, packet_id: PacketId, connection: ConnectionId) -> bool {
         let pending = self.pending.iter_mut().find(|p| p.qos == QoS::ExactlyOnce && p.packet_id == packet_id);
-        pending.map(|pending| pending.generation = generation).is_some()
+        pending.map(|pending| pending.connection = connection).is_some()
     }
 
     /// PUBREL: the identifier is free. False where it was not taken.
@@ -109,6 +110,8 @@ impl Incoming {
 mod tests {
     use super::*;
 
+    const C: ConnectionId = ConnectionId { slot: shard::Slot(0), generation: 1 };
+
     fn id(n: u16) -> PacketId {
         PacketId::new(n).expect("not zero")
     }
@@ -117,8 +120,8 @@ mod tests {
     #[test]
     fn acknowledgements_keep_the_order() {
         let mut incoming = Incoming::default();
-        let a = incoming.begin(id(7), QoS::AtLeastOnce, 1);
-        let b = incoming.begin(id(8), QoS::ExactlyOnce, 1);
+        let a = incoming.begin(id(7), QoS::AtLeastOnce, C);
+        let b = incoming.begin(id(8), QoS::ExactlyOnce, C);
         incoming.resolve(b, ReasonCode::Success);
         assert!(incoming.acknowledge().is_none());
         incoming.resolve(a, ReasonCode::Success);
@@ -133,7 +136,7 @@ mod tests {
     #[test]
     fn a_refused_identifier_is_free() {
         let mut incoming = Incoming::default();
-        let number = incoming.begin(id(3), QoS::ExactlyOnce, 1);
+        let number = incoming.begin(id(3), QoS::ExactlyOnce, C);
         incoming.resolve(number, ReasonCode::QuotaExceeded);
         assert!(incoming.acknowledge().is_some());
         assert!(!incoming.repeats(id(3)));

@@ -10,6 +10,8 @@ use crate::delivery::store::MessageId;
 #[derive(Default)]
 pub struct Outgoing {
     in_flight: VecDeque<InFlight>,
+    /// How many of those were sent on the present connection; the others wait to be sent again.
+    sent: usize,
     waiting: VecDeque<Owed>,
     waiting_bytes: u64,
     /// The packet identifier given last.
@@ -96,8 +98,32 @@ impl Outgoing {
             }
         };
         let stage = if qos == QoS::ExactlyOnce { Stage::Pubrec } else { Stage::Puback };
+        assert!(self.all_sent(), "what was in flight before goes first");
         self.in_flight.push_back(InFlight { packet_id, stage, owed });
+        self.sent += 1;
         packet_id
+    }
+
+    /// A new connection: all that is in flight is sent again, in order ([MQTT-4.4.0-1]).
+    pub fn begin_again(&mut self) {
+        self.sent = 0;
+    }
+
+    /// Whether all that is in flight was sent on the present connection.
+    pub fn all_sent(&self) -> bool {
+        self.sent == self.in_flight.len()
+    }
+
+    /// How many were sent on the present connection: what the client's Receive Maximum bounds.
+    pub fn window(&self) -> usize {
+        self.sent
+    }
+
+    /// The next one to send again, which is noted as sent.
+    pub fn send_again(&mut self) -> Option<InFlight> {
+        let flight = self.in_flight.get(self.sent)?.clone();
+        self.sent += 1;
+        Some(flight)
     }
 
     /// The message in flight under `packet_id`. Clients answer in order, so it is mostly the first.
@@ -108,12 +134,13 @@ impl Outgoing {
     /// Ends a message in flight.
     pub fn land(&mut self, packet_id: PacketId) -> Option<InFlight> {
         let index = self.in_flight.iter().position(|flight| flight.packet_id == packet_id)?;
+        self.sent -= usize::from(index < self.sent);
         self.in_flight.remove(index)
     }
 
     /// Takes everything that is owed, in order: in flight first. Only messages that are stored.
     pub fn drain(&mut self) -> impl Iterator<Item = (Option<Stage>, Option<Owed>)> {
-        self.waiting_bytes = 0;
+        (self.waiting_bytes, self.sent) = (0, 0);
         let flying = self.in_flight.drain(..).map(|flight| (Some(flight.stage), flight.owed));
         flying.chain(self.waiting.drain(..).map(|owed| (None, Some(owed))))
     }

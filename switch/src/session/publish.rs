@@ -8,6 +8,7 @@ use wire::mqtt::{Ack, PacketId, Publish, QoS, ReasonCode};
 use super::SessionId;
 use super::alias::Aliases;
 use super::outgoing::Stage;
+use crate::connection::ConnectionId;
 use crate::connection::close::Cause;
 use crate::connection::inbound::Flow;
 use crate::counters::Counter;
@@ -136,14 +137,14 @@ impl Switch {
             return Flow::Close(ReasonCode::TopicNameInvalid);
         }
         let (id, version) = self.parties(slot);
-        let generation = self.connections.at(slot).generation;
+        let connection = self.connections.id(slot);
         let window = usize::from(self.limits.receive_maximum);
         let mut number = 0;
         if let Some(packet_id) = publish.packet_id {
             let incoming = self.sessions.at_mut(id).incoming.get_or_insert_default();
             if publish.qos == QoS::ExactlyOnce && incoming.repeats(packet_id) {
                 // [MQTT-4.3.3-10]: it is here already, or on its way.
-                if !incoming.redirect(packet_id, generation) {
+                if !incoming.redirect(packet_id, connection) {
                     self.write(slot, |out| packets::pubrec(version, packet_id, ReasonCode::Success, out));
                 }
                 return Flow::Next;
@@ -154,7 +155,7 @@ impl Switch {
             number = incoming.next_number();
         }
         if !self.may_publish(topic) {
-            return self.refuse_publish(id, publish, generation, fx);
+            return self.refuse_publish(id, publish, connection, fx);
         }
         let routed = self.route_publish(id, publish, topic, number, fx);
         if routed == Routed::Full {
@@ -165,7 +166,7 @@ impl Switch {
             // The session may have ended meanwhile: its own message may have closed it.
             let Some(session) = self.sessions.find(id) else { return Flow::Next };
             let incoming = session.incoming.get_or_insert_default();
-            incoming.begin(packet_id, publish.qos, generation);
+            incoming.begin(packet_id, publish.qos, connection);
             if let Routed::Done(reason) = routed {
                 incoming.resolve(number, reason);
                 self.acknowledge_publishes(id, fx);
@@ -212,12 +213,18 @@ impl Switch {
 
     /// A publish where clients may not: v5 is told at QoS 1 and 2; 3.1.1 is acknowledged as if it had been passed on
     /// ([MQTT-3.3.5-2] of 3.1.1).
-    fn refuse_publish(&mut self, id: SessionId, publish: &Publish<'_>, generation: u32, fx: &mut Effects) -> Flow {
+    fn refuse_publish(
+        &mut self,
+        id: SessionId,
+        publish: &Publish<'_>,
+        connection: ConnectionId,
+        fx: &mut Effects,
+    ) -> Flow {
         self.counters.add(Counter::MessagesMatched, 1);
         self.counters.add(Counter::DroppedNotAuthorized, 1);
         if let Some(packet_id) = publish.packet_id {
             let incoming = self.sessions.at_mut(id).incoming.get_or_insert_default();
-            let number = incoming.begin(packet_id, publish.qos, generation);
+            let number = incoming.begin(packet_id, publish.qos, connection);
             incoming.resolve(number, ReasonCode::NotAuthorized);
             self.acknowledge_publishes(id, fx);
         }
@@ -229,7 +236,7 @@ impl Switch {
             && let Some(incoming) = session.incoming.as_mut()
             && let Some((pending, reason)) = incoming.acknowledge()
         {
-            let Some(connection) = session.connection.filter(|c| c.generation == pending.generation) else { continue };
+            let Some(connection) = session.connection.filter(|c| *c == pending.connection) else { continue };
             self.write_acknowledgement(connection.slot, pending.packet_id, pending.qos, reason, fx);
         }
     }

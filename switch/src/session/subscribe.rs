@@ -20,7 +20,7 @@ use crate::delivery::{DirectSubscriber, LocalGroup};
 use crate::frames;
 use crate::limits::{FEEDS_PER_CONNECTION, OUTBOX_FILL_BYTES, REQUESTS_PER_CONNECTION, RETAINED_SLICE};
 use crate::packets;
-use crate::switch::Switch;
+use crate::switch::{Switch, TimerKind, timer_word};
 use crate::topic::retained::{Cursor, Walk};
 use crate::topic::tree::FilterId;
 
@@ -87,7 +87,8 @@ impl Switch {
             adds: Vec::new(),
             new: 0,
         };
-        let have = self.sessions.at(session).subscriptions.len();
+        let asked: usize = self.requests.iter().filter(|(_, r)| r.session == session).map(|(_, r)| r.new).sum();
+        let have = self.sessions.at(session).subscriptions.len() + asked;
         let levels_max = usize::from(self.limits.max_topic_levels);
         for (text, mut options) in packet.filters() {
             let parsed = TopicFilter::parse(text, levels_max);
@@ -145,6 +146,9 @@ impl Switch {
         waiting.waits -= 1;
         if waiting.waits == 0 {
             let request = self.requests.remove(key);
+            if let Some(conn) = self.connections.find(request.connection) {
+                conn.requests -= 1;
+            }
             self.activate(request, fx);
         }
     }
@@ -154,7 +158,9 @@ impl Switch {
         let subscription = self.sessions.at_mut(id).subscriptions.swap_remove(index);
         self.counters.sub(Counter::Subscriptions, 1);
         self.unroute(id, &subscription, fx);
-        self.cancel_fetches(id, subscription.filter);
+        if !matches!(subscription.route, Route::Shared(..)) {
+            self.cancel_fetches(id, subscription.filter);
+        }
         self.subscriber_gone(subscription.filter);
     }
 
@@ -220,7 +226,19 @@ impl Switch {
                 let until = fetch.until[usize::from(owner.0)];
                 return self.ask_retained(owner, (key as u64 + 1, until), &filter, &cursor, fx);
             }
-            self.fetch_here(key, fx);
+            if self.fetch_here(key, fx) == Walk::More {
+                // The next slice in the next turn: a filter may pass over many topics and find few.
+                let generation = self.connections.at(slot).generation;
+                fx.timers.set(self.now, timer_word(TimerKind::Fetch, slot.0, generation));
+                return;
+            }
+        }
+    }
+
+    /// The next slice of retained messages of a connection, if it is still there.
+    pub fn fetch_timer(&mut self, connection: ConnectionId, fx: &mut Effects) {
+        if self.connections.find(connection).is_some_and(|conn| conn.phase == Phase::Open) {
+            self.fetch_more(connection.slot, fx);
         }
     }
 
@@ -283,7 +301,11 @@ impl Switch {
                     self.add_subscription(request.session, id, add, fx);
                     waits += self.report_group(id, group, word, fx);
                 }
-                None => waits += self.ask_owners(&add.filter.clone(), word, fx),
+                None => {
+                    let id = self.filters.insert(&add.filter);
+                    self.filters.value_mut(id).asked += 1;
+                    waits += self.ask_owners(&add.filter.clone(), word, fx);
+                }
             }
         }
         request.waits = waits;
@@ -300,15 +322,10 @@ impl Switch {
     fn activate(&mut self, request: Request, fx: &mut Effects) {
         let Request { connection, session, packet_id, codes, adds, .. } = request;
         let alive = self.connections.find(connection).is_some_and(|conn| conn.phase == Phase::Open);
-        if let Some(conn) = self.connections.find(connection)
-            && conn.requests > 0
-        {
-            conn.requests -= 1;
-        }
         if self.sessions.find(session).is_none() {
             // Its subscriptions ended with it; owners that just learned of a filter forget it again.
             for add in adds.iter().filter(|add| add.group.is_none()) {
-                let id = self.filters.insert(&add.filter);
+                let id = self.answered_filter(&add.filter);
                 self.subscriber_gone(id);
             }
             return;
@@ -321,7 +338,7 @@ impl Switch {
             if add.group.is_some() {
                 continue;
             }
-            let id = self.filters.insert(&add.filter);
+            let id = self.answered_filter(&add.filter);
             let is_new = self.add_subscription(session, id, add, fx);
             let wanted = match add.options.retain_handling {
                 RetainHandling::SendAtSubscribe => true,
@@ -336,6 +353,13 @@ impl Switch {
             self.fetch_more(connection.slot, fx);
             self.unpark_soon(connection.slot);
         }
+    }
+
+    /// The filter of a subscription that all owners know.
+    fn answered_filter(&mut self, filter: &str) -> FilterId {
+        let id = self.filters.get(filter).expect("a filter that was asked for stays");
+        self.filters.value_mut(id).asked -= 1;
+        id
     }
 
     /// Adds a subscription, or replaces that of the same filter ([MQTT-3.8.4-3]). Whether it is new.
@@ -353,7 +377,9 @@ impl Switch {
             Some(index) => {
                 let old = self.sessions.at(session).subscriptions[index];
                 self.unroute(session, &old, fx);
-                self.cancel_fetches(session, id);
+                if add.group.is_none() {
+                    self.cancel_fetches(session, id);
+                }
                 self.sessions.at_mut(session).subscriptions[index] = subscription;
                 index
             }
@@ -618,7 +644,7 @@ impl Switch {
     }
 
     /// A slice of retained messages that this shard owns itself.
-    fn fetch_here(&mut self, key: usize, fx: &mut Effects) {
+    fn fetch_here(&mut self, key: usize, fx: &mut Effects) -> Walk {
         let fetch = &mut self.fetches[key];
         let (session, options, identifier) = (fetch.session, fetch.options, fetch.identifier);
         let filter = fetch.filter.clone();
@@ -646,5 +672,6 @@ impl Switch {
         for frame in &slice {
             self.deliver_retained(session, options, identifier, &frames::read(frame), None, fx);
         }
+        walk
     }
 }
