@@ -496,6 +496,8 @@ impl Client {
                 Ok(true)
             }
             Err(error) if is_timeout(&error) => Ok(false),
+            // A signal of another test's child.
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(Closed),
             Err(error) => panic!("reading failed: {error}"),
         }
