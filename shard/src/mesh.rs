@@ -4,9 +4,9 @@
 //! released from [`Inbound`] becomes visible to the others when the turn ends ([`Outbound::publish`],
 //! [`Inbound::publish`]).
 //!
-//! A shard may sleep although another's progress is what it waits for: whenever [`Outbound`] answers "not yet" (no room,
-//! not released, not resolved), the other shard will tell when it next gives room back or moves a word, and wake this
-//! one.
+//! A shard may sleep although another's progress is what it waits for: whenever [`Outbound`] answers "not yet" (no
+//! room, not released, not resolved), the other shard will tell when it next gives room back or moves a word, and wake
+//! this one.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 /// A point of monotonic time, in nanoseconds since the process's origin.
 ///
-/// Our own type, so that a simulated clock is as good as the real one, and so that a frame can carry one between shards.
+/// Our own type, so that a simulated clock is as good as the real one, and so that a frame can carry one between
+/// shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 

@@ -154,18 +154,21 @@ fn a_socket_without_a_place_stays<P: Preset>() {
     assert_eq!(results, [SendResult::Sent(4)]);
 }
 
+/// A socket moves to another shard, or stays where that has no place for it, with every feature of this kernel.
 #[test]
 fn a_socket_moves_with_all_features() {
     a_socket_moves_to_another_shard::<Default>();
     a_socket_without_a_place_stays::<Default>();
 }
 
+/// A socket moves to another shard, or stays where that has no place for it, with what Linux 6.1 has.
 #[test]
 fn a_socket_moves_on_linux_6_1() {
     a_socket_moves_to_another_shard::<Linux61>();
     a_socket_without_a_place_stays::<Linux61>();
 }
 
+/// A socket moves to another shard, or stays where that has no place for it, with every optional feature off.
 #[test]
 fn a_socket_moves_with_every_switch_off() {
     a_socket_moves_to_another_shard::<Bare>();

@@ -14,21 +14,21 @@
 //!   delivery/flush        one send for each connection that has something, in slices
 //! ```
 //!
-//! The acknowledgement comes back the other way: shards resolve parcels, the owner acknowledges to the publisher's shard,
-//! and [`session::incoming`] lets PUBACK and PUBREC out in the order of the publishes.
+//! The acknowledgement comes back the other way: shards resolve parcels, the owner acknowledges to the publisher's
+//! shard, and [`session::incoming`] lets PUBACK and PUBREC out in the order of the publishes.
 //!
 //! # Who asks whom
 //!
-//! - [`session::connect`]: CONNECT is checked where the socket is, decided by the client's home ([`routing::home`]), and
-//!   accepted where the session lives.
-//! - [`session::subscribe`]: every SUBSCRIBE asks the owners of its filters ([`routing::interest`]); it is in force when
-//!   the last has confirmed, and retained messages follow in slices.
+//! - [`session::connect`]: CONNECT is checked where the socket is, decided by the client's home ([`routing::home`]),
+//!   and accepted where the session lives.
+//! - [`session::subscribe`]: every SUBSCRIBE asks the owners of its filters ([`routing::interest`]); it is in force
+//!   when the last has confirmed, and retained messages follow in slices.
 //! - [`connection::close`]: the session lets go at once, the socket some turns later.
 //!
 //! # Invariants worth naming
 //!
-//! - No handler waits, locks, or reads a clock; what has no room stays at the head of its ring, in a queue with a bound,
-//!   or in the client's socket.
+//! - No handler waits, locks, or reads a clock; what has no room stays at the head of its ring, in a queue with a
+//!   bound, or in the client's socket.
 //! - A slot is a connection, an index with a generation a session: nothing else names them across turns.
 //! - `matched = delivered + dropped + waiting` for every shard at any quiet instant ([`counters`]).
 //! - Nothing is allocated for a message in the steady state: scratch space is kept, buffers are pooled.

@@ -45,8 +45,8 @@ pub struct Limits {
     pub max_retained_messages: u32,
     /// Bytes of retained messages on the whole node.
     pub max_retained_bytes: u64,
-    /// Memory for messages that wait in sessions, on the whole node. When a shard's share is full, publishes of QoS 1 and
-    /// 2 that need it are refused (v5: 0x97, v3.1.1: the publisher is closed).
+    /// Memory for messages that wait in sessions, on the whole node. When a shard's share is full, publishes of QoS 1
+    /// and 2 that need it are refused (v5: 0x97, v3.1.1: the publisher is closed).
     pub queue_memory: u64,
     /// Memory for feeds (what subscribers of QoS 0 read by cursor), on the whole node.
     pub feed_memory: u64,

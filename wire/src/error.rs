@@ -6,8 +6,8 @@ use crate::mqtt::{PropertyId, ReasonCode};
 
 /// What is wrong with bytes that a peer sent. Always the peer's fault.
 ///
-/// Each variant names the statement that the peer broke, and knows the reason code to answer with. Statement numbers are
-/// those of MQTT 5.0 unless 3.1.1 is said.
+/// Each variant names the statement that the peer broke, and knows the reason code to answer with. Statement numbers
+/// are those of MQTT 5.0 unless 3.1.1 is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Malformed {
     // Framing.

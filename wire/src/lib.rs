@@ -12,7 +12,8 @@
 //! Invariants worth naming:
 //! - **What a peer sends never panics.** Every way of being wrong is a variant of [`Malformed`], which knows the
 //!   statement that it breaks and the reason code to answer with. The panics that exist (a buffer of another size than
-//!   the encoder asked for, a string longer than the protocol can carry) are errors of the calling code, and documented.
+//!   the encoder asked for, a string longer than the protocol can carry) are errors of the calling code, and
+//!   documented.
 //! - **Nothing is believed.** No length is used before it was checked against the bytes that are there, nothing is
 //!   allocated for a declared length, and decoding is linear in the bytes of the packet.
 //! - **What decodes can be forwarded.** Strings, topic names and properties are checked on the way in, so that bytes

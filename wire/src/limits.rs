@@ -14,8 +14,8 @@ pub const STRING_BYTES_MAX: usize = u16::MAX as usize;
 pub const PROPERTIES_MAX: u32 = 1024;
 
 /// Most bytes that the properties of one packet may take (the will's are counted apart from those of its CONNECT).
-/// Every single-valued property at its longest and one user property at its longest fit; beyond it the packet is refused
-/// with Quota Exceeded (0x97).
+/// Every single-valued property at its longest and one user property at its longest fit; beyond it the packet is
+/// refused with Quota Exceeded (0x97).
 pub const PROPERTY_BYTES_MAX: u32 = 512 * 1024;
 
 const _: () = assert!(PROPERTY_BYTES_MAX < VARINT_MAX);

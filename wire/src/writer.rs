@@ -76,7 +76,8 @@ impl Sink for Counter {
     }
 }
 
-/// Fills a slice from its front. Panics where the slice is too short, which is the caller's error: the length was known.
+/// Fills a slice from its front. Panics where the slice is too short, which is the caller's error: the length was
+/// known.
 pub(crate) struct Filler<'o> {
     out: &'o mut [u8],
     at: usize,

@@ -114,8 +114,8 @@ impl Inbound {
         self.boards[usize::from(self.id.0)].notice.news()
     }
 
-    /// Gives back the room of what was released and shows the words that were set; tells, and wakes, those that wait for
-    /// it. Once a turn, at its end.
+    /// Gives back the room of what was released and shows the words that were set; tells, and wakes, those that wait
+    /// for it. Once a turn, at its end.
     pub fn publish(&mut self) {
         let touched = std::mem::take(&mut self.touched);
         let mut moved = Shards::default();

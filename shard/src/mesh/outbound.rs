@@ -47,8 +47,8 @@ impl Outbound {
         self.sender(to).room(rank.0.into(), len)
     }
 
-    /// Room for a payload of `len` bytes, with the blob that travels with it. `None` where there is none now (this shard
-    /// is woken, as for [`Outbound::room`]) or `len` is over [`Outbound::largest`]; the blob is dropped then.
+    /// Room for a payload of `len` bytes, with the blob that travels with it. `None` where there is none now (this
+    /// shard is woken, as for [`Outbound::room`]) or `len` is over [`Outbound::largest`]; the blob is dropped then.
     #[inline]
     pub fn claim(&mut self, to: ShardId, rank: Rank, len: usize, blob: Option<Blob>) -> Option<Claim<'_>> {
         self.dirty.insert(to);

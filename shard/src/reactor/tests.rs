@@ -1,3 +1,5 @@
+//! The loop against a kernel whose answers are written down beforehand.
+
 use std::time::Duration;
 
 use super::*;

@@ -102,8 +102,8 @@ fn loom_refused_before_resolved() {
     });
 }
 
-/// A shard that goes to sleep while another publishes either sees that before it blocks, or is rung; and then the parcel
-/// is in its snapshot.
+/// A shard that goes to sleep while another publishes either sees that before it blocks, or is rung; and then the
+/// parcel is in its snapshot.
 #[test]
 fn loom_sleeper_is_woken() {
     explore(|| {

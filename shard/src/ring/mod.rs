@@ -9,8 +9,8 @@
 //!            publish, once a turn                      publish, once a turn
 //!                     └──── Notice of j: "news from i"; Doorbell where j sleeps
 //! ```
-//! Everything has one writer and one reader, so there is no lock and no compare-and-swap. [`pair`] is the unsafe heart's
-//! outside; [`crate::mesh`] puts pairs between all shards and contains no unsafe code.
+//! Everything has one writer and one reader, so there is no lock and no compare-and-swap. [`pair`] is the unsafe
+//! heart's outside; [`crate::mesh`] puts pairs between all shards and contains no unsafe code.
 
 mod doorbell;
 mod memory;

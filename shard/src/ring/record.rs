@@ -7,8 +7,8 @@
 //!   │ u32    │ u32    │ 16 bytes                │                   │         │
 //!   └────────┴────────┴─────────────────────────┴───────────────────┴─────────┘
 //! ```
-//! A record never straddles the end of its ring: where it would, a *skip* record (a header alone, flagged) fills what is
-//! left, and the record begins at the start. Records are multiples of 8 and so are rings, so a header always fits.
+//! A record never straddles the end of its ring: where it would, a *skip* record (a header alone, flagged) fills what
+//! is left, and the record begins at the start. Records are multiples of 8 and so are rings, so a header always fits.
 
 /// Bytes of a header.
 pub(super) const HEADER: usize = 8;
@@ -90,8 +90,8 @@ impl Header {
     }
 }
 
-/// The largest payload that a ring of `capacity` bytes takes, with a blob or without: its record is half of the ring, so
-/// that it fits an empty ring wherever that ring's position is.
+/// The largest payload that a ring of `capacity` bytes takes, with a blob or without: its record is half of the ring,
+/// so that it fits an empty ring wherever that ring's position is.
 #[inline]
 pub const fn largest(capacity: usize) -> usize {
     capacity / 2 - HEADER - BLOB

@@ -134,8 +134,8 @@ impl Producer {
         if size <= to_end { (at, self.tail + size as u64) } else { (0, self.tail + (to_end + size) as u64) }
     }
 
-    /// Whether the ring holds no more than its capacity when the tail is at `end`. The consumer's word is looked at only
-    /// where what is known of it does not suffice.
+    /// Whether the ring holds no more than its capacity when the tail is at `end`. The consumer's word is looked at
+    /// only where what is known of it does not suffice.
     #[inline]
     fn fits(&self, end: u64) -> bool {
         let least = end.saturating_sub(self.extent.capacity as u64);

@@ -9,9 +9,9 @@
 //!   └──────────┴──────────┴──────────┴──────────┘
 //!    each 2^42 ms … 4.1 s      64 ms       1 ms
 //! ```
-//! A timer lies at the highest level at which its tick differs from the tick that was expired last, in the slot that its
-//! six bits name. So all timers of a level come before all of the next one, and a slot's timers move down, in order,
-//! when time reaches the slot. Timers of one tick therefore fire in the order in which they were set.
+//! A timer lies at the highest level at which its tick differs from the tick that was expired last, in the slot that
+//! its six bits name. So all timers of a level come before all of the next one, and a slot's timers move down, in
+//! order, when time reaches the slot. Timers of one tick therefore fire in the order in which they were set.
 
 use super::list::{Entries, List};
 use crate::time::Instant;
@@ -97,8 +97,8 @@ impl Wheel {
         true
     }
 
-    /// When to call [`Wheel::expire`] next: at the earliest deadline or before it, never after it. `None` where no timer
-    /// is set.
+    /// When to call [`Wheel::expire`] next: at the earliest deadline or before it, never after it. `None` where no
+    /// timer is set.
     pub fn next_deadline(&self) -> Option<Instant> {
         if !self.overdue.is_empty() {
             return Some(instant(self.now));

@@ -1,3 +1,5 @@
+//! Accepting: slots, addresses, limits.
+
 use super::*;
 
 /// Each accept fills the slot that it names and tells the address of its peer, whatever the order of arrival.

@@ -1,3 +1,5 @@
+//! Closing: cancelled receives, FIN, slots used again.
+
 use std::io::{Read, Write};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Receiving: once, until further notice, to the end, without buffers.
+
 use std::io::Write;
 use std::net::Shutdown;
 

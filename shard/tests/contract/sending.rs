@@ -1,3 +1,5 @@
+//! Sending: batches, short sends, sockets that take nothing.
+
 use std::io::{Read, Write};
 
 use shard::SendResult;

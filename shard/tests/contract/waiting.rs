@@ -1,3 +1,5 @@
+//! Waiting: deadlines and doorbells.
+
 use std::io::Write;
 
 use super::*;

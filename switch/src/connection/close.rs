@@ -1,8 +1,8 @@
 //! How connections end.
 //!
 //! The session lets go at once; the socket follows: what was written last is sent, the sending half is shut down, what
-//! the client still sends is thrown away for a moment (closing a socket with unread bytes would make the kernel reset it,
-//! and the client could lose the reason), armed ops are cancelled, and when the last has ended the slot is closed.
+//! the client still sends is thrown away for a moment (closing a socket with unread bytes would make the kernel reset
+//! it, and the client could lose the reason), armed ops are cancelled, and when the last has ended the slot is closed.
 
 use std::net::SocketAddr;
 

@@ -5,8 +5,8 @@
 //!                              │                └─▶ Moving ─▶ Closing   │
 //!   Empty ─▶ Arriving (reserved for a socket of another shard) ─▶ Open  └─▶ Closing
 //! ```
-//! A connection is its slot: the index of the direct descriptor is the index here, and the generation tells an old use of
-//! the slot from the new one. Sends never linger, so only receives and polls must end before a slot is closed.
+//! A connection is its slot: the index of the direct descriptor is the index here, and the generation tells an old use
+//! of the slot from the new one. Sends never linger, so only receives and polls must end before a slot is closed.
 
 pub mod close;
 pub mod inbound;

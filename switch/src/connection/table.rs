@@ -4,8 +4,8 @@ use shard::Slot;
 
 use super::{Connection, ConnectionId, Phase};
 
-/// All slots of a shard. Rows are made as slots are first used, so that a table for many connections costs nothing until
-/// they come.
+/// All slots of a shard. Rows are made as slots are first used, so that a table for many connections costs nothing
+/// until they come.
 pub struct ConnectionTable {
     rows: Vec<Connection>,
     free: Vec<u32>,

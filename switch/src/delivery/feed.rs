@@ -255,8 +255,8 @@ impl Feed {
         (waited, self.members.get(member as usize).map(Member::slot))
     }
 
-    /// Appends one packet of `len` bytes, written by `encode`. `None` where no memory is left for it, even after dropping
-    /// the oldest; the number of messages dropped for members that lag is added to `dropped`.
+    /// Appends one packet of `len` bytes, written by `encode`. `None` where no memory is left for it, even after
+    /// dropping the oldest; the number of messages dropped for members that lag is added to `dropped`.
     pub fn append(
         &mut self,
         arena: &mut Arena,

@@ -82,8 +82,8 @@ impl Outbox {
         std::mem::take(&mut self.unsettled)
     }
 
-    /// Forgets the packets that have left whole; else the outbox of a client that is never quite done would keep all that
-    /// was ever sent. Returns how many QoS 0 messages were among them.
+    /// Forgets the packets that have left whole; else the outbox of a client that is never quite done would keep all
+    /// that was ever sent. Returns how many QoS 0 messages were among them.
     fn compact(&mut self) -> u32 {
         if self.head < self.whole {
             return 0;

@@ -151,8 +151,8 @@ impl Switch {
         }
     }
 
-    /// Sends again what is in flight, in the original order and under the original identifiers ([MQTT-4.4.0-1]), as far as
-    /// the window and the outbox have room ([MQTT-3.3.4-9]).
+    /// Sends again what is in flight, in the original order and under the original identifiers ([MQTT-4.4.0-1]), as far
+    /// as the window and the outbox have room ([MQTT-3.3.4-9]).
     fn redeliver(&mut self, id: SessionId) {
         while let Some(slot) = self.window_target(id) {
             let outgoing = self.sessions.at_mut(id).outgoing.as_mut().expect("something is in flight");

@@ -35,8 +35,9 @@ pub struct SignalThread {
 }
 
 impl SignalThread {
-    /// Starts to listen, on the service cores of `cores`. The first SIGTERM or SIGINT sets `stop` and calls `wake`, which rings every shard's doorbell;
-    /// the second, or [`STOP_MAX`] without an end, ends the process at once. The others are only logged.
+    /// Starts to listen, on the service cores of `cores`. The first SIGTERM or SIGINT sets `stop` and calls `wake`,
+    /// which rings every shard's doorbell; the second, or [`STOP_MAX`] without an end, ends the process at once. The
+    /// others are only logged.
     pub fn start(
         stop: StopFlag,
         log: Log,

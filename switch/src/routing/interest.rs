@@ -40,8 +40,8 @@ impl Switch {
         }
     }
 
-    /// Tells the owners, this shard among them, how many members of a group are here. Owners confirm to `request`, unless
-    /// it is 0; returns how many will.
+    /// Tells the owners, this shard among them, how many members of a group are here. Owners confirm to `request`,
+    /// unless it is 0; returns how many will.
     pub fn report_group(&mut self, id: FilterId, key: u64, request: u64, fx: &mut Effects) -> u32 {
         if self.shards == 1 {
             return 0;

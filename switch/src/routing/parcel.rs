@@ -211,8 +211,8 @@ pub fn text<'a>(parcel: &Parcel<'a>, words: usize) -> &'a str {
     std::str::from_utf8(body(parcel, words)).expect("a shard sends text as text")
 }
 
-/// Control parcels that found their ring full, in order. Handlers hand over here and never wait; there are at most a few
-/// for each connection and each request in progress, which are bounded themselves.
+/// Control parcels that found their ring full, in order. Handlers hand over here and never wait; there are at most a
+/// few for each connection and each request in progress, which are bounded themselves.
 pub struct Courier {
     queues: Vec<VecDeque<Waiting>>,
     waiting: usize,

@@ -4,8 +4,8 @@
 //! - A publish is routed from one place at a time: straight from its connection, or from the head of a ring toward its
 //!   owner, where it stays, marked per target served, until all interested rings took it.
 //! - While the ring from this shard to itself holds publishes, those of local connections queue up behind them.
-//! - A shard holds a credit for each publish of QoS 1 or 2 that an owner has not resolved; the ring back has a place for
-//!   each, so that an acknowledgement never waits.
+//! - A shard holds a credit for each publish of QoS 1 or 2 that an owner has not resolved; the ring back has a place
+//!   for each, so that an acknowledgement never waits.
 
 use std::collections::VecDeque;
 

@@ -121,7 +121,8 @@ impl Switch {
         self.moved_in(&client_id, fx);
     }
 
-    /// Checks a CONNECT. Returns the client id, one of our own where the client sent none, and what to ask its home for.
+    /// Checks a CONNECT. Returns the client id, one of our own where the client sent none, and what to ask its home
+    /// for.
     fn examine(&mut self, slot: Slot, raw: &RawPacket<'_>) -> Result<(String, Claim), Cause> {
         let conn = self.connections.at_mut(slot);
         let connect = decode_connect(raw).map_err(|error| {

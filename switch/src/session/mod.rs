@@ -1,7 +1,7 @@
 //! What may outlive a socket: subscriptions, what is owed to a client, what it has sent, and its will.
 //!
-//! An ephemeral session (expiry 0) lives on the shard that accepted its socket; a durable one at its session home, where
-//! it stays when the connection closes. Neither ever moves.
+//! An ephemeral session (expiry 0) lives on the shard that accepted its socket; a durable one at its session home,
+//! where it stays when the connection closes. Neither ever moves.
 
 pub mod alias;
 pub mod connect;

@@ -327,8 +327,8 @@ mod tests {
         assert_eq!((store.len(), store.bytes()), (0, 0));
     }
 
-    /// A value of the same size, or a somewhat smaller one, is written into the buffer that is there; a much smaller one
-    /// gives the memory back.
+    /// A value of the same size, or a somewhat smaller one, is written into the buffer that is there; a much smaller
+    /// one gives the memory back.
     #[test]
     fn buffers_are_used_again() {
         let mut store = RetainedStore::new(PLENTY);

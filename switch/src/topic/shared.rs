@@ -80,8 +80,8 @@ impl Group {
         }
     }
 
-    /// The shard whose member gets the next message, and whether that member is connected. A shard with members that are
-    /// not is picked only when no member is connected anywhere.
+    /// The shard whose member gets the next message, and whether that member is connected. A shard with members that
+    /// are not is picked only when no member is connected anywhere.
     pub fn pick(&mut self) -> Option<(ShardId, bool)> {
         let online = self.shards.iter().any(|members| members.online > 0);
         let mut all = 0;
@@ -186,8 +186,8 @@ mod tests {
     }
 
     proptest! {
-        /// After any history of reports and picks the credits add up to 0 where there are members; and from level credits a
-        /// round gives every member one turn.
+        /// After any history of reports and picks the credits add up to 0 where there are members; and from level
+        /// credits a round gives every member one turn.
         #[test]
         fn every_member_gets_its_turn(
             history in prop::collection::vec((0..6u16, 0..4u32, 0..3u32, 0..9usize), 0..40),

@@ -9,9 +9,10 @@
 //!   +/news      ─┘                             └ rest: room/#
 //! ```
 //!
-//! Named children are edges in one table for the whole trie, keyed by (parent, level); `+` and `#` are fields of a node.
-//! So a match costs one lookup for the whole name, and one for each level of each trie path that the name follows. It
-//! does not depend on how many other filters there are, and without wildcard filters the trie is not touched.
+//! Named children are edges in one table for the whole trie, keyed by (parent, level); `+` and `#` are fields of a
+//! node. So a match costs one lookup for the whole name, and one for each level of each trie path that the name
+//! follows. It does not depend on how many other filters there are, and without wildcard filters the trie is not
+//! touched.
 
 use std::cell::Cell;
 
@@ -98,8 +99,8 @@ impl<V> FilterTree<V> {
 
     /// The handle of a filter, which is added with `V::default()` if it is not there.
     ///
-    /// The filter is valid and without `$share/GROUP/`. Each level of a wildcard filter may take a node (about 60 bytes and
-    /// the level's name), so the number of levels is for the caller to limit.
+    /// The filter is valid and without `$share/GROUP/`. Each level of a wildcard filter may take a node (about 60 bytes
+    /// and the level's name), so the number of levels is for the caller to limit.
     pub fn insert(&mut self, filter: &str) -> FilterId
     where
         V: Default,
@@ -393,8 +394,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever was inserted and removed before, a name matches what the reference says of each filter that is there;
-        /// and a tree without filters has given all its nodes back.
+        /// Whatever was inserted and removed before, a name matches what the reference says of each filter that is
+        /// there; and a tree without filters has given all its nodes back.
         #[test]
         fn matches_like_the_reference(
             changes in prop::collection::vec(change(), 1..60),

@@ -135,8 +135,8 @@ impl<'a> Frame<'a> {
 
     /// Writes a frame to the front of `out` and returns its length.
     ///
-    /// `topic_len`, `properties_len` and `version` of the header are filled in, whatever it says. Its `payload_len` is the
-    /// caller's: that of `payload`, or of one that travels beside the frame, in which case `payload` is empty.
+    /// `topic_len`, `properties_len` and `version` of the header are filled in, whatever it says. Its `payload_len` is
+    /// the caller's: that of `payload`, or of one that travels beside the frame, in which case `payload` is empty.
     ///
     /// Panics where `out` is shorter than the frame, or `payload` is neither empty nor `payload_len` long.
     #[inline]

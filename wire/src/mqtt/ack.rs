@@ -81,8 +81,8 @@ impl<'a> Ack<'a> {
         self.packet_len(version)
     }
 
-    /// Appends the packet to `out`, in the shortest form that says it; in MQTT 3.1.1 the identifier alone. Panics where a
-    /// string is longer than 65,535 bytes.
+    /// Appends the packet to `out`, in the shortest form that says it; in MQTT 3.1.1 the identifier alone. Panics where
+    /// a string is longer than 65,535 bytes.
     pub fn encode(&self, kind: AckKind, version: ProtocolVersion, out: &mut Vec<u8>) {
         self.append_packet(kind.packet_type().first_byte(), version, out);
     }

@@ -61,8 +61,8 @@ impl<'a> Disconnect<'a> {
         self.packet_len(version)
     }
 
-    /// Appends the packet to `out`, in the shortest form that says it; in MQTT 3.1.1, where only clients send it, empty.
-    /// Panics where a field is longer than 65,535 bytes.
+    /// Appends the packet to `out`, in the shortest form that says it; in MQTT 3.1.1, where only clients send it,
+    /// empty. Panics where a field is longer than 65,535 bytes.
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
         self.append_packet(PacketType::Disconnect.first_byte(), version, out);
     }

@@ -45,9 +45,9 @@ pub enum Deframed<'a> {
 
 /// Looks at the front of `bytes` for a packet of at most `packet_bytes_max` bytes, fixed header included.
 ///
-/// A wrong first byte is an error as soon as it is there, and a packet too large as soon as its length is: nobody has to
-/// collect bytes of a packet that will be refused. Decides by the bytes alone, so any split of a stream gives the same
-/// packets.
+/// A wrong first byte is an error as soon as it is there, and a packet too large as soon as its length is: nobody has
+/// to collect bytes of a packet that will be refused. Decides by the bytes alone, so any split of a stream gives the
+/// same packets.
 #[inline]
 pub fn deframe(bytes: &[u8], packet_bytes_max: u32) -> Result<Deframed<'_>, Malformed> {
     let Some((&first, rest)) = bytes.split_first() else {

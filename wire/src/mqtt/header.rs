@@ -39,8 +39,8 @@ pub enum PacketType {
 }
 
 impl PacketType {
-    /// Reads the first byte of a packet: its type, its flags checked \[MQTT-2.1.3-1\]. What the flags of PUBLISH mean is
-    /// left to its decoder; combinations that are always wrong are refused here.
+    /// Reads the first byte of a packet: its type, its flags checked \[MQTT-2.1.3-1\]. What the flags of PUBLISH mean
+    /// is left to its decoder; combinations that are always wrong are refused here.
     #[inline]
     pub(crate) fn parse(first: u8) -> Result<PacketType, Malformed> {
         let index = usize::from(first >> 4);

@@ -25,7 +25,8 @@ pub struct PublishImage<'a> {
     pub topic_alias: Option<u16>,
     /// Seconds that are left.
     pub message_expiry: Option<u32>,
-    /// Checked property bytes that are passed on as they are: [`PublishProperties::forwardable`](super::PublishProperties::forwardable).
+    /// Checked property bytes that are passed on as they are:
+    /// [`PublishProperties::forwardable`](super::PublishProperties::forwardable).
     pub properties: &'a [u8],
     /// Of the subscriptions that this delivery is for; none is 0.
     pub subscription_identifiers: &'a [u32],
@@ -43,8 +44,8 @@ pub struct PublishOffsets {
 }
 
 impl PublishImage<'_> {
-    /// Bytes of the whole packet. Over [`PACKET_BYTES_MAX`](crate::limits::PACKET_BYTES_MAX), which adding properties to
-    /// a message near that size can reach, it cannot be encoded.
+    /// Bytes of the whole packet. Over [`PACKET_BYTES_MAX`](crate::limits::PACKET_BYTES_MAX), which adding properties
+    /// to a message near that size can reach, it cannot be encoded.
     #[inline]
     pub fn encoded_len(&self) -> usize {
         let remaining = self.remaining_len();
@@ -54,7 +55,8 @@ impl PublishImage<'_> {
 
     /// Writes the packet into `out`, and tells where the fields are that may be patched.
     ///
-    /// Panics where `out` is not exactly [`encoded_len`](Self::encoded_len) bytes long, or the packet cannot be encoded.
+    /// Panics where `out` is not exactly [`encoded_len`](Self::encoded_len) bytes long, or the packet cannot be
+    /// encoded.
     #[inline]
     pub fn encode(&self, out: &mut [u8]) -> PublishOffsets {
         let mut offsets = PublishOffsets::default();

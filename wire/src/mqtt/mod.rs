@@ -8,8 +8,8 @@
 //! | a server | [`deframe_connect`], [`decode_connect`] | [`decode_publish`] for PUBLISH, [`decode_from_client`] for all |
 //! | a client, a test | [`deframe`], [`decode`] | [`decode`] |
 //!
-//! [`decode`] takes what either side may send. [`decode_from_client`] and [`decode_publish`] take what a server accepts:
-//! no packet that only servers send, no second CONNECT, no Subscription Identifier in a PUBLISH.
+//! [`decode`] takes what either side may send. [`decode_from_client`] and [`decode_publish`] take what a server
+//! accepts: no packet that only servers send, no second CONNECT, no Subscription Identifier in a PUBLISH.
 //!
 //! Sending is one step: [`PublishImage`] fills a slice of known length, all other packets append to a `Vec` that the
 //! caller reuses.

@@ -67,8 +67,8 @@ pub fn decode<'a>(raw: &RawPacket<'a>, version: ProtocolVersion) -> Result<Packe
 }
 
 /// Reads a packet as a server takes it from a client whose CONNECT it has had: packets that only a server sends and a
-/// second CONNECT \[MQTT-3.1.0-2\] are [`Malformed::UnexpectedPacketType`], before their bodies are looked at; a PUBLISH
-/// is read by [`decode_publish`].
+/// second CONNECT \[MQTT-3.1.0-2\] are [`Malformed::UnexpectedPacketType`], before their bodies are looked at; a
+/// PUBLISH is read by [`decode_publish`].
 pub fn decode_from_client<'a>(raw: &RawPacket<'a>, version: ProtocolVersion) -> Result<Packet<'a>, Malformed> {
     match raw.packet_type()? {
         PacketType::Publish => decode_publish(raw, version).map(Packet::Publish),
@@ -225,7 +225,8 @@ mod tests {
         assert_eq!(decode(&whole(&padded), V5), Err(Malformed::OverlongInteger));
     }
 
-    /// What does not fit is left out: the reason string first, then the user properties, and then the packet is not sent.
+    /// What does not fit is left out: the reason string first, then the user properties, and then the packet is not
+    /// sent.
     #[test]
     fn fitting() {
         let ack = Ack {

@@ -118,8 +118,8 @@ properties! {
 
 impl Property<'_> {
     /// Appends the property, identifier and value, to `out`; so are the `properties` of a
-    /// [`PublishImage`](super::PublishImage) made. Panics where a string or binary value is longer than 65,535 bytes or a
-    /// subscription identifier larger than 268,435,455.
+    /// [`PublishImage`](super::PublishImage) made. Panics where a string or binary value is longer than 65,535 bytes or
+    /// a subscription identifier larger than 268,435,455.
     pub fn append_to(&self, out: &mut Vec<u8>) {
         self.write(out);
     }

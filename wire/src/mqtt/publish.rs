@@ -174,8 +174,8 @@ impl<'a> PublishProperties<'a> {
         Ok((properties, delay))
     }
 
-    /// The bytes that every hop passes on unchanged, in order: all but Topic Alias, Message Expiry Interval, Subscription
-    /// Identifier and Will Delay Interval. Neighbours come as one slice; no slice is empty.
+    /// The bytes that every hop passes on unchanged, in order: all but Topic Alias, Message Expiry Interval,
+    /// Subscription Identifier and Will Delay Interval. Neighbours come as one slice; no slice is empty.
     pub fn forwardable(&self) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
         // Most messages with properties have none that ends here, or none that goes on.
         let rest = if self.forwardable_len == 0 { &[] } else { self.bytes };

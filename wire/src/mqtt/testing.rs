@@ -24,8 +24,8 @@ pub(crate) fn framed(first: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Asserts that the packet encodes to these bytes, is as long as it says, and decodes from them; and that no part of the
-/// bytes decodes to the same packet.
+/// Asserts that the packet encodes to these bytes, is as long as it says, and decodes from them; and that no part of
+/// the bytes decodes to the same packet.
 pub(crate) fn assert_both_ways(packet: &Packet<'_>, version: ProtocolVersion, bytes: &[u8]) {
     let mut encoded = Vec::new();
     packet.encode(version, &mut encoded);

@@ -1,7 +1,7 @@
 //! Topic names and topic filters: grammar, matching, overlap.
 //!
-//! [`TopicName`] and [`TopicFilter`] cannot exist invalid. [`matches()`] and [`overlap`] are the reference: plain, without
-//! recursion, linear in the shorter string. Faster structures are tested against them.
+//! [`TopicName`] and [`TopicFilter`] cannot exist invalid. [`matches()`] and [`overlap`] are the reference: plain,
+//! without recursion, linear in the shorter string. Faster structures are tested against them.
 
 use core::fmt;
 
@@ -153,8 +153,8 @@ pub fn level_count(topic: &str) -> usize {
     topic.bytes().filter(|&byte| byte == b'/').count() + 1
 }
 
-/// Whether a topic filter (valid, without `$share/NAME/`) matches a topic name. A filter whose first level is a wildcard
-/// matches no name that begins with `$` \[MQTT-4.7.2-1\]; `a/#` matches `a` too.
+/// Whether a topic filter (valid, without `$share/NAME/`) matches a topic name. A filter whose first level is a
+/// wildcard matches no name that begins with `$` \[MQTT-4.7.2-1\]; `a/#` matches `a` too.
 pub fn matches(filter: &str, topic: &str) -> bool {
     if topic.starts_with('$') && filter.starts_with(['+', '#']) {
         return false;

@@ -116,8 +116,8 @@ impl LogSink {
         level <= self.level
     }
 
-    /// A client was accepted. `version` is the protocol level of its CONNECT (4 or 5), `keepalive` in seconds, `resumed`
-    /// whether it found its session.
+    /// A client was accepted. `version` is the protocol level of its CONNECT (4 or 5), `keepalive` in seconds,
+    /// `resumed` whether it found its session.
     pub fn connected(&mut self, now: Instant, peer: Peer<'_>, version: u8, keepalive: u16, resumed: bool) {
         self.put(now, Level::Info, || What::Connected {
             client: Inline::new(peer.client_id),

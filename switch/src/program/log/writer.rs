@@ -51,8 +51,8 @@ struct Shared {
 }
 
 impl Logger {
-    /// Starts the logger, on the service cores of `cores`, and gives each shard of it its sink, in order. `origin` is the
-    /// wall clock's time at [`shard::Instant::ZERO`].
+    /// Starts the logger, on the service cores of `cores`, and gives each shard of it its sink, in order. `origin` is
+    /// the wall clock's time at [`shard::Instant::ZERO`].
     pub fn start(
         settings: &settings::Log,
         cores: &CorePlan,

@@ -7,14 +7,14 @@ use shard::Instant;
 
 use super::{Retained, RetainedStore, topic_of};
 
-/// How many keys a walk passes over one by one before it seeks through the tree instead. With six names below each that a
-/// `+` takes this saves a third.
+/// How many keys a walk passes over one by one before it seeks through the tree instead. With six names below each that
+/// a `+` takes this saves a third.
 const NEAR: u32 = 8;
 
 /// Where a walk goes on. The default is its beginning.
 ///
-/// It is a place in the order of topics, not in the store, so it may be kept over any change of the store, and be sent as
-/// text to where it is kept. What is set or cleared meanwhile is seen if it lies ahead.
+/// It is a place in the order of topics, not in the store, so it may be kept over any change of the store, and be sent
+/// as text to where it is kept. What is set or cleared meanwhile is seen if it lies ahead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// The least key not yet looked at, as far as is known.
@@ -58,8 +58,8 @@ impl Cursor {
 }
 
 impl RetainedStore {
-    /// Shows the retained messages whose topics match a filter to `take`, in the order of their levels, from `cursor` on,
-    /// which is moved along. `take` gets the topic too.
+    /// Shows the retained messages whose topics match a filter to `take`, in the order of their levels, from `cursor`
+    /// on, which is moved along. `take` gets the topic too.
     ///
     /// `take` ends the slice with [`ControlFlow::Break`]; the message that it was shown is the first of the next slice
     /// then. The slice also ends after `steps` looks at topics, whether they match or not: a `+` may be answered by a
