@@ -42,6 +42,7 @@ pub mod counters;
 pub mod delivery;
 pub mod frames;
 pub mod limits;
+pub mod node;
 pub mod packets;
 pub mod program;
 pub mod routing;

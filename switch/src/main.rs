@@ -4,12 +4,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use switch::config::{Configuration, reference};
+use switch::node::switches;
 use switch::program::args::{self, Options, Reference, Request};
 use switch::program::failure::Failure;
 use switch::program::plan::{self, Plan};
 use switch::program::{check, serve};
 use switch::routing::parcel::rank_specs;
-use switch::switch::switches;
 
 fn main() -> ExitCode {
     match run(args::parse()) {

@@ -5,9 +5,11 @@
 
 pub mod alias;
 pub mod connect;
+pub mod fetch;
 pub mod incoming;
 pub mod outgoing;
 pub mod publish;
+pub mod route;
 pub mod subscribe;
 pub mod table;
 pub mod will;

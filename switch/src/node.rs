@@ -1,0 +1,83 @@
+//! A node: what its switches share, and what makes one for each shard.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
+
+use shard::counters::{CounterReader, CounterWriter, block};
+use shard::mesh::ShardId;
+
+use crate::config::Settings;
+use crate::counters::Counter;
+use crate::program::log::LogSink;
+use crate::program::serve::Seat;
+use crate::program::stop::StopFlag;
+use crate::routing::place::{Placement, RuleError};
+use crate::switch::Switch;
+
+/// What the switches of a node are built from and share.
+pub struct Node {
+    /// The checked settings.
+    pub settings: Arc<Settings>,
+    /// Who owns topics and clients.
+    pub placement: Placement,
+    /// Seeds of in-memory maps, and of client identifiers that are given out: unpredictable in production.
+    pub seeds: [u64; 4],
+    /// What each shard counts.
+    pub counters: Vec<CounterReader<Counter>>,
+    /// Shards that have closed all their connections, while the node stops.
+    pub quiet: AtomicU32,
+}
+
+/// What one switch gets of its own.
+pub struct Part {
+    /// Which shard it is.
+    pub id: ShardId,
+    /// Slots of its connection table.
+    pub slots: u32,
+    /// Listeners that were opened: a default one may be missing on a machine without IPv6.
+    pub listeners: u16,
+    /// Its counters.
+    pub counters: CounterWriter<Counter>,
+    /// Where its lines go.
+    pub log: LogSink,
+    /// Whether to come to the end.
+    pub stop: StopFlag,
+}
+
+impl Node {
+    /// A node of `shards` shards, and the counters of each.
+    pub fn new(
+        settings: Arc<Settings>,
+        placement: Placement,
+        seeds: [u64; 4],
+        shards: u16,
+    ) -> (Node, Vec<CounterWriter<Counter>>) {
+        let (writers, counters) = (0..shards).map(|_| block::<Counter>()).unzip();
+        (Node { settings, placement, seeds, counters, quiet: AtomicU32::new(0) }, writers)
+    }
+}
+
+/// What makes each shard's switch on its own thread, for a node of `shards` shards.
+pub fn switches(settings: &Settings, shards: u16) -> Result<impl Fn(Seat) -> Switch + Clone + Send + use<>, RuleError> {
+    let [a, b] = [unpredictable(), unpredictable()];
+    let mut seed = [0; 16];
+    seed[..8].copy_from_slice(&a.to_le_bytes());
+    seed[8..].copy_from_slice(&b.to_le_bytes());
+    let placement = Placement::new(shards, seed, &settings.placement.rules)?;
+    let seeds = std::array::from_fn(|_| unpredictable());
+    let (node, writers) = Node::new(Arc::new(settings.clone()), placement, seeds, shards);
+    let node = Arc::new(node);
+    let writers = Arc::new(Mutex::new(writers.into_iter().map(Some).collect::<Vec<_>>()));
+    Ok(move |seat: Seat| {
+        let mut writers = writers.lock().expect("no shard fails while it is made");
+        let counters = writers[usize::from(seat.shard.0)].take().expect("each shard is made once");
+        let Seat { shard: id, slots, listeners, log, stop, .. } = seat;
+        Switch::new(node.clone(), Part { id, slots, listeners, counters, log, stop })
+    })
+}
+
+/// A number that nobody can guess: the standard library keys its hashers from the kernel's randomness.
+fn unpredictable() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
