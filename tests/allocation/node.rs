@@ -14,7 +14,7 @@ use switch::program::plan::Plan;
 use switch::program::serve;
 use switch::program::stop::StopFlag;
 use switch::routing::parcel::rank_specs;
-use switch::switch::switches;
+use switch::node::switches;
 
 use crate::counting::{self, Counts};
 
