@@ -88,8 +88,8 @@ fn note() {
 }
 
 // SAFETY: every call is passed on to the system's allocator with the caller's own arguments, whose contract is this
-// one's; `note` touches no memory of the caller's, does not unwind, and what it allocates itself comes back here with the
-// thread unwatched, so that it does not recur.
+// one's; `note` touches no memory of the caller's, does not unwind, and what it allocates itself comes back here with
+// the thread unwatched, so that it does not recur.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note();

@@ -18,8 +18,8 @@ static ALLOCATOR: Counting = Counting;
 const WARM_UP: usize = 4000 / ROUND;
 /// Rounds of a phase that counts.
 const PHASE: usize = 5000 / ROUND;
-/// Phases of which one must pass without a call. Pools and lists grow to the most that was ever under way at once, and a
-/// busy machine may see more of that after the warm-up; what is allocated for a message, or for each hundredth, is in
+/// Phases of which one must pass without a call. Pools and lists grow to the most that was ever under way at once, and
+/// a busy machine may see more of that after the warm-up; what is allocated for a message, or for each hundredth, is in
 /// every phase.
 const PHASES: usize = 10;
 

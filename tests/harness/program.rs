@@ -80,20 +80,31 @@ fn launch_mosquitto(setup: &Setup, directory: &Path) -> Launch {
 /// The program `ringmain`: `RINGMAIN_BIN`, else the one of this build's profile, built when it is missing or old.
 pub fn ringmain() -> PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| env::var_os("RINGMAIN_BIN").map_or_else(build, |path| root().join(path))).clone()
+    BINARY
+        .get_or_init(|| {
+            env::var_os("RINGMAIN_BIN").map_or_else(|| build("ringmain", "ringmain"), |path| root().join(path))
+        })
+        .clone()
 }
 
-fn build() -> PathBuf {
+/// The load generator `ringload`: where it lies beside `RINGMAIN_BIN` that one, else the one of this build's profile.
+pub fn ringload() -> PathBuf {
+    let beside = env::var_os("RINGMAIN_BIN").map(|path| root().join(path).with_file_name("ringload"));
+    beside.filter(|path| path.exists()).unwrap_or_else(|| build("ringmain-benches", "ringload"))
+}
+
+/// Builds a program of a package in this build's profile.
+fn build(package: &str, program: &str) -> PathBuf {
     let profile = profile_directory();
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).args(["build", "--quiet", "--package", "ringmain", "--target-dir"]);
+    cargo.current_dir(root()).args(["build", "--quiet", "--package", package, "--bin", program, "--target-dir"]);
     cargo.arg(profile.parent().expect("a profile lies in a target directory"));
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
     let status = cargo.status().expect("cargo starts");
     assert!(status.success(), "{cargo:?} failed; RINGMAIN_BIN may name a program that exists");
-    profile.join("ringmain")
+    profile.join(program)
 }
 
 /// Where files of this run go: inside the target directory.

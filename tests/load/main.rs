@@ -1,0 +1,32 @@
+//! Many clients at once, and an exact account of every message: `ringload` beside the real program.
+
+use std::process::Command;
+
+use ringmain_tests::program::{Program, ringload};
+use ringmain_tests::{Setup, Version};
+use rustix::process::{Resource, getrlimit};
+
+/// Clients, where the limit on open files allows.
+const CLIENTS: u64 = 10_000;
+/// Open files of the load generator besides its connections, generously.
+const FILES_BESIDE: u64 = 256;
+
+/// Goal: 10,000 clients on two shards, each with its own topic and all with a common one, at QoS 1 and 2, get every
+/// message once, in order and whole; in both versions of the protocol.
+#[test]
+fn nothing_is_lost_among_ten_thousand() {
+    if Program::tested() != Program::Ringmain {
+        return; // Mosquitto takes minutes.
+    }
+    let files = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let clients = CLIENTS.min(files.saturating_sub(FILES_BESIDE)).to_string();
+    let broker = Setup::shards(2).start();
+    let port = broker.address().port().to_string();
+    for version in [Version::V311, Version::V5] {
+        let protocol = if version == Version::V5 { "5" } else { "4" };
+        let args = ["common", "-c", &clients, "-V", protocol, "-p", &port, "--stall", "60"];
+        let run = Command::new(ringload()).args(args).output().expect("ringload starts");
+        let said = [run.stdout, run.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        assert!(run.status.success(), "{args:?}: {}\n{said}\n{}", run.status, broker.log());
+    }
+}
