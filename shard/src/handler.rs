@@ -1,9 +1,11 @@
 //! The contract between a shard's loop and what runs on it: events in, effects out, `now` an argument.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::driver::{Errno, Generation, ListenerId, Op, SendResult, Slot};
 use crate::mesh::{Inbound, Outbound};
+use crate::stall::Stalls;
 use crate::time::Instant;
 use crate::timer::Wheel;
 
@@ -121,6 +123,9 @@ pub struct Span {
 
 /// What runs on a shard.
 pub trait Handler {
+    /// Takes what tells of turns that ran long, before the first turn.
+    fn watch(&mut self, _stalls: Arc<Stalls>) {}
+
     /// Handles one event.
     fn handle(&mut self, now: Instant, event: Event<'_>, fx: &mut Effects);
 

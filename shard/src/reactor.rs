@@ -20,6 +20,10 @@ pub const SENDS_PER_TURN: usize = 1024;
 /// Timers that may be due in one turn before the list of them grows.
 const DUE_EXPECTED: usize = 256;
 
+/// Received bytes of one turn: what came is passed on and sent before more is looked at, so that a burst of many
+/// publishers does not pile up in front of the sockets that it is for.
+pub const RECEIVED_BYTES_PER_TURN: usize = 256 << 10;
+
 /// A shard: its kernel, its handler, and its ends of the mesh.
 pub struct Reactor<D: Driver, H: Handler> {
     driver: D,
@@ -51,17 +55,32 @@ pub enum Next {
     Finished,
 }
 
+/// How many completions one turn handles: those that bring [`RECEIVED_BYTES_PER_TURN`], and at least one.
+fn within_budget(completions: &[Completion]) -> usize {
+    let mut bytes = 0;
+    let over = completions.iter().position(|completion| {
+        let begun = bytes;
+        if let Completion::Received { result: Ok(Some(buffer)), .. } = completion {
+            bytes += buffer.len as usize;
+        }
+        begun >= RECEIVED_BYTES_PER_TURN
+    });
+    over.unwrap_or(completions.len())
+}
+
 impl<D: Driver, H: Handler> Reactor<D, H> {
     /// A shard that has not turned yet. The handler's first chance to ask for anything is [`Handler::work`].
-    pub fn new(mut driver: D, handler: H, mesh: MeshEnd, idle: IdlePolicy) -> Reactor<D, H> {
+    pub fn new(mut driver: D, mut handler: H, mesh: MeshEnd, idle: IdlePolicy) -> Reactor<D, H> {
         let timers = Wheel::new(driver.now());
+        let stall = StallWatch::new(StallWatch::THRESHOLD);
+        handler.watch(stall.stalls());
         Reactor {
             driver,
             handler,
             rx: mesh.rx,
             fx: Effects { ops: Vec::new(), tx: mesh.tx, timers },
             idle,
-            stall: StallWatch::new(StallWatch::THRESHOLD),
+            stall,
             completions: Vec::new(),
             due: Vec::with_capacity(DUE_EXPECTED),
             plan: Vec::new(),
@@ -95,7 +114,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
         self.fx.tx.publish();
         if self.handler.finished() {
             Next::Finished
-        } else if working || flushing || self.something_waits() {
+        } else if working || flushing || !self.completions.is_empty() || self.something_waits() {
             Next::Again
         } else {
             Next::Idle { until: self.fx.timers.next_deadline().unwrap_or(Instant::NEVER) }
@@ -120,7 +139,8 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
     fn handle_completions(&mut self, now: Instant) {
         // The list is lent out, as handling needs the rest of the shard, and returned with its capacity.
         let mut completions = std::mem::take(&mut self.completions);
-        for completion in completions.drain(..) {
+        let count = within_budget(&completions);
+        for completion in completions.drain(..count) {
             self.handle_completion(now, completion);
             self.push_ops();
         }

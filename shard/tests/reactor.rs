@@ -22,6 +22,8 @@ const RANK: Rank = Rank(0);
 struct Relay {
     to: ShardId,
     armed: bool,
+    /// Its connection was accepted: another shard's byte may come before that.
+    open: bool,
     waiting: Vec<u8>,
     stop: Arc<AtomicBool>,
 }
@@ -31,7 +33,10 @@ const SLOT: Slot = Slot(0);
 impl Handler for Relay {
     fn handle(&mut self, _: Instant, event: Event<'_>, fx: &mut Effects) {
         match event {
-            Event::Accepted { slot, generation, .. } => fx.ops.push(Op::Recv { slot, generation, multishot: true }),
+            Event::Accepted { slot, generation, .. } => {
+                self.open = true;
+                fx.ops.push(Op::Recv { slot, generation, multishot: true });
+            }
             Event::Received { bytes, slot, generation, armed } => {
                 let mut claim = fx.tx.claim(self.to, RANK, bytes.len(), None).expect("the peers wait for each other");
                 claim.copy_from_slice(bytes);
@@ -59,7 +64,7 @@ impl Handler for Relay {
     }
 
     fn plan(&mut self, _: Instant, plan: &mut Vec<Span>, _: &mut Effects) {
-        if !self.waiting.is_empty() {
+        if self.open && !self.waiting.is_empty() {
             plan.push(Span { slot: SLOT, source: 0, start: 0, len: self.waiting.len() as u32, tag: [0; 2] });
         }
     }
@@ -97,7 +102,7 @@ fn relay(config: KernelConfig, shards: u16, idle: IdlePolicy) {
             let mut driver = UringDriver::new(&config, &features, set.sockets, end.doorbell(), origin)?;
             let Ok(peers) = meeting.meet(driver.peer()) else { return Ok(()) };
             driver.set_peers(peers);
-            Reactor::new(driver, Relay { to, armed: false, waiting: Vec::new(), stop }, end, idle).run();
+            Reactor::new(driver, Relay { to, armed: false, open: false, waiting: Vec::new(), stop }, end, idle).run();
             Ok::<(), shard::error::KernelError>(())
         }
     });

@@ -65,6 +65,10 @@ shard::counters! {
         Parked => "connections_parked",
         /// Times that no receive buffer was free.
         ReceiveBuffersEmpty => "receive_buffers_empty",
+        /// Turns that ran longer than 5 ms.
+        TurnsLong => "turns_long",
+        /// The longest turn, in microseconds.
+        TurnLongestMicros => "turns_longest_micros",
         /// Messages stored for sessions now.
         MessagesStored => "messages_stored",
         /// Bytes of those.

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use shard::buffer::Arena;
 use shard::counters::CounterWriter;
 use shard::mesh::{Inbound, ShardId};
+use shard::stall::Stalls;
 use shard::{Effects, Event, Handler, Instant, ListenerId, Op, SendResult, Slot, Span};
 use slab::Slab;
 
@@ -49,6 +50,7 @@ pub struct Switch {
     pub(crate) hasher: ahash::RandomState,
     pub(crate) counters: CounterWriter<Counter>,
     pub(crate) log: LogSink,
+    stalls: Option<Arc<Stalls>>,
     random: u64,
     stop: StopFlag,
     stopping: Stopping,
@@ -178,6 +180,7 @@ impl Switch {
             placement: node.placement.clone(),
             counters: part.counters,
             log: part.log,
+            stalls: None,
             random: a ^ u64::from(part.id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             stop: part.stop,
             stopping: Stopping::No,
@@ -310,6 +313,10 @@ impl Switch {
         }
         self.counters.add(Counter::DroppedLagging, dropped);
         self.retained.expire(self.now, RETAINED_EXPIRY_LOOKS);
+        if let Some(stalls) = &self.stalls {
+            self.counters.set(Counter::TurnsLong, stalls.count());
+            self.counters.set(Counter::TurnLongestMicros, stalls.longest().as_micros() as u64);
+        }
         self.counters.set(Counter::RetainedMessages, self.retained.len() as u64);
         self.counters.set(Counter::MessagesStored, self.store.len() as u64);
         self.counters.set(Counter::BytesStored, self.store.bytes());
@@ -367,6 +374,10 @@ impl Switch {
 }
 
 impl Handler for Switch {
+    fn watch(&mut self, stalls: Arc<Stalls>) {
+        self.stalls = Some(stalls);
+    }
+
     fn handle(&mut self, now: Instant, event: Event<'_>, fx: &mut Effects) {
         self.now = now;
         let known = |switch: &mut Switch, slot, generation| {

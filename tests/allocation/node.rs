@@ -9,12 +9,12 @@ use ringmain_tests::{DEADLINE, Options, Version};
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
 use switch::config::source::{self, Source};
 use switch::config::{Configuration, Flags};
+use switch::node::switches;
 use switch::program::failure::Failure;
 use switch::program::plan::Plan;
 use switch::program::serve;
 use switch::program::stop::StopFlag;
 use switch::routing::parcel::rank_specs;
-use switch::node::switches;
 
 use crate::counting::{self, Counts};
 
