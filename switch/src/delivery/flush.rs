@@ -74,7 +74,9 @@ impl Switch {
     /// Takes the results of a slice.
     pub fn flushed(&mut self, plan: &[Span], results: &[SendResult], fx: &mut Effects) {
         for (span, result) in plan.iter().zip(results) {
-            self.connections.at_mut(span.slot).planned = false;
+            if span.source == OUTBOX {
+                self.connections.at_mut(span.slot).planned = false;
+            }
             let sent = match *result {
                 SendResult::Sent(count) => count,
                 SendResult::WouldBlock => 0,
