@@ -176,7 +176,8 @@ const LIMITS: &[Key<Settings>] = &[
     ),
     SettingsKey::new(
         "max_packet_size",
-        Kind::Bytes(256..=256 << 20),
+        // Less than MQTT's own 256 MiB: what is published by alias goes on by name, with identifiers of subscribers.
+        Kind::Bytes(256..=255 << 20),
         |s| Field::U32(&mut s.limits.max_packet_size),
         "Largest packet that a client may send after CONNECT, header included. MQTT 5.0 clients are told (Maximum Packet \
          Size); a larger packet closes its connection (0x95).",
@@ -317,7 +318,8 @@ const LIMITS: &[Key<Settings>] = &[
         "mesh_memory",
         Kind::Bytes(1 << 20..=TIB),
         |s| Field::U64(&mut s.limits.mesh_memory),
-        "Memory for the rings between shards, on the whole node. A full ring holds publishers back.",
+        "Memory for the rings between shards, on the whole node; each ring has a least size, so that many shards may take \
+         more (`ringmain check` tells). A full ring holds publishers back.",
     ),
     SettingsKey::new(
         "publish_credits",
