@@ -9,6 +9,7 @@ mod keepalive;
 mod limits;
 mod properties;
 mod publish;
+mod regression;
 mod retained;
 mod session;
 mod shared;
