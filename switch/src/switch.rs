@@ -419,7 +419,7 @@ impl Handler for Switch {
         let mut more = false;
         for source in rx.sources() {
             self.drain_clients(source, rx, fx);
-            self.drain_interest(source, rx, fx);
+            more |= self.drain_interest(source, rx, fx);
             self.drain_acks(source, rx, fx);
             more |= self.drain_deliveries(source, rx, fx);
             more |= self.drain_publishes(source, rx, fx);

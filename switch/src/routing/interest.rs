@@ -122,15 +122,15 @@ impl Switch {
         fx.timers.set(self.now, timer_word(TimerKind::Interest, 0, 0));
     }
 
-    /// Takes interest parcels of one shard, as owner.
-    pub fn drain_interest(&mut self, source: ShardId, rx: &mut Inbound, fx: &mut Effects) {
+    /// Takes interest parcels of one shard, as owner. Whether some are left that could go on now.
+    pub fn drain_interest(&mut self, source: ShardId, rx: &mut Inbound, fx: &mut Effects) -> bool {
         for _ in 0..PARCELS_PER_TURN {
-            let Some(parcel) = rx.peek(source, INTEREST) else { return };
+            let Some(parcel) = rx.peek(source, INTEREST) else { return false };
             let [kind, key, third, fourth] = std::array::from_fn(|index| parcel::word(&parcel, index));
             let text = parcel::text(&parcel, 4);
             // What is answered stays at the head of its ring until the answer has room.
             if (kind == interest::ADD || kind == interest::GROUP && key != 0) && !fx.tx.room(source, DELIVER, 24) {
-                return;
+                return false;
             }
             match kind {
                 interest::ADD => {
@@ -144,7 +144,7 @@ impl Switch {
                 _ => {
                     let (filter, cursor) = text.split_once(SEPARATOR).expect("a shard sends both");
                     if !self.send_retained(source, (key, third), filter, cursor, fx) {
-                        return;
+                        return false;
                     }
                 }
             }
@@ -153,6 +153,7 @@ impl Switch {
             }
             rx.release(source, INTEREST);
         }
+        true
     }
 
     /// Takes parcels of one owner, as the subscribers' shard. Whether some are left that could go on now.

@@ -122,10 +122,12 @@ pub fn rank_specs(limits: &Limits, shards: u16) -> [RankSpec; RANKS] {
     specs[usize::from(PUBLISH.0)].bytes = floor(share / 4).max(8 * PARCEL_INLINE_MAX as u32);
     specs[usize::from(DELIVER.0)].bytes = floor(share / 4).max(8 * PARCEL_INLINE_MAX as u32);
     // One place for each credit: an acknowledgement never waits.
-    specs[usize::from(ACK.0)].bytes = (limits.publish_credits * ACK_BYTES).next_power_of_two() * 2;
+    specs[usize::from(ACK.0)].bytes = ((limits.publish_credits * ACK_BYTES).next_power_of_two() * 2).max(ACK_RING_BYTES_MIN);
     specs
 }
 
+/// A ring takes payloads of a little less than half of it, so a few credits need more than their own bytes.
+const ACK_RING_BYTES_MIN: u32 = 4 << 10;
 /// Three words and the ring's own header.
 const ACK_BYTES: u32 = 3 * 8 + 8;
 
