@@ -122,7 +122,8 @@ pub fn rank_specs(limits: &Limits, shards: u16) -> [RankSpec; RANKS] {
     specs[usize::from(PUBLISH.0)].bytes = floor(share / 4).max(8 * PARCEL_INLINE_MAX as u32);
     specs[usize::from(DELIVER.0)].bytes = floor(share / 4).max(8 * PARCEL_INLINE_MAX as u32);
     // One place for each credit: an acknowledgement never waits.
-    specs[usize::from(ACK.0)].bytes = ((limits.publish_credits * ACK_BYTES).next_power_of_two() * 2).max(ACK_RING_BYTES_MIN);
+    specs[usize::from(ACK.0)].bytes =
+        ((limits.publish_credits * ACK_BYTES).next_power_of_two() * 2).max(ACK_RING_BYTES_MIN);
     specs
 }
 
