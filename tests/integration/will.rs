@@ -1,12 +1,14 @@
 //! The Will Message (3.1.2.5, 3.1.3.2).
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ringmain_tests::packet::{Will, packet};
-use ringmain_tests::{Case, Client, Options, Property, broker_tests};
+use ringmain_tests::{Case, Client, DEADLINE, Options, Packet, Property, broker_tests};
 
 broker_tests!(both:
-    abnormal_close, normal_disconnect, protocol_error, keep_alive_lapses, takeover, qos_and_retain, exactly_once
+    abnormal_close, normal_disconnect, protocol_error, keep_alive_lapses, takeover, race_of_claims, qos_and_retain,
+    exactly_once
 );
 broker_tests!(both: replaced_by_the_next_connection);
 broker_tests!(v5: disconnect_with_will, waits_for_its_delay, reconnecting_cancels, keeps_its_properties);
@@ -77,6 +79,43 @@ fn takeover(case: &Case) {
     assert_eq!(watcher.message().text(), "gone");
     new.disconnect();
     watcher.silent();
+}
+
+/// Goal: of many that claim one client identifier at once, each that was accepted and taken over publishes its own will,
+/// once, and the others none.
+fn race_of_claims(case: &Case) {
+    const CLAIMS: usize = 12;
+    let (mut watcher, mortal) = watched(case);
+    for round in 0..4 {
+        let text = |claim: usize| format!("{round}/{claim}");
+        let claim = |claim| mortal.clone().will(Will::new(&case.topic("will"), &text(claim))).send();
+        let claims: Vec<Client> = thread::scope(|scope| {
+            let claim = &claim;
+            let threads: Vec<_> = (0..CLAIMS).map(|number| scope.spawn(move || claim(number))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("a client")).collect()
+        });
+        let mut accepted = Vec::new();
+        let mut open = Vec::new();
+        for (number, mut client) in claims.into_iter().enumerate() {
+            match client.next(DEADLINE) {
+                Some(Packet::Connack(_, 0, _)) => {
+                    accepted.push(text(number));
+                    open.push(client);
+                }
+                None => {}
+                other => panic!("{other:?} instead of a CONNACK or the end"),
+            }
+        }
+        // Whoever is left loses to this one.
+        let last = case.connect("mortal");
+        open.iter_mut().for_each(Client::ended);
+        let mut fired = watcher.texts(accepted.len());
+        watcher.silent();
+        fired.sort_unstable();
+        accepted.sort_unstable();
+        assert_eq!(fired, accepted);
+        last.disconnect();
+    }
 }
 
 /// Goal: it is published at its QoS, and retained if it says so `[MQTT-3.1.2-14]` `[MQTT-3.1.2-15]`.
