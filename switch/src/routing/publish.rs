@@ -199,32 +199,34 @@ impl Switch {
             return;
         }
         for index in 0..self.book.toward.len() {
-            let toward = &mut self.book.toward[index];
-            if toward.awaited.is_empty() {
-                continue;
-            }
-            let shard = ShardId(index as u16);
-            // In this order: what is refused was written before what is resolved.
-            let resolved = fx.tx.resolved(shard);
-            let refused = fx.tx.refused(shard);
-            if refused > toward.seen {
-                toward.seen = refused;
-                if let Some((_, publish)) = toward.awaited.iter().find(|(number, _)| *number == refused) {
-                    self.book.pending[*publish].reason = ReasonCode::QuotaExceeded;
-                }
-                fx.tx.set_seen(shard, refused);
-            }
-            while let Some((number, publish)) = self.book.toward[index].awaited.front().copied()
-                && number <= resolved
-            {
-                self.book.toward[index].awaited.pop_front();
-                self.resolve_one(publish, fx);
-            }
-            if let Some((next, _)) = self.book.toward[index].awaited.front() {
-                // This shard is woken when that one has come further.
-                fx.tx.has_resolved(shard, *next);
-            }
+            while self.settle_one(ShardId(index as u16), fx) {}
         }
+    }
+
+    /// Looks at what one shard has resolved. Whether it has resolved more meanwhile: else this shard is woken by that.
+    fn settle_one(&mut self, shard: ShardId, fx: &mut Effects) -> bool {
+        let index = usize::from(shard.0);
+        let toward = &mut self.book.toward[index];
+        if toward.awaited.is_empty() {
+            return false;
+        }
+        // In this order: what is refused was written before what is resolved.
+        let resolved = fx.tx.resolved(shard);
+        let refused = fx.tx.refused(shard);
+        if refused > toward.seen {
+            toward.seen = refused;
+            if let Some((_, publish)) = toward.awaited.iter().find(|(number, _)| *number == refused) {
+                self.book.pending[*publish].reason = ReasonCode::QuotaExceeded;
+            }
+            fx.tx.set_seen(shard, refused);
+        }
+        while let Some((number, publish)) = self.book.toward[index].awaited.front().copied()
+            && number <= resolved
+        {
+            self.book.toward[index].awaited.pop_front();
+            self.resolve_one(publish, fx);
+        }
+        self.book.toward[index].awaited.front().is_some_and(|(next, _)| fx.tx.has_resolved(shard, *next))
     }
 
     /// As owner, and nothing of this shard queues before it.
