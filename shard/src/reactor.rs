@@ -215,7 +215,9 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
         }
     }
 
-    fn something_waits(&mut self) -> bool {
+    /// Whether the kernel or another shard has brought something since the last turn. A shard that a turn left
+    /// [`Next::Idle`] needs another one then, or when its timer is due.
+    pub fn something_waits(&mut self) -> bool {
         self.driver.ready() || self.rx.pending()
     }
 

@@ -79,6 +79,16 @@ impl Home {
         Home { clients: HashMap::with_hasher(hasher) }
     }
 
+    /// How many clients are known.
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
     fn client(&mut self, client_id: &str) -> &mut Client {
         if !self.clients.contains_key(client_id) {
             self.clients.insert(client_id.into(), Client::default());

@@ -259,6 +259,11 @@ impl Courier {
         }
     }
 
+    /// How many parcels wait, for any shard.
+    pub fn len(&self) -> usize {
+        self.waiting
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.waiting == 0

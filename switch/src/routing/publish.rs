@@ -419,6 +419,11 @@ impl Switch {
 }
 
 impl Progress {
+    /// Whether a publish is half-way through.
+    pub fn begun(&self) -> bool {
+        self.started
+    }
+
     fn reset(&mut self) {
         let (mut picks, words) = (std::mem::take(&mut self.picks), std::mem::take(&mut self.words));
         picks.clear();

@@ -75,6 +75,16 @@ impl SessionTable {
         self.durable.get(client_id).copied()
     }
 
+    /// How many sessions there are.
+    pub fn len(&self) -> usize {
+        self.rows.len() - self.free.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// How many sessions may outlive their connection.
     pub fn durable_len(&self) -> usize {
         self.durable.len()

@@ -120,13 +120,18 @@ impl Retained {
 }
 
 impl RetainedStore {
-    /// An empty store.
+    /// An empty store; nobody can guess how it hashes.
     pub fn new(bounds: Bounds) -> RetainedStore {
+        RetainedStore::with_hasher(bounds, RandomState::new())
+    }
+
+    /// An empty store that hashes topics in this way.
+    pub fn with_hasher(bounds: Bounds, hasher: RandomState) -> RetainedStore {
         RetainedStore {
             entries: Paged::default(),
             by_topic: IdTable::default(),
             by_level: BTreeMap::new(),
-            hasher: RandomState::new(),
+            hasher,
             bounds,
             bytes: 0,
             mortal: 0,

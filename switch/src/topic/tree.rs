@@ -67,8 +67,13 @@ const NONE: u32 = u32::MAX;
 const ROOT: u32 = 0;
 
 impl<V> FilterTree<V> {
-    /// A tree without filters.
+    /// A tree without filters; nobody can guess how it hashes.
     pub fn new() -> FilterTree<V> {
+        FilterTree::with_hasher(RandomState::new())
+    }
+
+    /// A tree without filters that hashes level names in this way.
+    pub fn with_hasher(hasher: RandomState) -> FilterTree<V> {
         let mut nodes = Paged::default();
         nodes.insert(Node::new(NONE, ""));
         FilterTree {
@@ -76,7 +81,7 @@ impl<V> FilterTree<V> {
             by_text: IdTable::default(),
             nodes,
             edges: IdTable::default(),
-            hasher: RandomState::new(),
+            hasher,
             visited: Cell::default(),
         }
     }

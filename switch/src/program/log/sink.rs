@@ -102,18 +102,26 @@ impl Sleeper {
 pub struct LogSink {
     channel: Arc<Channel>,
     sleeper: Arc<Sleeper>,
-    level: Level,
+    /// The least important level that is printed, if any is.
+    level: Option<Level>,
     budget: Budget,
 }
 
 impl LogSink {
     pub(super) fn new(channel: Arc<Channel>, sleeper: Arc<Sleeper>, level: Level, per_second: u32) -> LogSink {
-        LogSink { channel, sleeper, level, budget: Budget::new(per_second) }
+        LogSink { channel, sleeper, level: Some(level), budget: Budget::new(per_second) }
+    }
+
+    /// A sink that keeps nothing, for a switch without a logger.
+    pub fn none() -> LogSink {
+        let channel = Channel { records: ArrayQueue::new(1), suppressed: AtomicU64::new(0) };
+        let sleeper = Sleeper { asleep: AtomicBool::new(false), thread: std::sync::OnceLock::new() };
+        LogSink { channel: Arc::new(channel), sleeper: Arc::new(sleeper), level: None, budget: Budget::new(0) }
     }
 
     /// Whether lines of this level are printed; ask before building a text.
     pub fn enabled(&self, level: Level) -> bool {
-        level <= self.level
+        self.level.is_some_and(|least| level <= least)
     }
 
     /// A client was accepted. `version` is the protocol level of its CONNECT (4 or 5), `keepalive` in seconds,

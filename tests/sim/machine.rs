@@ -1,0 +1,247 @@
+//! A node on a simulated kernel: its shards, each a real reactor with the real switch, taking turns on one thread.
+
+use std::cell::{Ref, RefCell, RefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use shard::Instant;
+use shard::counters::CounterReader;
+use shard::idle::IdlePolicy;
+use shard::mesh::{Mesh, RankSpec};
+use shard::reactor::{Next, Reactor};
+use switch::audit::Holdings;
+use switch::config::Settings;
+use switch::counters::Counter;
+use switch::node::{Node, Part};
+use switch::program::log::LogSink;
+use switch::program::stop::StopFlag;
+use switch::routing::place::Placement;
+use switch::switch::Switch;
+
+use crate::driver::SimDriver;
+use crate::kernel::{Buffers, Faults, Kernel, Sizes};
+
+/// What a machine is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Shards of the node.
+    pub shards: u16,
+    /// The settings of the switch.
+    pub settings: Settings,
+    /// The parts of the kernel.
+    pub sizes: Sizes,
+    /// What the kernel does to the switch.
+    pub faults: Faults,
+    /// The rings between shards, by rank.
+    pub ranks: Vec<RankSpec>,
+}
+
+/// A running node.
+pub struct Machine {
+    kernel: Rc<RefCell<Kernel>>,
+    shards: Vec<Shard>,
+    counters: Vec<CounterReader<Counter>>,
+    stop: StopFlag,
+    rng: Rng,
+    /// Turns that were taken.
+    pub turns: u64,
+}
+
+struct Shard {
+    reactor: Reactor<SimDriver, Switch>,
+    next: Next,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// This shard took a turn.
+    Turned(u16),
+    /// No shard has anything to do before this time.
+    Idle(Instant),
+}
+
+impl Machine {
+    /// A node that has not turned yet. The same plan and seed make the same node.
+    ///
+    /// # Panics
+    /// The plan's placement rules are not valid, or there is no memory for the rings.
+    pub fn new(plan: &Plan, seed: u64) -> Machine {
+        let mut rng = Rng::with_seed(seed);
+        let kernel = Kernel::new(rng.u64(..), plan.shards, plan.sizes, plan.faults);
+        let kernel = Rc::new(RefCell::new(kernel));
+        let mut place = [0; 16];
+        rng.fill(&mut place);
+        let placement = Placement::new(plan.shards, place, &plan.settings.placement.rules).expect("valid rules");
+        let seeds = std::array::from_fn(|_| rng.u64(..));
+        let (node, writers) = Node::new(Arc::new(plan.settings.clone()), placement, seeds, plan.shards);
+        let node = Arc::new(node);
+        let stop = StopFlag::default();
+        let mesh = Mesh::build(plan.shards, &plan.ranks).expect("memory for the rings");
+        let shards = mesh.into_iter().zip(writers).map(|(end, counters)| {
+            let id = end.id();
+            let buffers = Buffers::new(plan.sizes.buffers, plan.sizes.buffer_bytes);
+            let driver = SimDriver::new(id.0, Rc::clone(&kernel), buffers);
+            let (slots, log, stop) = (plan.sizes.slots, LogSink::none(), stop.clone());
+            let part = Part { id, slots, listeners: 1, counters, log, stop };
+            let switch = Switch::new(Arc::clone(&node), part);
+            Shard { reactor: Reactor::new(driver, switch, end, IdlePolicy::SLEEP), next: Next::Again }
+        });
+        let shards = shards.collect();
+        Machine { kernel, shards, counters: node.counters.clone(), stop, rng, turns: 0 }
+    }
+
+    /// The kernel, to look at.
+    pub fn kernel(&self) -> Ref<'_, Kernel> {
+        self.kernel.borrow()
+    }
+
+    /// The kernel, for what clients do.
+    pub fn kernel_mut(&self) -> RefMut<'_, Kernel> {
+        self.kernel.borrow_mut()
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> u16 {
+        self.shards.len() as u16
+    }
+
+    /// One shard that has something to do takes a turn; which one is the seed's choice. A shard that a turn left idle
+    /// takes none before the kernel, another shard or a timer stirs it: a wake-up that is lost stays lost.
+    pub fn step(&mut self) -> Step {
+        let now = self.kernel.borrow().now();
+        let mut ready = 0u64;
+        let mut first = Instant::NEVER;
+        for (index, shard) in self.shards.iter_mut().enumerate() {
+            match shard.next {
+                Next::Again => ready |= 1 << index,
+                Next::Idle { until } if until <= now || shard.reactor.something_waits() => ready |= 1 << index,
+                Next::Idle { until } => first = first.min(until),
+                Next::Finished => {}
+            }
+        }
+        if ready == 0 {
+            return Step::Idle(first);
+        }
+        let nth = self.rng.u32(..ready.count_ones());
+        for _ in 0..nth {
+            ready &= ready - 1;
+        }
+        let index = ready.trailing_zeros() as usize;
+        // A turn takes time: deadlines pass while others run.
+        let nanos = 200 + u64::from(self.rng.u16(..20_000));
+        self.kernel.borrow_mut().pass(Duration::from_nanos(nanos));
+        self.shards[index].next = self.shards[index].reactor.turn();
+        self.turns += 1;
+        Step::Turned(index as u16)
+    }
+
+    /// Steps until no shard has anything to do; returns when the next timer is due. `None`: it did not come to rest
+    /// within `turns_max` turns.
+    pub fn settle(&mut self, turns_max: u64) -> Option<Instant> {
+        for _ in 0..turns_max {
+            if let Step::Idle(until) = self.step() {
+                return Some(until);
+            }
+        }
+        None
+    }
+
+    /// Lets time pass, and all that is due by then happen, as [`Machine::settle`] does.
+    pub fn pass(&mut self, by: Duration, turns_max: u64) -> Option<Instant> {
+        let end = self.kernel.borrow().now().after(by);
+        loop {
+            let until = self.settle(turns_max)?;
+            if until > end {
+                self.kernel.borrow_mut().pass_until(end);
+                return Some(until);
+            }
+            self.kernel.borrow_mut().pass_until(until);
+        }
+    }
+
+    /// Asks the node to stop; all shards look at their next turn.
+    pub fn stop(&mut self) {
+        self.stop.request();
+        self.shards.iter_mut().for_each(|shard| shard.next = Next::Again);
+    }
+
+    /// Whether every shard has come to its end.
+    pub fn finished(&self) -> bool {
+        self.shards.iter().all(|shard| shard.next == Next::Finished)
+    }
+
+    /// The sum over all shards.
+    pub fn total(&self, counter: Counter) -> u64 {
+        self.counters.iter().map(|counters| counters.read(counter)).sum()
+    }
+
+    /// What a shard counts.
+    pub fn counters(&self, shard: u16) -> &CounterReader<Counter> {
+        &self.counters[usize::from(shard)]
+    }
+
+    /// What a shard holds.
+    pub fn holdings(&mut self, shard: u16) -> Holdings {
+        self.shards[usize::from(shard)].reactor.handler().holdings()
+    }
+
+    /// Whether all receive buffers of a shard are free.
+    pub fn buffers_home(&mut self, shard: u16) -> bool {
+        self.shards[usize::from(shard)].reactor.driver().buffers().all_home()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switch::routing::parcel::rank_specs;
+
+    fn plan(shards: u16) -> Plan {
+        let settings = Settings::default();
+        let ranks = rank_specs(&settings.limits, shards).to_vec();
+        let sizes = Sizes { slots: 64, buffers: 8, buffer_bytes: 512, send_bytes: 4096 };
+        Plan { shards, settings, sizes, faults: Faults::default(), ranks }
+    }
+
+    /// A client that sends CONNECT to any shard gets CONNACK without time passing, and PINGRESP.
+    #[test]
+    fn a_client_is_served() {
+        for shard in 0..3 {
+            let mut machine = Machine::new(&plan(3), 7);
+            machine.settle(1000).expect("it comes to rest");
+            let id = machine.kernel_mut().connect(shard);
+            machine.kernel_mut().client_sends(id, b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a");
+            machine.settle(1000).expect("it comes to rest");
+            let mut bytes = Vec::new();
+            machine.kernel_mut().client_reads(id, 100, &mut bytes);
+            assert_eq!(bytes, [0x20, 2, 0, 0]);
+            machine.kernel_mut().client_sends(id, &[0xc0, 0]);
+            machine.settle(1000).expect("it comes to rest");
+            machine.kernel_mut().client_reads(id, 100, &mut bytes);
+            assert_eq!(bytes[4..], [0xd0, 0]);
+            machine.kernel_mut().client_finishes(id);
+            machine.pass(Duration::from_secs(10), 1_000_000).expect("it comes to rest");
+            assert!(machine.kernel().socket(id).ended());
+            for shard in 0..3 {
+                assert_eq!(machine.holdings(shard), Holdings::default(), "shard {shard}");
+                assert!(machine.buffers_home(shard));
+            }
+        }
+    }
+
+    /// A node that is asked to stop closes its clients and comes to its end.
+    #[test]
+    fn a_node_stops() {
+        let mut machine = Machine::new(&plan(2), 1);
+        machine.settle(1000).expect("it comes to rest");
+        let id = machine.kernel_mut().connect(0);
+        machine.kernel_mut().client_sends(id, b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01a");
+        machine.settle(1000).expect("it comes to rest");
+        machine.stop();
+        machine.pass(Duration::from_secs(5), 1_000_000).expect("it comes to rest");
+        assert!(machine.finished() && machine.kernel().socket(id).switch_fin);
+    }
+}
