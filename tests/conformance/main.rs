@@ -1,0 +1,79 @@
+//! Conformance as data: cases, each of which names the normative statements that it shows, run against worlds.
+//!
+//! ```text
+//! statement.rs  the statements of both versions, from statements/*.tsv
+//! notation.rs   packets as text                         script.rs  steps
+//! case.rs       the files in cases/                     show.rs    bytes as a person reads them
+//! broker.rs     what a script runs against              live.rs    the real program over sockets
+//! coverage.rs   statement → cases, or why there can be none: docs/conformance.md
+//! ```
+//!
+//! `cargo test -p ringmain-tests --test conformance -- v311::connect` runs the cases of one file, a longer name one
+//! case; `-- --write-table` writes the table anew.
+
+mod broker;
+mod case;
+mod live;
+mod notation;
+mod script;
+mod show;
+mod statement;
+
+use std::env;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use broker::Broker;
+use case::{Case, File};
+use live::Live;
+
+/// How a world for one case is made, from the case's settings.
+type MakeWorld = fn(&str) -> Box<dyn Broker>;
+
+/// The worlds that each case runs in, by the last part of the trial's name.
+const WORLDS: [(&str, MakeWorld); 2] = [
+    ("shards_1", |settings| Box::new(Live::start(1, settings))),
+    ("shards_2", |settings| Box::new(Live::start(2, settings))),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Most of a case is waiting for the broker's process; other test binaries read this variable, too.
+    let threads = env::var("RUST_TEST_THREADS").ok().and_then(|threads| threads.parse().ok());
+    arguments.test_threads = arguments.test_threads.or(threads);
+    let mut trials = vec![Trial::test("notation::laws", || {
+        notation::laws();
+        Ok(())
+    })];
+    trials.extend(case::files().into_iter().flat_map(trials_of));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// One trial for each case and world; for a file that cannot be read, one that says so.
+fn trials_of(file: File) -> Vec<Trial> {
+    let prefix = format!("{}::{}", file.standard.folder(), file.name);
+    match file.cases {
+        Err(what) => vec![Trial::test(prefix, || Err(Failed::from(what)))],
+        Ok(cases) => {
+            let cases = cases.into_iter().map(Arc::new);
+            cases.flat_map(|case| WORLDS.map(|world| trial(&prefix, &case, world))).collect()
+        }
+    }
+}
+
+fn trial(prefix: &str, case: &Arc<Case>, (world, make): (&str, MakeWorld)) -> Trial {
+    let case = Arc::clone(case);
+    Trial::test(format!("{prefix}::{}::{world}", case.name), move || run(&case, make))
+}
+
+fn run(case: &Case, make: MakeWorld) -> Result<(), Failed> {
+    let script = case.script.as_ref()?;
+    let mut world = make(&case.settings);
+    script.run(&mut *world).map_err(|failure| {
+        let log = world.log();
+        let log = if log.is_empty() { log } else { format!("\nthe broker's log:\n{log}") };
+        Failed::from(format!("{}{log}", case.describe(&failure)))
+    })
+}
