@@ -32,10 +32,20 @@ pub fn suback(version: ProtocolVersion, packet_id: PacketId, codes: &[ReasonCode
     Suback::new(packet_id, codes).encode(version, out);
 }
 
+/// Bytes of a SUBACK of v5.
+pub fn suback_len(codes: &[ReasonCode]) -> usize {
+    Suback::new(PacketId::MIN, codes).encoded_len(ProtocolVersion::V5)
+}
+
 /// UNSUBACK; 3.1.1 has no codes in it.
 pub fn unsuback(version: ProtocolVersion, packet_id: PacketId, codes: &[ReasonCode], out: &mut Vec<u8>) {
     let codes = if version == ProtocolVersion::V5 { codes } else { &[] };
     Unsuback::new(packet_id, codes).encode(version, out);
+}
+
+/// Bytes of an UNSUBACK of v5.
+pub fn unsuback_len(codes: &[ReasonCode]) -> usize {
+    Unsuback::new(PacketId::MIN, codes).encoded_len(ProtocolVersion::V5)
 }
 
 /// PINGRESP.

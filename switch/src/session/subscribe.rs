@@ -85,6 +85,9 @@ impl Switch {
             let identifier = packet.subscription_identifier.unwrap_or(0);
             request.adds.push(Add { filter: filter.filter().into(), group, options, identifier });
         }
+        if !self.takes(slot, packets::suback_len(&request.codes)) {
+            return Flow::Close(ReasonCode::PacketTooLarge);
+        }
         self.ask(request, fx);
         Flow::Next
     }
@@ -97,13 +100,18 @@ impl Switch {
             return Flow::Wait;
         }
         let session = conn.session.expect("an open connection has one");
-        let mut codes = Vec::new();
-        for text in packet.filters() {
+        let mut codes = vec![ReasonCode::NoSubscriptionExisted; packet.filters().count()];
+        if !self.takes(slot, packets::unsuback_len(&codes)) {
+            return Flow::Close(ReasonCode::PacketTooLarge);
+        }
+        for (text, code) in packet.filters().zip(&mut codes) {
             let removed = TopicFilter::parse(text, usize::from(u16::MAX))
                 .ok()
                 .and_then(|filter| self.find_subscription(session, filter.filter(), filter.group()))
                 .map(|index| self.remove_subscription(session, index, fx));
-            codes.push(if removed.is_some() { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted });
+            if removed.is_some() {
+                *code = ReasonCode::Success;
+            }
         }
         let version = self.connections.at(slot).version;
         self.write(slot, |out| packets::unsuback(version, packet.packet_id, &codes, out));
@@ -133,6 +141,12 @@ impl Switch {
             self.cancel_fetches(id, subscription.filter);
         }
         self.subscriber_gone(subscription.filter);
+    }
+
+    /// Whether an answer of v5 of this size fits the client's Maximum Packet Size. One that does not is never sent
+    /// ([MQTT-3.1.2-24]), and who waits for it would wait for ever: the connection ends before the request takes effect.
+    fn takes(&self, slot: Slot, bytes: usize) -> bool {
+        bytes <= self.connections.at(slot).packet_bytes_max as usize
     }
 
     /// The number of a group, the same on every shard: a hash of its name and filter.
