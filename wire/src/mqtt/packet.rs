@@ -225,6 +225,16 @@ mod tests {
         assert_eq!(decode(&whole(&padded), V5), Err(Malformed::OverlongInteger));
     }
 
+    /// Whoever reads a packet with two faults finds the same one: a padded length comes first.
+    #[test]
+    fn padded_and_truncated() {
+        let publish = [0x30, 0x81, 0x00, 0x00];
+        for decoded in [decode(&whole(&publish), V5), decode_from_client(&whole(&publish), V5)] {
+            assert_eq!(decoded, Err(Malformed::OverlongInteger));
+        }
+        assert_eq!(decode(&whole(&publish), V311), Err(Malformed::Truncated));
+    }
+
     /// What does not fit is left out: the reason string first, then the user properties, and then the packet is not
     /// sent.
     #[test]

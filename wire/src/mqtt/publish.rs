@@ -51,6 +51,9 @@ pub(crate) fn read<'a>(raw: &RawPacket<'a>, version: ProtocolVersion) -> Result<
     if raw.packet_type()? != PacketType::Publish {
         return Err(Malformed::UnexpectedPacketType);
     }
+    if version == ProtocolVersion::V5 {
+        raw.check_length_form()?;
+    }
     let qos = QoS::from_bits(raw.first >> 1 & 0b11).ok_or(Malformed::QosOutOfRange)?;
     let mut reader = Reader::new(raw.body);
     let topic = utf8::check_topic_name(reader.binary()?)?;
@@ -60,17 +63,14 @@ pub(crate) fn read<'a>(raw: &RawPacket<'a>, version: ProtocolVersion) -> Result<
     };
     let properties = match version {
         ProtocolVersion::V311 => PublishProperties::default(),
-        ProtocolVersion::V5 => {
-            raw.check_length_form()?;
-            // Most messages have no property, which is one byte.
-            match reader.rest() {
-                [0, rest @ ..] => {
-                    reader = Reader::new(rest);
-                    PublishProperties::default()
-                }
-                _ => read_properties(&mut reader)?,
+        // Most messages have no property, which is one byte.
+        ProtocolVersion::V5 => match reader.rest() {
+            [0, rest @ ..] => {
+                reader = Reader::new(rest);
+                PublishProperties::default()
             }
-        }
+            _ => read_properties(&mut reader)?,
+        },
     };
     if topic.is_empty() && properties.topic_alias.is_none() {
         return Err(Malformed::EmptyTopicName);

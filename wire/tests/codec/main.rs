@@ -30,7 +30,7 @@ proptest! {
         let Ok(Deframed::Packet(raw)) = deframe(&bytes, PACKET_BYTES_MAX) else { panic!("no packet") };
         prop_assert_eq!(raw.len, bytes.len());
         prop_assert_eq!(decode(&raw, version), Ok(packets[0]));
-        laws::packet(raw.first, raw.body);
+        laws::body(raw.first, raw.body);
     }
 
     /// However a stream is split, the same packets come out, and nobody waits for bytes that do not come.
@@ -62,7 +62,7 @@ proptest! {
         // The field boundaries are near the ends; what is long is one string or payload.
         let cuts = (0..raw.body.len().min(300)).chain(raw.body.len().saturating_sub(100)..raw.body.len());
         for cut in cuts {
-            laws::packet(raw.first, &raw.body[..cut]);
+            laws::body(raw.first, &raw.body[..cut]);
         }
     }
 
@@ -77,16 +77,21 @@ proptest! {
             let at = at.index(bytes.len().min(500));
             bytes[at] = value;
         }
-        laws::stream(&bytes, 1 << 20);
-        laws::packet(bytes[0], &bytes[2..]);
+        laws::stream(&bytes, &[7, 1], 1 << 20);
+        laws::body(bytes[0], &bytes[2..]);
     }
 
     /// Bytes by chance do not panic, as a stream or as the body of each packet.
     #[test]
-    fn noise_does_not_panic(first in any::<u8>(), bytes in vec(any::<u8>(), 0..200), limit in 0..300u32) {
-        laws::stream(&bytes, limit);
-        laws::stream(&[&[first], &bytes[..]].concat(), limit);
-        laws::packet(first, &bytes);
+    fn noise_does_not_panic(
+        first in any::<u8>(),
+        bytes in vec(any::<u8>(), 0..200),
+        cuts in vec(1..9u8, 0..5),
+        limit in 0..300u32,
+    ) {
+        laws::stream(&bytes, &cuts, limit);
+        laws::stream(&[&[first], &bytes[..]].concat(), &cuts, limit);
+        laws::body(first, &bytes);
     }
 
     /// Matching agrees with its model and with overlap, whatever the filters.
@@ -94,6 +99,19 @@ proptest! {
     fn matching_agrees_with_its_model(one in strategy::filter(), other in strategy::filter(), name in strategy::topic()) {
         laws::topics(one, other);
         laws::topics(one, name);
+        laws::topics(name, other);
+    }
+
+    /// A frame reads as it was written, whatever its header, parts and address.
+    #[test]
+    fn frames_survive(
+        header in any::<[u8; 28]>(),
+        topic in strategy::topic(),
+        properties in vec(any::<u8>(), 0..20),
+        payload in vec(any::<u8>(), 0..20),
+    ) {
+        let header = std::array::from_fn(|index| header[index / 2]);
+        laws::written_frame(header, topic, &properties, &payload);
     }
 
     /// Bytes by chance are no frame that would not be written so.
