@@ -71,11 +71,13 @@ fn first_packet_is_connect(case: &Case) {
     }
 }
 
-/// Goal: a second CONNECT ends the connection `[MQTT-3.1.0-2]`.
+/// Goal: a second CONNECT ends the connection, for being the second whatever is in it `[MQTT-3.1.0-2]`.
 fn second_connect(case: &Case) {
-    let mut client = case.connect("a");
-    client.send(&case.client("a").packet.bytes());
-    client.dropped(&[0x82]);
+    for second in [case.client("a").packet.bytes(), packet(0x10, b"\0\x04MQTX\x09")] {
+        let mut client = case.connect("a");
+        client.send(&second);
+        client.dropped(&[0x82]);
+    }
 }
 
 /// Goal: another protocol name or level is turned away, with a CONNACK that says so or none `[MQTT-3.1.2-1]`

@@ -5,7 +5,9 @@
 
 use shard::mesh::ShardId;
 use shard::{Effects, Errno, Op, ReceiveEnd, Slot};
-use wire::mqtt::{Auth, Deframed, Disconnect, Packet, RawPacket, ReasonCode, decode, decode_publish, deframe};
+use wire::mqtt::{
+    Auth, Deframed, Disconnect, Packet, RawPacket, ReasonCode, decode_from_client, decode_publish, deframe,
+};
 
 use super::close::Cause;
 use super::{ConnectionId, Phase};
@@ -265,7 +267,8 @@ impl Switch {
                 Err(error) => Flow::End(Cause::Malformed(error)),
             };
         }
-        let packet = match decode(raw, version) {
+        // A server's packet or a second CONNECT ([MQTT-3.1.0-2]) is a protocol error before its body is looked at.
+        let packet = match decode_from_client(raw, version) {
             Ok(packet) => packet,
             Err(error) => return Flow::End(Cause::Malformed(error)),
         };
@@ -282,7 +285,7 @@ impl Switch {
             }
             Packet::Disconnect(disconnect) => self.goodbye(slot, &disconnect),
             Packet::Auth(auth) => refuse_auth(&auth),
-            // A server's packet, or a second CONNECT ([MQTT-3.1.0-2]).
+            // What only a server sends does not pass the decoder.
             _ => Flow::Close(ReasonCode::ProtocolError),
         }
     }
