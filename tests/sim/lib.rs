@@ -1,6 +1,33 @@
-//! The switch on a simulated kernel.
+//! The switch on a simulated kernel: real shards, real rings and timers, one thread, one seed.
+//!
+//! ```text
+//!   seed ─▶ swarm: sizes, limits, fault rates, manners of clients
+//!    │
+//!    ▼
+//!   world ─▶ actions ──▶ kernel ◀── driver ◀── reactor ◀── switch      (machine: N shards take turns)
+//!      ▲                   │
+//!      └── reactions ◀─────┘  each packet, each rest and the end are looked at: oracle
+//! ```
+//!
+//! Only the kernel is replaced, at [`shard::Driver`], and the clock with it. What a seed does, it does again.
+//!
+//! - [`kernel`] and [`driver`] do what the kernel may do, and are as unkind as the seed wants.
+//! - [`machine`] is a node: whose turn it is, when time passes. It knows nothing of MQTT.
+//! - [`world`] is a run: clients that act ([`model`] is what they believe), and the oracles.
+//!
+//! An oracle asks only for what the protocol and the promises make certain; where the switch may do either, the model
+//! is left open.
 
+mod actions;
 pub mod driver;
 pub mod kernel;
 pub mod machine;
+pub mod model;
+mod oracle;
+pub mod packet;
+mod reactions;
 pub mod socket;
+pub mod swarm;
+pub mod topics;
+pub mod trace;
+pub mod world;

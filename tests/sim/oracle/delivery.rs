@@ -1,0 +1,346 @@
+//! What must hold of each PUBLISH that a client gets: it was published, it matches, it is in order, it is not a copy too
+//! many, and it keeps to the limits that the client told.
+
+use crate::model::{ClientId, ConnId, Inflight, Message, MessageId, Owed, Stage, Sub, number_of};
+use crate::packet::{Delivery, Version};
+use crate::topics::{FILTERS, TOPICS};
+use crate::world::{Check, World, fail};
+
+/// The topic of hostile clients: what is published there is nobody's.
+const HOSTILE: &[u8] = b"hostile";
+
+impl World {
+    /// A client got a PUBLISH.
+    pub(crate) fn delivered(&mut self, client: ClientId, conn: ConnId, delivery: &Delivery<'_>) -> Check {
+        self.deliveries += 1;
+        let topic = self.topic_of(client, conn, delivery)?;
+        let number = match number_of(delivery.payload) {
+            Some(number) if (number as usize) < self.messages.len() => Some(number),
+            None if delivery.payload.is_empty() || topic.is_none() => None,
+            _ => fail!("c{client} #{conn} got a payload that nobody sent: {delivery:02x?}"),
+        };
+        if let (Some(number), Some(topic)) = (number, topic) {
+            self.is_as_published(client, conn, number, topic, delivery)?;
+        }
+        let first = delivery.qos == 0 || self.enters_flight(client, conn, number, delivery)?;
+        if let (Some(number), true) = (number, first) {
+            self.is_no_copy_too_many(client, conn, number, delivery)?;
+            self.is_in_order(client, conn, number, delivery)?;
+        }
+        match delivery.qos {
+            0 => {}
+            1 => self.answer(client, conn, 4, delivery.id),
+            _ => self.answer(client, conn, 5, delivery.id),
+        }
+        Ok(())
+    }
+
+    /// The topic, by name or by alias; `None`: that of hostile clients.
+    fn topic_of(&mut self, client: ClientId, conn: ConnId, delivery: &Delivery<'_>) -> Check<Option<usize>> {
+        let state = &mut self.conns[conn];
+        if delivery.topic.is_empty() {
+            return match state.aliases.get(&delivery.alias) {
+                Some(topic) => Ok(Some(*topic)),
+                None => fail!("c{client} #{conn}: alias {} was not set up", delivery.alias),
+            };
+        }
+        let topic = TOPICS.iter().position(|topic| topic.as_bytes() == delivery.topic);
+        if topic.is_none() && delivery.topic != HOSTILE {
+            fail!("c{client} #{conn}: topic {:?}", String::from_utf8_lossy(delivery.topic));
+        }
+        if delivery.alias > 0 {
+            if delivery.alias > state.alias_maximum {
+                fail!("c{client} #{conn}: alias {} over {}", delivery.alias, state.alias_maximum);
+            }
+            match topic {
+                Some(topic) => drop(state.aliases.insert(delivery.alias, topic)),
+                None => drop(state.aliases.remove(&delivery.alias)),
+            }
+        }
+        Ok(topic)
+    }
+
+    /// The subscriptions of a client by which a message may come.
+    fn bringing<'a>(&'a self, client: ClientId, message: &'a Message) -> impl Iterator<Item = &'a Sub> + Clone {
+        let certain = self.clients[client].session.certain;
+        self.clients[client].subs.iter().filter(move |sub| {
+            self.matches.of(sub.filter, message.topic)
+                && (!certain || sub.may_bring(message.sent))
+                && !(sub.no_local && message.client == client)
+        })
+    }
+
+    /// Topic, QoS, RETAIN, expiry and identifiers are those of the message and of subscriptions that match it.
+    fn is_as_published(
+        &self,
+        client: ClientId,
+        conn: ConnId,
+        number: MessageId,
+        topic: usize,
+        delivery: &Delivery<'_>,
+    ) -> Check {
+        let message = &self.messages[number as usize];
+        let who = format_args!("c{client} #{conn}: m{number}");
+        if message.topic != topic || message.bytes != delivery.payload.len() {
+            fail!("{who} came to {} with {} bytes: {message:?}", TOPICS[topic], delivery.payload.len());
+        }
+        if message.cancelled {
+            fail!("{who} is a will that must not be published");
+        }
+        let subs = self.bringing(client, message);
+        let Some(qos_max) = subs.clone().map(|sub| sub.qos).max() else {
+            fail!("{who} on {} matches no subscription: {:?}", TOPICS[topic], self.clients[client].subs);
+        };
+        let qos_min = subs.clone().map(|sub| sub.qos).min().unwrap_or(0);
+        if delivery.qos > qos_max.min(message.qos) || delivery.qos < qos_min.min(message.qos) {
+            fail!("{who} of QoS {} came with {}, subscribed {qos_min} to {qos_max}", message.qos, delivery.qos);
+        }
+        let mut as_published = subs.clone().map(|sub| sub.retain_as_published);
+        let (any, all) = (as_published.clone().any(|yes| yes), as_published.all(|yes| yes));
+        if delivery.retain && !message.retain {
+            fail!("{who} came with RETAIN, and was not published so");
+        }
+        if !delivery.retain && message.retain && all {
+            fail!("{who} lost its RETAIN flag, and was to come as published");
+        }
+        if delivery.retain && !any {
+            self.is_fresh(client, conn, number, delivery)?;
+        }
+        let v5 = self.conns[conn].version == Version::V5;
+        let expiry_fits = match delivery.expiry {
+            None => message.expiry == 0 || !v5,
+            Some(left) => (1..=message.expiry).contains(&left),
+        };
+        if !expiry_fits {
+            fail!("{who} of expiry {} came with {:?}", message.expiry, delivery.expiry);
+        }
+        let age = self.conns[conn].opened_at.since(message.at).as_secs_f64();
+        if message.expiry > 0 && !delivery.dup && age > f64::from(message.expiry) + 1.5 {
+            fail!("{who} expired after {} s, {age} s before this connection began", message.expiry);
+        }
+        if delivery.identifiers.iter().any(|id| !subs.clone().any(|sub| sub.identifier == *id)) {
+            fail!("{who} came with identifiers {:?} of other subscriptions", delivery.identifiers);
+        }
+        if delivery.identifiers.is_empty() && subs.clone().all(|sub| sub.identifier != 0) {
+            fail!("{who} came without a Subscription Identifier");
+        }
+        Ok(())
+    }
+
+    /// A retained message is the newest that the topic's owner surely had when it was asked for.
+    fn is_fresh(&self, client: ClientId, conn: ConnId, number: MessageId, delivery: &Delivery<'_>) -> Check {
+        let message = &self.messages[number as usize];
+        let wanting = self.bringing(client, message).filter(|sub| sub.wants_retained);
+        let Some(asked) = wanting.map(|sub| sub.asked).max() else {
+            fail!("c{client} #{conn}: retained m{number}, and nobody asked for retained messages");
+        };
+        for &newer in self.retained[message.topic].iter().rev().take_while(|newer| **newer > number) {
+            let newer_known = self.messages[newer as usize].accepted.is_some_and(|accepted| accepted < asked);
+            if newer_known && self.follows(newer, number) {
+                fail!("c{client} #{conn}: retained m{number} was replaced by m{newer} before it was asked for");
+            }
+        }
+        let key = (message.client, message.topic, delivery.qos);
+        let session = &self.clients[client].session;
+        if let Some(newest) = session.newest_kept.get(&key)
+            && session.certain
+            && *newest > number
+        {
+            fail!("c{client} #{conn}: retained m{number} came behind the newer m{newest}");
+        }
+        Ok(())
+    }
+
+    /// Whether one retained message surely replaced another.
+    pub(crate) fn follows(&self, newer: MessageId, older: MessageId) -> bool {
+        let (newer, older) = (&self.messages[newer as usize], &self.messages[older as usize]);
+        let same_stream = newer.client == older.client && !newer.will && !older.will && older.sends == 1;
+        (same_stream && newer.sent > older.sent) || older.accepted.is_some_and(|accepted| accepted < newer.sent)
+    }
+
+    /// A QoS 1 or 2 message takes its place in flight. Whether it is a first copy.
+    fn enters_flight(
+        &mut self,
+        client: ClientId,
+        conn: ConnId,
+        message: Option<MessageId>,
+        delivery: &Delivery<'_>,
+    ) -> Check<bool> {
+        self.order += 1;
+        let order = self.order;
+        let resumed = self.conns[conn].resumed;
+        let session = &mut self.clients[client].session;
+        let (id, qos, dup) = (delivery.id, delivery.qos, delivery.dup);
+        let known = session.inflight.iter_mut().find(|inflight| inflight.id == id);
+        let first = match known {
+            Some(inflight) if session.certain => {
+                let again = dup && inflight.message == message && inflight.qos == qos && inflight.conn != conn;
+                if !again || inflight.released || inflight.order < self.conns[conn].resent {
+                    fail!("c{client} #{conn}: {id} is in use by {inflight:?}, and came with {message:?}, DUP {dup}");
+                }
+                self.conns[conn].resent = inflight.order;
+                inflight.conn = conn;
+                false
+            }
+            known => {
+                if dup && session.certain && !resumed {
+                    fail!("c{client} #{conn}: {id}, m{message:?} is no copy, and came with DUP");
+                }
+                let place = Inflight { id, message, qos, received: false, released: false, conn, order };
+                match known {
+                    Some(inflight) => *inflight = place,
+                    None => session.inflight.push(place),
+                }
+                // With DUP it is a copy of one that was lost on its way, or whose acknowledgement was.
+                let seen = message.is_some_and(|message| session.copies.contains_key(&message));
+                if dup && seen && qos == 2 && session.certain {
+                    fail!("c{client} #{conn}: m{message:?} of QoS 2 came again as {id}");
+                }
+                !(dup && seen)
+            }
+        };
+        let window = session.inflight.iter().filter(|inflight| inflight.conn == conn).count();
+        if window > usize::from(self.conns[conn].receive_maximum) && session.certain {
+            fail!("c{client} #{conn}: {window} in flight, Receive Maximum {}", self.conns[conn].receive_maximum);
+        }
+        Ok(first)
+    }
+
+    /// No more copies than there are ways for them to come.
+    fn is_no_copy_too_many(
+        &mut self,
+        client: ClientId,
+        conn: ConnId,
+        number: MessageId,
+        delivery: &Delivery<'_>,
+    ) -> Check {
+        let message = &self.messages[number as usize];
+        let (mut ways, mut shared) = (0, 0);
+        let mut only_shared = None;
+        for sub in self.bringing(client, message) {
+            if sub.filter >= FILTERS.len() {
+                shared += 1;
+                only_shared = Some(sub.filter);
+            } else {
+                ways += 1;
+            }
+        }
+        let wanted = message.retain
+            && self.clients[client].subs.iter().any(|s| s.wants_retained && self.matches.of(s.filter, message.topic));
+        let asked = |sub: &&Sub| sub.wants_retained && self.matches.of(sub.filter, message.topic);
+        let retained = if wanted { self.clients[client].subs.iter().filter(asked).count() } else { 0 };
+        // Subscriptions of QoS 1 and 2 that overlap bring one copy, of QoS 0 each its own.
+        let live = if delivery.qos > 0 { ways.min(1) } else { ways };
+        let limit = (live + shared) as u32 * message.sends + retained as u32;
+        let (sends, qos) = (message.sends, message.qos);
+        let session = &mut self.clients[client].session;
+        let copies = session.copies.entry(number).or_default();
+        let class = usize::from(delivery.qos > 0);
+        copies[class] += 1;
+        if session.certain && u32::from(copies[class]) > limit {
+            fail!("c{client} #{conn}: copy {} of m{number} at QoS {}, at most {limit}", copies[class], delivery.qos);
+        }
+        if let (Some(filter), 1) = (only_shared, shared) {
+            let copies = self.group_copies.entry((filter, number)).or_default();
+            *copies += 1;
+            // A member that goes hands on what it did not acknowledge: QoS 1 may come twice.
+            if *copies > sends && qos.min(delivery.qos) != 1 && session.certain {
+                fail!("c{client} #{conn}: m{number} came to {copies} members of a group, QoS {}", delivery.qos);
+            }
+        }
+        Ok(())
+    }
+
+    /// What one client publishes on one topic comes in order, by QoS.
+    fn is_in_order(&mut self, client: ClientId, conn: ConnId, number: MessageId, delivery: &Delivery<'_>) -> Check {
+        let message = &self.messages[number as usize];
+        if message.will || message.sends > 1 || self.clients[client].worker || delivery.retain {
+            return Ok(());
+        }
+        let key = (message.client, message.topic, delivery.qos);
+        let retain = message.retain;
+        let session = &mut self.clients[client].session;
+        let newest = session.newest.entry(key).or_insert(number);
+        if number < *newest && session.certain && !delivery.dup {
+            fail!("c{client} #{conn}: m{number} came behind the newer m{newest} on {}", TOPICS[key.1]);
+        }
+        *newest = number.max(*newest);
+        if retain {
+            let kept = session.newest_kept.entry(key).or_insert(number);
+            *kept = number.max(*kept);
+        }
+        Ok(())
+    }
+
+    /// 0x10 says that nobody subscribes: so nobody may who surely does.
+    pub(crate) fn nobody_subscribes(&self, number: MessageId) -> Check {
+        for client in 0..self.clients.len() {
+            if self.certain_qos(client, number).is_some() {
+                fail!("m{number} is acknowledged with 0x10, and c{client} subscribes: {:?}", self.clients[client].subs);
+            }
+        }
+        Ok(())
+    }
+
+    /// The highest QoS with which a client has surely subscribed to a message since before it was sent.
+    fn certain_qos(&self, client: ClientId, number: MessageId) -> Option<u8> {
+        let message = &self.messages[number as usize];
+        let name = &self.clients[client];
+        if !name.session.certain {
+            return None;
+        }
+        let served = match self.open_conn(client) {
+            Some(conn) => self.conns[conn].opened < message.sent || self.conns[conn].resumed,
+            None => name.conns.is_empty() && name.session.expiry > 0 && self.cannot_have_expired(client),
+        };
+        let stable = name.subs.iter().filter(|sub| {
+            self.matches.of(sub.filter, message.topic)
+                && sub.stable_since(message.sent)
+                && !(sub.no_local && message.client == client)
+        });
+        served.then(|| stable.map(|sub| sub.qos).max()).flatten()
+    }
+
+    fn cannot_have_expired(&self, client: ClientId) -> bool {
+        let name = &self.clients[client];
+        name.left_at.is_some_and(|left| self.now().since(left).as_secs_f64() < f64::from(name.session.expiry) - 0.5)
+    }
+
+    /// A message is accepted: all that surely subscribe are owed it.
+    pub(crate) fn owe(&mut self, number: MessageId) {
+        let message = self.messages[number as usize].clone();
+        if message.bytes == 0 || message.refused {
+            return;
+        }
+        let mut groups = 0u64;
+        for client in 0..self.clients.len() {
+            let Some(qos) = self.certain_qos(client, number) else { continue };
+            let open = self.open_conn(client).filter(|conn| self.conns[*conn].opened < message.sent);
+            if self.clients[client].worker {
+                if let (Some(_), Some(sub)) = (open, self.bringing(client, &message).next()) {
+                    groups |= 1 << sub.filter;
+                }
+                continue;
+            }
+            let lasting = self.clients[client].session.expiry > 0 && qos.min(message.qos) > 0;
+            let epoch = self.clients[client].session.epoch;
+            match (lasting, open) {
+                (true, _) => self.clients[client].owed.push(Owed { message: number, epoch, conn: None }),
+                (false, Some(conn)) => {
+                    self.clients[client].owed.push(Owed { message: number, epoch, conn: Some(conn) });
+                }
+                (false, None) => {}
+            }
+        }
+        while groups != 0 {
+            self.group_owed.push((groups.trailing_zeros() as usize, number));
+            groups &= groups - 1;
+        }
+    }
+
+    /// Whether a client reads and answers all that comes.
+    pub(crate) fn is_prompt(&self, conn: ConnId) -> bool {
+        let state = &self.conns[conn];
+        state.stage == Stage::Open && !state.paused && state.owing.is_empty()
+    }
+}

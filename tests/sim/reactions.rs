@@ -1,0 +1,412 @@
+//! How clients answer what the switch sends, and what they learn from it.
+
+use crate::model::{ClientId, ConnId, Outstanding, Stage, payload};
+use crate::packet::{self, Packet, Publish, Version};
+use crate::topics::TOPICS;
+use crate::trace::trace;
+use crate::world::{Check, World, fail};
+
+impl World {
+    /// The client of a connection reads what has come, or a part of it, and answers. Whether anything had come.
+    pub(crate) fn read(&mut self, conn: ConnId, partly: bool) -> Check<bool> {
+        let socket = self.conns[conn].socket;
+        let waiting = self.machine.kernel().socket(socket).to_client.len();
+        let ended = waiting == 0 && self.machine.kernel().socket(socket).ended();
+        if waiting == 0 && !ended {
+            return Ok(false);
+        }
+        let most = if partly && waiting > 0 && self.rng.bool() { self.rng.usize(1..=waiting) } else { waiting };
+        let mut input = std::mem::take(&mut self.conns[conn].input);
+        let before = input.len();
+        self.machine.kernel_mut().client_reads(socket, most, &mut input);
+        self.trace.fold(conn as u64, &input[before..]);
+        let mut at = 0;
+        let version = self.conns[conn].version;
+        while self.conns[conn].stage != Stage::Over {
+            match packet::parse(&input[at..], version) {
+                Ok(None) => break,
+                Ok(Some((packet, len))) => {
+                    self.heard(conn, packet)?;
+                    at += len;
+                }
+                Err(why) => fail!("#{conn} got {why}"),
+            }
+        }
+        input.drain(..at);
+        self.conns[conn].input = input;
+        if !self.out.is_empty() {
+            self.send(conn);
+        }
+        if self.conns[conn].stage != Stage::Over && self.machine.kernel().socket(socket).ended() {
+            self.closed(conn)?;
+        }
+        Ok(true)
+    }
+
+    fn heard(&mut self, conn: ConnId, packet: Packet<'_>) -> Check {
+        let state = &self.conns[conn];
+        let client = state.client;
+        trace!(self, "#{conn} < {packet:?}");
+        if let Some(goodbye) = state.goodbye {
+            fail!("#{conn} got {packet:?} behind DISCONNECT {goodbye:#04x}");
+        }
+        match (packet, client) {
+            (Packet::Connack { session_present, code, receive_maximum }, _) => {
+                if state.stage != Stage::Asked || state.opened != 0 {
+                    fail!("#{conn} got a second CONNACK");
+                }
+                self.conns[conn].quota = receive_maximum;
+                match (code, client) {
+                    (0, Some(client)) => self.accepted(client, conn, session_present),
+                    (0, None) if session_present => fail!("#{conn}: a session that never was"),
+                    (0, None) => {
+                        self.conns[conn].stage = Stage::Open;
+                        Ok(())
+                    }
+                    (_, Some(_)) if self.swarm.plan.faults.no_descriptor == 0 && !self.conns[conn].raced => {
+                        fail!("#{conn} was refused with {code:#04x}")
+                    }
+                    _ => Ok(()),
+                }
+            }
+            (packet, _) if state.stage == Stage::Asked => fail!("#{conn} got {packet:?} before CONNACK"),
+            (Packet::Disconnect { code }, _) => {
+                self.conns[conn].goodbye = Some(code);
+                Ok(())
+            }
+            (Packet::Pingresp, Some(_)) => {
+                let Some(left) = state.pings.checked_sub(1) else { fail!("#{conn} got PINGRESP for nothing") };
+                self.conns[conn].pings = left;
+                Ok(())
+            }
+            (Packet::Publish(delivery), Some(client)) => self.delivered(client, conn, &delivery),
+            (Packet::Ack { kind: 6, id, .. }, Some(client)) => self.released(client, conn, id),
+            (Packet::Ack { kind, id, code }, Some(client)) => self.acknowledged(client, conn, kind, id, code),
+            (Packet::Suback { id, codes }, Some(client)) => self.answered(client, conn, id, codes, true),
+            (Packet::Unsuback { id, codes }, Some(client)) => self.answered(client, conn, id, codes, false),
+            (Packet::Ack { kind: 5, .. }, None) => Ok(()),
+            (packet, None) => fail!("hostile #{conn} got {packet:?}"),
+        }
+    }
+
+    /// CONNACK with success.
+    fn accepted(&mut self, client: ClientId, conn: ConnId, session_present: bool) -> Check {
+        let (tick, now) = (self.tick(), self.now());
+        let state = &mut self.conns[conn];
+        (state.stage, state.opened, state.resumed) = (Stage::Open, tick, session_present);
+        let (clean, expiry, raced, asked_at) = (state.clean, state.expiry, state.raced, state.opened_at);
+        let name = &mut self.clients[client];
+        let session = &mut name.session;
+        if session_present && clean {
+            fail!("c{client} #{conn}: Session Present after Clean Start");
+        }
+        if session.certain && !raced && !clean {
+            // What the switch noticed late it counts from then on.
+            let away = name.left_at.map_or(0.0, |left| asked_at.since(left).as_secs_f64());
+            let longest = name.left_at.map_or(0.0, |left| now.since(left).as_secs_f64());
+            let kept = f64::from(session.expiry);
+            if session_present && (session.expiry == 0 || away > kept + 3.0) {
+                fail!("c{client} #{conn}: a session of {kept} s is present after {away} s");
+            }
+            if !session_present && session.expiry > 0 && longest < kept - 0.5 {
+                fail!("c{client} #{conn}: a session of {kept} s is not present after {longest} s");
+            }
+        }
+        session.expiry = expiry;
+        if let Some(will) = session.will.take()
+            && session_present
+            && session.certain
+            && !raced
+            && now.since(will.1).as_secs_f64() < f64::from(will.2) - 0.5
+        {
+            // Back within the Will Delay Interval.
+            self.messages[will.0 as usize].cancelled = true;
+        }
+        name.left_at = None;
+        if session_present {
+            session.certain &= !raced;
+            let again: Vec<Outstanding> = session.outstanding.iter().cloned().collect();
+            again.iter().for_each(|outstanding| self.send_again(conn, outstanding));
+            return Ok(());
+        }
+        session.begin(!raced);
+        for sub in &mut name.subs {
+            sub.leaving.get_or_insert(tick);
+            sub.gone.get_or_insert(tick);
+        }
+        if !raced {
+            name.subs.clear();
+        }
+        Ok(())
+    }
+
+    /// A publish that was under way when the connection before ended.
+    fn send_again(&mut self, conn: ConnId, outstanding: &Outstanding) {
+        if outstanding.released {
+            return packet::ack(&mut self.out, 6, outstanding.id);
+        }
+        let message = &mut self.messages[outstanding.message as usize];
+        if outstanding.qos == 1 {
+            message.sends += 1;
+        }
+        let payload = payload(outstanding.message, message.bytes);
+        let publish = Publish {
+            dup: true,
+            qos: outstanding.qos,
+            retain: message.retain,
+            topic: TOPICS[message.topic],
+            id: outstanding.id,
+            expiry: message.expiry,
+            payload: &payload,
+        };
+        packet::publish(&mut self.out, self.conns[conn].version, &publish);
+    }
+
+    /// PUBREL.
+    fn released(&mut self, client: ClientId, conn: ConnId, id: u16) -> Check {
+        let session = &mut self.clients[client].session;
+        match session.inflight.iter_mut().find(|inflight| inflight.id == id) {
+            Some(inflight) => {
+                if session.certain && !inflight.received {
+                    fail!("c{client} #{conn}: PUBREL {id} before PUBREC");
+                }
+                inflight.released = true;
+            }
+            // PUBCOMP was lost with the connection before.
+            None if session.certain && !self.conns[conn].resumed => fail!("c{client} #{conn}: PUBREL {id} for nothing"),
+            None => {}
+        }
+        self.answer(client, conn, 7, id);
+        Ok(())
+    }
+
+    /// The client owes an acknowledgement; it sends it now, or keeps it back.
+    pub(crate) fn answer(&mut self, client: ClientId, conn: ConnId, kind: u8, id: u16) {
+        let withheld = !self.conns[conn].owing.is_empty() || self.rng.u8(..) < self.swarm.manners.withheld;
+        if withheld && self.conns[conn].stage == Stage::Open {
+            self.conns[conn].owing.push((kind, id));
+        } else {
+            self.acknowledge(client, kind, id);
+        }
+    }
+
+    fn acknowledge(&mut self, client: ClientId, kind: u8, id: u16) {
+        packet::ack(&mut self.out, kind, id);
+        let inflight = &mut self.clients[client].session.inflight;
+        match kind {
+            5 => inflight.iter_mut().filter(|inflight| inflight.id == id).for_each(|inflight| inflight.received = true),
+            _ => inflight.retain(|inflight| inflight.id != id),
+        }
+    }
+
+    /// The client sends the acknowledgements that it kept back.
+    pub(crate) fn release_owing(&mut self, conn: ConnId) {
+        let Some(client) = self.conns[conn].client else { return };
+        let owing = std::mem::take(&mut self.conns[conn].owing);
+        if owing.is_empty() || self.conns[conn].stage != Stage::Open {
+            return;
+        }
+        for (kind, id) in owing {
+            self.acknowledge(client, kind, id);
+        }
+        self.send(conn);
+    }
+
+    /// SUBACK or UNSUBACK.
+    fn answered(&mut self, client: ClientId, conn: ConnId, id: u16, codes: &[u8], subscribe: bool) -> Check {
+        let tick = self.tick();
+        let requests = &mut self.conns[conn].requests;
+        let Some(index) = requests.iter().position(|request| request.id == id && request.subscribe == subscribe) else {
+            fail!("c{client} #{conn}: an answer to request {id}, which was not asked");
+        };
+        let request = requests.remove(index);
+        let v5 = self.conns[conn].version == Version::V5;
+        if (subscribe || v5) && codes.len() != request.filters.len() {
+            fail!("c{client} #{conn}: {} codes for {} filters", codes.len(), request.filters.len());
+        }
+        let state = &mut self.clients[client];
+        let certain = state.session.certain;
+        for (index, filter) in request.filters.iter().enumerate() {
+            let mut of_filter = state.subs.iter_mut().filter(|sub| sub.filter == *filter && sub.gone.is_none());
+            if subscribe {
+                let newest = of_filter.next_back().expect("it was asked for");
+                if codes[index] != newest.qos {
+                    fail!("c{client} #{conn}: QoS {} was asked for, {:#04x} granted", newest.qos, codes[index]);
+                }
+                newest.held = Some(tick);
+            } else if v5 && certain {
+                // A SUBSCRIBE that was lost with its connection may have come or not.
+                let held = of_filter.next_back().map(|sub| sub.held.is_some());
+                let expected = match held {
+                    Some(true) => 0,
+                    None => 0x11,
+                    Some(false) => codes[index],
+                };
+                if codes[index] != expected {
+                    fail!("c{client} #{conn}: UNSUBACK {:#04x}, not {expected:#04x}", codes[index]);
+                }
+            }
+            let replaced = |held: Option<u64>| !subscribe || held != Some(tick);
+            for sub in &mut state.subs {
+                if sub.filter == *filter && sub.gone.is_none() && replaced(sub.held) {
+                    sub.leaving.get_or_insert(tick);
+                    sub.gone = Some(tick);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// PUBACK, PUBREC or PUBCOMP.
+    fn acknowledged(&mut self, client: ClientId, conn: ConnId, kind: u8, id: u16, code: u8) -> Check {
+        let tick = self.tick();
+        let session = &mut self.clients[client].session;
+        let qos = if kind == 4 { 1 } else { 2 };
+        let found = session.outstanding.iter().position(|out| out.id == id && out.qos == qos);
+        let Some(index) = found else { fail!("c{client} #{conn}: an acknowledgement ({kind}) of {id} for nothing") };
+        let Outstanding { message, released, .. } = session.outstanding[index];
+        if kind == 7 {
+            if !released {
+                fail!("c{client} #{conn}: PUBCOMP {id} before PUBREL");
+            }
+            session.outstanding.remove(index);
+            return Ok(());
+        }
+        if released {
+            fail!("c{client} #{conn}: a second PUBREC {id}");
+        }
+        let waits = |out: &Outstanding| out.qos == qos && !out.released;
+        if let Some(earlier) = session.outstanding.iter().take(index).find(|out| waits(out)) {
+            // [MQTT-4.6.0-2], [MQTT-4.6.0-3].
+            fail!("c{client} #{conn}: {id} is acknowledged before {}", earlier.id);
+        }
+        let v5 = self.conns[conn].version == Version::V5;
+        match code {
+            0 => {}
+            0x10 if v5 => self.nobody_subscribes(message)?,
+            0x97 if v5 && self.swarm.plan.settings.limits.queue_memory < 1 << 20 => {}
+            _ => fail!("c{client} #{conn}: {id} is acknowledged with {code:#04x}"),
+        }
+        let session = &mut self.clients[client].session;
+        if code >= 0x80 {
+            self.messages[message as usize].refused = true;
+            session.outstanding.remove(index);
+            return Ok(());
+        }
+        if kind == 4 {
+            session.outstanding.remove(index);
+        } else {
+            session.outstanding[index].released = true;
+            packet::ack(&mut self.out, 6, id);
+        }
+        self.messages[message as usize].accepted = Some(tick);
+        self.owe(message);
+        Ok(())
+    }
+
+    /// The client gives a connection up: what still comes on it is lost.
+    pub(crate) fn abandon(&mut self, conn: ConnId) {
+        let (socket, now, tick) = (self.conns[conn].socket, self.now(), self.tick());
+        self.abandoned.push((socket, now));
+        if let (Some(will), Stage::Open, false) = (self.conns[conn].will, self.conns[conn].stage, self.conns[conn].silent)
+        {
+            self.messages[will as usize].sent = tick;
+            self.messages[will as usize].at = now;
+        }
+        self.over(conn);
+    }
+
+    /// The switch has ended a connection, and all was read.
+    fn closed(&mut self, conn: ConnId) -> Check {
+        let state = &self.conns[conn];
+        let reset = self.machine.kernel().socket(state.socket).switch_reset;
+        trace!(self, "#{conn} closed, goodbye {:?}, reset {reset}", state.goodbye);
+        if !state.input.is_empty() && !reset {
+            fail!("#{conn} got a packet without its end: {:02x?}", state.input);
+        }
+        if let Some(doomed) = state.doomed
+            && !reset
+            && state.goodbye != Some(doomed)
+        {
+            fail!("hostile #{conn} was closed with {:02x?}, not {doomed:#04x}", state.goodbye);
+        }
+        if state.client.is_some() {
+            self.why_closed(conn)?;
+        }
+        if let (Stage::Leaving, None, Some(will), false, false) =
+            (self.conns[conn].stage, self.conns[conn].goodbye, self.conns[conn].will, self.conns[conn].raced, reset)
+            && self.conns[conn].will_delay != u32::MAX
+        {
+            self.messages[will as usize].cancelled = true;
+        }
+        self.over(conn);
+        Ok(())
+    }
+
+    /// Well-behaved clients are closed for few reasons.
+    fn why_closed(&self, conn: ConnId) -> Check {
+        let state = &self.conns[conn];
+        let goodbye = state.goodbye;
+        let v5 = state.version == Version::V5;
+        if state.stage == Stage::Leaving {
+            return match goodbye {
+                Some(code) => fail!("#{conn} said goodbye and got DISCONNECT {code:#04x}"),
+                None => Ok(()),
+            };
+        }
+        if state.raced {
+            return match goodbye {
+                Some(code) if code != 0x8e => fail!("#{conn} lost a race and got DISCONNECT {code:#04x}"),
+                _ => Ok(()),
+            };
+        }
+        if state.silent && (goodbye == Some(0x8d) || !v5) {
+            let quiet = self.now().since(state.sent_at).as_secs_f64();
+            if quiet + 0.1 < 1.5 * f64::from(state.keep_alive) {
+                fail!("#{conn} with keep alive {} was closed after {quiet} s", state.keep_alive);
+            }
+            return Ok(());
+        }
+        if state.stage == Stage::Asked && self.swarm.plan.faults.no_descriptor > 0 {
+            return Ok(());
+        }
+        if !v5 && self.swarm.plan.settings.limits.queue_memory < 1 << 20 {
+            // Where v5 says 0x97, 3.1.1 has no words.
+            return Ok(());
+        }
+        fail!("#{conn} did nothing wrong and was closed with {goodbye:02x?}")
+    }
+
+    /// A connection is over: what its client knows of the session.
+    fn over(&mut self, conn: ConnId) {
+        let (tick, now) = (self.tick(), self.now());
+        let state = &mut self.conns[conn];
+        let was = std::mem::replace(&mut state.stage, Stage::Over);
+        self.live.retain(|live| *live != conn);
+        let Some(client) = state.client else { return };
+        let name = &mut self.clients[client];
+        name.conns.retain(|live| *live != conn);
+        if was == Stage::Asked {
+            // The switch may have accepted it.
+            name.session.certain = false;
+            return;
+        }
+        name.left_at = Some(now);
+        name.session.expiry = state.expiry;
+        if state.expiry == 0 {
+            for sub in &mut name.subs {
+                sub.leaving.get_or_insert(tick);
+            }
+        }
+        if let Some(will) = state.will
+            && !self.messages[will as usize].cancelled
+            && !state.silent
+        {
+            if state.will_delay == 0 {
+                self.wills.push(will);
+            } else if state.will_delay != u32::MAX {
+                name.session.will = Some((will, now, state.will_delay));
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! A run: one node, its clients, what they believe, and the seed that decides what happens next.
+//!
+//! ```text
+//!   loop  ─▶ act: one client does something            (`actions`)
+//!         ─▶ advance: some shards take turns, clients read and answer   (`reactions`, `oracle::delivery`)
+//!         ─▶ now and then everything comes to rest, and is looked at     (`oracle::rest`)
+//!   at the end nothing is unkind any more: all that is owed must come, and all that is held must go (`oracle::end`)
+//! ```
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use fastrand::Rng;
+use shard::Instant;
+use switch::counters::{Counter, DROPPED};
+
+use crate::kernel::SocketId;
+use crate::machine::{Machine, Step};
+use crate::model::{Client, ClientId, Conn, ConnId, Message, MessageId, Session, Stage, Tick};
+use crate::packet::Version;
+use crate::swarm::Swarm;
+use crate::topics::{Matches, TOPICS};
+use crate::trace::{Trace, trace};
+
+/// A promise that was not kept, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation(pub String);
+
+/// What a check comes to.
+pub type Check<T = ()> = Result<T, Violation>;
+
+/// Ends a check with a violation.
+macro_rules! fail {
+    ($($text:tt)*) => {
+        return Err($crate::world::Violation(format!($($text)*)))
+    };
+}
+pub(crate) use fail;
+
+/// A run.
+pub struct World {
+    pub(crate) machine: Machine,
+    pub(crate) swarm: Swarm,
+    pub(crate) rng: Rng,
+    pub(crate) matches: Matches,
+    pub(crate) trace: Trace,
+    pub(crate) tick: Tick,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) conns: Vec<Conn>,
+    /// Connections that are not over.
+    pub(crate) live: Vec<ConnId>,
+    /// Sockets that their clients gave up, and when: the switch must let go of them.
+    pub(crate) abandoned: Vec<(SocketId, Instant)>,
+    /// Copies of messages that members of a shared subscription got.
+    pub(crate) group_copies: HashMap<(usize, MessageId), u32>,
+    /// Messages that some member of a shared subscription must get.
+    pub(crate) group_owed: Vec<(usize, MessageId)>,
+    /// Wills that are published now, once everything is at rest.
+    pub(crate) wills: Vec<MessageId>,
+    /// Retained messages by topic, as they were published.
+    pub(crate) retained: Vec<Vec<MessageId>>,
+    /// All clients have come back: what they are owed must come now or never.
+    pub(crate) ending: bool,
+    /// Places of messages in flight, ever.
+    pub(crate) order: u64,
+    /// Filters that somebody ever asked for, a bit each.
+    pub(crate) ever_asked: u64,
+    /// Copies that were owed and did not come; the switch must have counted each as dropped.
+    pub(crate) missing: u64,
+    /// Deliveries that oracles looked at.
+    pub deliveries: u64,
+    /// Scratch space for packets.
+    pub(crate) out: Vec<u8>,
+    pub(crate) hostile: u32,
+}
+
+/// What a run was like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Completions that the switch handled.
+    pub events: u64,
+    /// Turns of shards.
+    pub turns: u64,
+    /// Messages that clients published.
+    pub messages: u64,
+    /// Deliveries that oracles looked at.
+    pub deliveries: u64,
+    /// The trace in one number.
+    pub fingerprint: u64,
+}
+
+/// Turns within which a machine must come to rest.
+pub(crate) const TURNS_MAX: u64 = 200_000;
+
+impl World {
+    /// The run of a seed, at its beginning.
+    pub fn new(seed: u64, print: bool) -> World {
+        let mut rng = Rng::with_seed(seed);
+        let swarm = Swarm::of(&mut rng);
+        let machine = Machine::new(&swarm.plan, rng.u64(..));
+        let clients = (0..swarm.manners.clients + swarm.manners.workers).map(|index| Client {
+            name: format!("c{index}"),
+            version: if rng.bool() { Version::V5 } else { Version::V311 },
+            worker: index >= swarm.manners.clients,
+            session: Session { certain: true, ..Session::default() },
+            subs: Vec::new(),
+            owed: Vec::new(),
+            conns: Vec::new(),
+            left_at: None,
+            packet_id: 0,
+        });
+        let mut world = World {
+            clients: clients.collect(),
+            machine,
+            swarm,
+            rng,
+            matches: Matches::new(),
+            trace: Trace::new(print),
+            tick: 0,
+            messages: Vec::new(),
+            conns: Vec::new(),
+            live: Vec::new(),
+            abandoned: Vec::new(),
+            group_copies: HashMap::new(),
+            group_owed: Vec::new(),
+            wills: Vec::new(),
+            retained: vec![Vec::new(); TOPICS.len()],
+            ending: false,
+            order: 0,
+            ever_asked: 0,
+            missing: 0,
+            deliveries: 0,
+            out: Vec::new(),
+            hostile: 0,
+        };
+        for client in &mut world.clients {
+            if client.worker {
+                // Shared subscriptions need v5.
+                client.version = Version::V5;
+            }
+        }
+        trace!(world, "seed {seed}: {:?}", world.swarm);
+        world
+    }
+
+    /// Runs until the switch has handled `events` completions, and then to the end.
+    ///
+    /// # Errors
+    /// The first promise that was not kept.
+    pub fn run(&mut self, events: u64) -> Check<Report> {
+        self.machine.settle(TURNS_MAX);
+        while self.machine.kernel().completions < events {
+            self.act()?;
+            self.advance()?;
+        }
+        self.end()?;
+        Ok(self.report())
+    }
+
+    /// What the run was like so far.
+    pub fn report(&self) -> Report {
+        Report {
+            events: self.machine.kernel().completions,
+            turns: self.machine.turns,
+            messages: self.messages.len() as u64,
+            deliveries: self.deliveries,
+            fingerprint: self.trace.fingerprint(),
+        }
+    }
+
+    /// Shards take turns, and clients read.
+    fn advance(&mut self) -> Check {
+        let steps = self.rng.u32(1..=self.swarm.manners.steps_max);
+        for _ in 0..steps {
+            if let Step::Idle(_) = self.machine.step() {
+                break;
+            }
+        }
+        self.read_all(self.swarm.manners.lazy).map(drop)
+    }
+
+    /// Clients read what has come; each is too lazy to in `lazy` of 256 cases. Whether anybody read anything.
+    pub(crate) fn read_all(&mut self, lazy: u8) -> Check<bool> {
+        let mut any = false;
+        let mut index = 0;
+        while let Some(&conn) = self.live.get(index) {
+            if !self.conns[conn].paused && (lazy == 0 || self.rng.u8(..) >= lazy) {
+                any |= self.read(conn, lazy > 0)?;
+            }
+            // A connection that is over has made room for the next.
+            index += usize::from(self.live.get(index) == Some(&conn));
+        }
+        Ok(any)
+    }
+
+    /// Everything comes to rest: no shard has anything to do, and clients that read have read all.
+    pub(crate) fn rest(&mut self) -> Check {
+        loop {
+            if self.machine.settle(TURNS_MAX).is_none() {
+                fail!("the switch does not come to rest within {TURNS_MAX} turns");
+            }
+            if !self.read_all(0)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Time passes; whoever has a keep alive keeps it, but for those who are silent on purpose.
+    pub(crate) fn pass(&mut self, mut time: Duration) -> Check {
+        const SLICE: Duration = Duration::from_secs(2);
+        while !time.is_zero() {
+            let slice = time.min(SLICE);
+            time -= slice;
+            for index in 0..self.live.len() {
+                let conn = &self.conns[self.live[index]];
+                if conn.stage == Stage::Open && conn.keep_alive > 0 && !conn.silent {
+                    self.ping(self.live[index]);
+                }
+            }
+            if self.machine.pass(slice, TURNS_MAX).is_none() {
+                fail!("the switch does not come to rest within {TURNS_MAX} turns");
+            }
+            self.rest()?;
+        }
+        Ok(())
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Instant {
+        self.machine.kernel().now()
+    }
+
+    /// The next moment.
+    pub(crate) fn tick(&mut self) -> Tick {
+        self.tick += 1;
+        self.tick
+    }
+
+    /// Copies that the switch says it dropped.
+    pub(crate) fn dropped(&self) -> u64 {
+        DROPPED.iter().map(|counter: &Counter| self.machine.total(*counter)).sum()
+    }
+
+    /// The client sends what is in `out`.
+    pub(crate) fn send(&mut self, conn: ConnId) {
+        let now = self.now();
+        let state = &mut self.conns[conn];
+        state.sent_at = now;
+        self.trace.fold(conn as u64, &self.out);
+        self.machine.kernel_mut().client_sends(state.socket, &self.out);
+        self.out.clear();
+    }
+
+    /// The open connection of a client.
+    pub(crate) fn open_conn(&self, client: ClientId) -> Option<ConnId> {
+        self.clients[client].conns.iter().copied().find(|conn| self.conns[*conn].stage == Stage::Open)
+    }
+}
