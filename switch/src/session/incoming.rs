@@ -87,11 +87,17 @@ impl Incoming {
         self.received.contains(&packet_id)
     }
 
-    /// A repeat of a QoS 2 PUBLISH that is still on its way: its PUBREC goes to the connection that asked last. False
-    /// where it is not on its way, so that PUBREC may be sent at once.
-    pub fn redirect(&mut self, packet_id: PacketId, connection: ConnectionId) -> bool {
-        let pending = self.pending.iter_mut().find(|p| p.qos == QoS::ExactlyOnce && p.packet_id == packet_id);
-        pending.map(|pending| pending.connection = connection).is_some()
+    /// Notes a repeat of a QoS 2 PUBLISH. Where the first, or a repeat, has not been answered its PUBREC goes to the
+    /// connection that asked last; else there is one more to send in its turn ([MQTT-4.6.0-3]).
+    pub fn repeat(&mut self, packet_id: PacketId, connection: ConnectionId) {
+        let waits = |pending: &&mut Pending| pending.qos == QoS::ExactlyOnce && pending.packet_id == packet_id;
+        match self.pending.iter_mut().find(waits) {
+            Some(pending) => pending.connection = connection,
+            None => {
+                let outcome = Some(ReasonCode::Success);
+                self.pending.push_back(Pending { packet_id, qos: QoS::ExactlyOnce, connection, outcome });
+            }
+        }
     }
 
     /// PUBREL: the identifier is free. False where it was not taken.
@@ -130,6 +136,25 @@ mod tests {
         assert!(incoming.repeats(id(8)));
         assert!(incoming.release(id(8)));
         assert!(!incoming.release(id(8)));
+    }
+
+    /// The PUBREC of a repeat waits for the acknowledgements before it, and there is one however often it was asked for.
+    #[test]
+    fn repeats_keep_the_order() {
+        let mut incoming = Incoming::default();
+        let a = incoming.begin(id(1), QoS::ExactlyOnce, C);
+        incoming.resolve(a, ReasonCode::Success);
+        assert!(incoming.acknowledge().is_some());
+        let b = incoming.begin(id(2), QoS::ExactlyOnce, C);
+        incoming.repeat(id(1), C);
+        incoming.repeat(id(1), C);
+        let c = incoming.begin(id(3), QoS::ExactlyOnce, C);
+        incoming.resolve(c, ReasonCode::Success);
+        assert!(incoming.acknowledge().is_none());
+        incoming.resolve(b, ReasonCode::Success);
+        let order: Vec<u16> = std::iter::from_fn(|| incoming.acknowledge()).map(|(p, _)| p.packet_id.get()).collect();
+        assert_eq!(order, [2, 1, 3]);
+        assert_eq!(incoming.unacknowledged(), 3);
     }
 
     /// A QoS 2 message that was refused frees its identifier ([MQTT-4.3.3-9]).

@@ -14,6 +14,7 @@ use crate::connection::inbound::Flow;
 use crate::counters::Counter;
 use crate::frames;
 use crate::packets;
+use crate::planted::{Fault, planted};
 use crate::routing::publish::{Origin, Routed};
 use crate::switch::Switch;
 
@@ -35,7 +36,9 @@ impl Switch {
     /// PUBREL: the identifier of a QoS 2 message is free again.
     pub fn publish_released(&mut self, slot: Slot, ack: &Ack<'_>) -> Flow {
         let (session, version) = self.parties(slot);
-        let known = self.sessions.at_mut(session).incoming.as_mut().is_some_and(|i| i.release(ack.packet_id));
+        let known = self.sessions.at_mut(session).incoming.as_mut().is_some_and(|i| {
+            if planted(Fault::ReleaseForgotten) { i.repeats(ack.packet_id) } else { i.release(ack.packet_id) }
+        });
         let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         self.write(slot, |out| packets::pubcomp(version, ack.packet_id, reason, out));
         Flow::Next
@@ -72,7 +75,7 @@ impl Switch {
         };
         if flight.stage == Stage::Pubrec {
             self.counters.add(Counter::MessagesDelivered, 1);
-            if let Some(owed) = flight.owed.take() {
+            if let Some(owed) = flight.owed.take_if(|_| !planted(Fault::ResentAfterPubrec)) {
                 self.store.release(owed.message);
             }
         }
@@ -144,11 +147,11 @@ impl Switch {
             let incoming = self.sessions.at_mut(id).incoming.get_or_insert_default();
             if publish.qos == QoS::ExactlyOnce && incoming.repeats(packet_id) {
                 // [MQTT-4.3.3-10]: it is here already, or on its way.
-                if !incoming.redirect(packet_id, connection) {
-                    self.write(slot, |out| packets::pubrec(version, packet_id, ReasonCode::Success, out));
-                }
+                incoming.repeat(packet_id, connection);
+                self.acknowledge_publishes(id, fx);
                 return Flow::Next;
             }
+            let window = window + usize::from(planted(Fault::ReceiveMaximumPlusOne));
             if incoming.unacknowledged() >= window && version == wire::mqtt::ProtocolVersion::V5 {
                 return Flow::Close(ReasonCode::ReceiveMaximumExceeded);
             }
@@ -157,9 +160,12 @@ impl Switch {
         if !self.may_publish(topic) {
             return self.refuse_publish(id, publish, connection, fx);
         }
-        let routed = self.route_publish(id, publish, topic, number, fx);
+        let mut routed = self.route_publish(id, publish, topic, number, fx);
         if routed == Routed::Full {
             return Flow::WaitFor(self.placement.owner(self.placement.topic_hash(topic)));
+        }
+        if planted(Fault::AcknowledgedEarly) {
+            routed = Routed::Done(ReasonCode::Success);
         }
         self.counters.add(Counter::PublishReceived, 1);
         if let Some(packet_id) = publish.packet_id {
