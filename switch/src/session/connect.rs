@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use shard::{Effects, Errno, Op, Slot};
 use wire::Malformed;
+use wire::mqtt::topic::level_count;
 use wire::mqtt::{
     Connack, Connect, Deframed, ProtocolVersion, QoS, RawPacket, ReasonCode, decode_connect, deframe_connect,
 };
@@ -142,6 +143,9 @@ impl Switch {
             }
             if will.retain && !self.limits.retain_available {
                 return Err(Cause::Refused(ReasonCode::RetainNotSupported));
+            }
+            if level_count(will.topic) > usize::from(self.limits.max_topic_levels) {
+                return Err(Cause::Refused(ReasonCode::TopicNameInvalid));
             }
             if !self.may_publish(will.topic) {
                 return Err(Cause::Refused(ReasonCode::NotAuthorized));
