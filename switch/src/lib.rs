@@ -45,6 +45,7 @@ pub mod frames;
 pub mod limits;
 pub mod node;
 pub mod packets;
+pub mod planted;
 pub mod program;
 pub mod routing;
 pub mod session;

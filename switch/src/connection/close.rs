@@ -15,6 +15,7 @@ use super::{ConnectionId, Phase};
 use crate::counters::Counter;
 use crate::limits::LINGER;
 use crate::packets;
+use crate::planted::{Fault, planted};
 use crate::program::log::Peer;
 use crate::routing::parcel::PUBLISH;
 use crate::session::connect::answer_in_311;
@@ -178,7 +179,8 @@ impl Switch {
         if let Some(mut outbox) = conn.outbox.take() {
             let (sent, unsent) = outbox.abandon();
             self.counters.add(Counter::MessagesDelivered, u64::from(sent));
-            self.counters.add(Counter::DroppedConnectionClosed, u64::from(unsent));
+            let dropped = if planted(Fault::DropCountedTwice) { unsent + sent } else { unsent };
+            self.counters.add(Counter::DroppedConnectionClosed, u64::from(dropped));
             self.outboxes.give(outbox);
         }
         self.close_when_quiet(slot, fx);
@@ -218,13 +220,15 @@ impl Switch {
             let group = owed.as_ref().and_then(|owed| owed.group);
             match (stage, group) {
                 // [MQTT-4.8.2-5]: QoS 2 that was sent is nobody else's.
-                (None | Some(Stage::Puback), Some(group)) => {
+                (None | Some(Stage::Puback), Some(group)) if !planted(Fault::GroupMessageLost) => {
                     self.hand_on(group, owed.as_ref().expect("it has a group").message);
                 }
                 (Some(Stage::Pubcomp), _) => {}
                 _ => self.counters.add(Counter::DroppedSessionEnded, 1),
             }
-            if let Some(owed) = owed {
+            if let Some(owed) = owed
+                && !(planted(Fault::StoredMessageLeaked) && stage.is_none())
+            {
                 self.store.release(owed.message);
             }
         }
@@ -244,7 +248,8 @@ impl Switch {
         self.release_feeds(id, fx);
         let session = self.sessions.at_mut(id);
         session.connection = None;
-        if matches!(cause, Cause::Disconnect { will: false }) {
+        let kept = planted(Fault::WillAfterDisconnect) && session.expiry > 0;
+        if matches!(cause, Cause::Disconnect { will: false }) && !kept {
             // [MQTT-3.14.4-3].
             session.will = None;
         }
@@ -317,7 +322,7 @@ impl Switch {
     /// The session home is told that a connection has left, once every owner has taken its last publish off its ring:
     /// what the client publishes on its next connection cannot overtake it.
     fn depart(&mut self, client_id: Box<str>, connection: ConnectionId, fx: &mut Effects) {
-        if self.leaving.is_empty() && self.owners_have_all(fx) {
+        if planted(Fault::HomeToldEarly) || self.leaving.is_empty() && self.owners_have_all(fx) {
             return self.leave_home(&client_id, connection, fx);
         }
         let tails = (0..self.shards).map(|owner| fx.tx.tail(ShardId(owner), PUBLISH));

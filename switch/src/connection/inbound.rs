@@ -13,6 +13,7 @@ use super::close::Cause;
 use super::{ConnectionId, Phase};
 use crate::counters::Counter;
 use crate::packets;
+use crate::planted::{Fault, planted};
 use crate::session::outgoing::Stage;
 use crate::switch::Switch;
 
@@ -42,7 +43,9 @@ impl Switch {
         let conn = self.connections.at_mut(slot);
         conn.receiving = armed;
         conn.cancelling &= armed;
-        conn.heard_ms = now_ms;
+        if !planted(Fault::PingNotHeard) || bytes != [0xc0, 0] {
+            conn.heard_ms = now_ms;
+        }
         match conn.phase {
             Phase::Open if conn.parked => {
                 conn.residue.get_or_insert_default().extend_from_slice(bytes);
@@ -302,7 +305,9 @@ impl Switch {
             if session.expiry == 0 && asked > 0 {
                 return Flow::Close(ReasonCode::ProtocolError);
             }
-            session.expiry = asked.min(max);
+            if !planted(Fault::ExpiryOfDisconnectIgnored) {
+                session.expiry = asked.min(max);
+            }
         }
         Flow::End(Cause::Disconnect { will: disconnect.reason != ReasonCode::NormalDisconnection })
     }

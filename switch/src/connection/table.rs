@@ -3,6 +3,7 @@
 use shard::Slot;
 
 use super::{Connection, ConnectionId, Phase};
+use crate::planted::{Fault, planted};
 
 /// All slots of a shard. Rows are made as slots are first used, so that a table for many connections costs nothing
 /// until they come.
@@ -32,7 +33,8 @@ impl ConnectionTable {
         self.used += 1;
         let row = &mut self.rows[index as usize];
         assert_eq!(row.phase, Phase::Empty, "a free slot is empty");
-        let generation = row.generation.wrapping_add(1);
+        let kept = planted(Fault::SlotGenerationKept) && row.generation > 0;
+        let generation = row.generation.wrapping_add(u32::from(!kept));
         *row = Connection { generation, phase, ..Connection::empty() };
         Some(ConnectionId { slot: Slot(index), generation })
     }

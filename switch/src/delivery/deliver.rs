@@ -10,6 +10,7 @@ use super::store::MessageId;
 use super::{DirectSubscriber, flush::Job};
 use crate::counters::Counter;
 use crate::frames;
+use crate::planted::{Fault, planted};
 use crate::session::outgoing::Owed;
 use crate::session::{Options, SessionId};
 use crate::switch::Switch;
@@ -96,7 +97,8 @@ impl Switch {
         delivered
     }
 
-    /// Delivers a retained message to one new subscription ([MQTT-3.3.1-9]; RETAIN is 1).
+    /// Delivers a retained message to one new subscription ([MQTT-3.3.1-9]; RETAIN is 1), unless its own client
+    /// published it and does not want that ([MQTT-3.8.3-3]).
     pub fn deliver_retained(
         &mut self,
         session: SessionId,
@@ -106,6 +108,9 @@ impl Switch {
         blob: Option<&Blob>,
         fx: &mut Effects,
     ) {
+        if options.no_local() && self.sessions.at(session).client_hash == frame.header.publisher {
+            return;
+        }
         let qos = options.qos().min(frames::qos(frame));
         let identifiers = if identifier == 0 { Identifiers::None } else { Identifiers::One([identifier]) };
         self.counters.add(Counter::MessagesMatched, 1);
@@ -132,10 +137,14 @@ impl Switch {
         }
         let node = self.filters.value_mut(id);
         let direct = if only { &[] } else { &node.direct[..] };
-        let mut matched = feeds > 0 || !direct.is_empty();
+        // A subscription of QoS 0 whose client is away matches, too: 0x10 would say that nobody subscribes.
+        let mut matched = feeds > 0 || !direct.is_empty() || (!only && node.idle > 0);
         for subscriber in direct {
             let session = self.sessions.at_mut(subscriber.session);
-            if subscriber.options.no_local() && session.client_hash == frame.header.publisher {
+            if !planted(Fault::NoLocalIgnored)
+                && subscriber.options.no_local()
+                && session.client_hash == frame.header.publisher
+            {
                 continue;
             }
             fanout.collect(subscriber, &mut session.matched);
@@ -217,7 +226,10 @@ impl Switch {
         fx: &mut Effects,
     ) -> bool {
         let found = fanout.matches[index];
-        let qos = found.qos.min(frames::qos(frame));
+        let mut qos = found.qos.min(frames::qos(frame));
+        if planted(Fault::QosRaised) {
+            qos = found.qos.max(frames::qos(frame));
+        }
         let retain = found.retain_as_published && frames::retain(frame);
         self.counters.add(Counter::MessagesMatched, 1);
         let identifiers = fanout.identifiers_of(index as u32, found.identifier);
@@ -270,7 +282,7 @@ impl Switch {
         if outgoing.waiting().len() >= self.limits.max_queued_messages as usize
             || outgoing.waiting_bytes() + bytes as u64 > self.limits.max_queued_bytes
         {
-            self.counters.add(Counter::DroppedQueueFull, 1);
+            self.counters.add(Counter::DroppedQueueFull, u64::from(!planted(Fault::DropNotCounted)));
             return true;
         }
         let message = match fanout.stored {
@@ -306,7 +318,8 @@ impl Switch {
         fanout: &mut Fanout,
     ) {
         let conn = self.connections.at(slot);
-        let special = found.identifier != 0 || conn.alias_max > 0 || conn.packet_bytes_max != u32::MAX;
+        let own = found.identifier != 0 && !planted(Fault::IdentifierOfAnother);
+        let special = own || conn.alias_max > 0 || conn.packet_bytes_max != u32::MAX;
         if special && qos == QoS::AtMostOnce {
             let identifiers = [found.identifier];
             let identifiers = if found.identifier == 0 { &[][..] } else { &identifiers[..] };

@@ -11,6 +11,7 @@ use super::feed::{FeedId, Run};
 use crate::connection::{Phase, Seat};
 use crate::counters::Counter;
 use crate::limits::{FLUSH_SLICE, OUTBOX_FILL_BYTES, SEND_BYTES_MAX};
+use crate::planted::{Fault, planted};
 use crate::switch::Switch;
 
 /// What waits for a flush.
@@ -278,7 +279,7 @@ impl Switch {
             return self.counters.add(Counter::MessagesDelivered, u64::from(passed));
         }
         let (whole, torn) = feed.split(position, sent as usize);
-        if torn > 0 {
+        if torn > 0 && !planted(Fault::TornPacketLost) {
             let entry = feed.entry(position.wrapping_add(whole)).expect("a packet was torn");
             let outbox = self.connections.at_mut(span.slot).outbox.get_or_insert_with(|| self.outboxes.take());
             outbox.tear(&feed.packet(entry)[torn..]);
@@ -314,7 +315,7 @@ impl Switch {
         if conn.phase != Phase::Open {
             return self.last_packet_left(slot, fx);
         }
-        if conn.parked && conn.waits_for.is_none() {
+        if conn.parked && conn.waits_for.is_none() && !planted(Fault::WakeUpLost) {
             self.unpark_soon(slot);
         }
         let conn = self.connections.at_mut(slot);

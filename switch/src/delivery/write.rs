@@ -10,6 +10,7 @@ use crate::connection::{Connection, Phase};
 use crate::counters::Counter;
 use crate::frames;
 use crate::limits::OUTBOX_FILL_BYTES;
+use crate::planted::{Fault, planted};
 use crate::session::alias::{Alias, Aliases};
 use crate::session::outgoing::{Owed, Stage};
 use crate::session::{Session, SessionId};
@@ -119,7 +120,7 @@ impl Switch {
             let outgoing = session.outgoing.as_mut().expect("something waits");
             let owed = outgoing.take_next().expect("something waits");
             let frame = self.store.frame(owed.message);
-            if frames::expired(&frame, self.now) {
+            if frames::expired(&frame, self.now) && !planted(Fault::ExpiredDelivered) {
                 self.counters.add(Counter::DroppedExpired, 1);
                 self.store.release(owed.message);
                 continue;
@@ -158,7 +159,7 @@ impl Switch {
             let outgoing = self.sessions.at_mut(id).outgoing.as_mut().expect("something is in flight");
             let Some(flight) = outgoing.send_again() else { return };
             let packet_id = flight.packet_id;
-            if flight.stage == Stage::Pubcomp {
+            if flight.stage == Stage::Pubcomp && !planted(Fault::ResentAfterPubrec) {
                 let version = self.connections.at(slot).version;
                 self.write(slot, |out| crate::packets::pubrel(version, packet_id, out));
                 continue;
@@ -184,7 +185,8 @@ impl Switch {
         let slot = session.connection?.slot;
         let conn = self.connections.at(slot);
         let open = conn.phase == Phase::Open && conn.writable();
-        let room = outgoing.window() < usize::from(conn.inflight_max) && waiting(conn) < OUTBOX_FILL_BYTES;
+        let window = usize::from(conn.inflight_max) + usize::from(planted(Fault::WindowPlusOne));
+        let room = outgoing.window() < window && waiting(conn) < OUTBOX_FILL_BYTES;
         (open && room).then_some(slot)
     }
 
@@ -232,7 +234,8 @@ fn encode(
     // MQTT.js (5.16) loses the topic of a QoS 2 message that comes by alias, so those come by name.
     if conn.alias_max > 0 && sending.qos != QoS::ExactlyOnce && len + ALIAS_BYTES <= max {
         let aliases = conn.aliases.get_or_insert_with(|| Box::new(Aliases::new(hasher.clone())));
-        match aliases.give(frame.topic, conn.alias_max) {
+        let max = conn.alias_max.saturating_add(u16::from(planted(Fault::AliasPlusOne)));
+        match aliases.give(frame.topic, max) {
             Alias::Name => {}
             Alias::Introduce(alias) => packet.topic_alias = Some(alias),
             Alias::Known(alias) => (packet.topic_alias, packet.topic) = (Some(alias), ""),

@@ -19,6 +19,7 @@ use wire::mqtt::ReasonCode;
 use super::parcel::{self, ANSWER, Answer, CLAIM, EVICT, GONE, MOVE, VERDICT, Verdict};
 use crate::connection::close::Cause;
 use crate::connection::{ConnectionId, Phase};
+use crate::planted::{Fault, planted};
 use crate::switch::Switch;
 
 /// The clients whose home this shard is, while somebody is or wants to be them.
@@ -207,6 +208,7 @@ impl Switch {
     fn offer(&mut self, client_id: &str, claim: Claim, fx: &mut Effects) {
         let mut stored = self.sessions.durable(client_id);
         if claim.clean_start
+            && !planted(Fault::OldSessionKept)
             && let Some(session) = stored.take()
         {
             self.end_session(session, fx);
@@ -273,7 +275,7 @@ impl Switch {
             Answer::Kept if matter.left => {}
             Answer::Kept => client.holder = Some(Holder { shard, connection }),
             Answer::GaveUp => {
-                if let Some(reserved) = reserved {
+                if let Some(reserved) = reserved.filter(|_| !planted(Fault::ReservedSlotLeaked)) {
                     self.connections.free(reserved.slot);
                 }
             }

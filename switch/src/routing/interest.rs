@@ -17,6 +17,7 @@ use crate::frames;
 use crate::limits::{
     INTEREST_LINGER, JOBS_PER_TURN, OUTBOX_FILL_BYTES, PARCEL_INLINE_MAX, PARCELS_PER_TURN, RETAINED_SLICE,
 };
+use crate::planted::{Fault, planted};
 use crate::switch::{Switch, TimerKind, timer_word};
 use crate::topic::retained::{Cursor, Walk};
 use crate::topic::shared::Group;
@@ -103,7 +104,7 @@ impl Switch {
             let node = self.filters.value_mut(id);
             assert_eq!(node.lingers, Some(due), "a filter lingers once");
             node.lingers = None;
-            if node.wanted() {
+            if node.wanted() && !planted(Fault::InterestEndedEarly) {
                 continue;
             }
             let forgotten = node.is_empty();
@@ -271,7 +272,7 @@ impl Switch {
         let tx = &mut fx.tx;
         let walk = self.retained.walk(filter, &mut cursor, self.now, RETAINED_STEPS, |_, retained| {
             let frame = frames::read(retained.frame());
-            if frame.header.number > until {
+            if frame.header.number > until && !planted(Fault::RetainedSliceTooLong) {
                 return ControlFlow::Continue(());
             }
             let len = frames::len(&frame).min(PARCEL_INLINE_MAX) + 16;

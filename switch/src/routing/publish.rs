@@ -22,6 +22,7 @@ use crate::counters::Counter;
 use crate::delivery::deliver::Picks;
 use crate::frames;
 use crate::limits::{PARCEL_INLINE_MAX, PARCELS_PER_TURN};
+use crate::planted::{Fault, planted};
 use crate::session::SessionId;
 use crate::switch::Switch;
 use crate::topic::shared::Group;
@@ -139,7 +140,7 @@ impl Switch {
         if acknowledged && self.credits[usize::from(owner.0)] == 0 {
             return Routed::Full;
         }
-        let routed = if owner == self.id && self.queued_to_self == 0 {
+        let routed = if owner == self.id && (self.queued_to_self == 0 || planted(Fault::RingOvertaken)) {
             self.publish_straight(frame, origin, fx)
         } else {
             self.forward(frame, owner, fx)
@@ -226,7 +227,8 @@ impl Switch {
             self.book.toward[index].awaited.pop_front();
             self.resolve_one(publish, fx);
         }
-        self.book.toward[index].awaited.front().is_some_and(|(next, _)| fx.tx.has_resolved(shard, *next))
+        let next = self.book.toward[index].awaited.front().filter(|_| !planted(Fault::ResolutionUnwatched));
+        next.is_some_and(|(next, _)| fx.tx.has_resolved(shard, *next))
     }
 
     /// As owner, and nothing of this shard queues before it.
@@ -318,7 +320,7 @@ impl Switch {
             let toward = &mut self.book.toward[usize::from(shard.0)];
             toward.written += 1;
             if let Some(publish) = progress.pending {
-                if toward.awaited.is_empty() {
+                if toward.awaited.is_empty() && !planted(Fault::ResolutionUnwatched) {
                     fx.tx.has_resolved(shard, toward.written);
                 }
                 toward.awaited.push_back((toward.written, publish));
@@ -374,12 +376,15 @@ impl Switch {
     /// Keeps or clears the retained message of a topic ([MQTT-3.3.1-5], [MQTT-3.3.1-6]). It carries the number of its
     /// publish, so that who had it live does not get it again.
     fn retain(&mut self, frame: &Frame<'_>, number: u64) {
-        if frame.payload.is_empty() {
+        if frame.payload.is_empty() && !planted(Fault::RetainedClearedLate) {
             self.retained.clear(frame.topic);
             return;
         }
         let frame = Frame { header: FrameHeader { number, ..frame.header }, ..*frame };
-        let expires = shard::Instant::from_nanos(frame.header.expires);
+        let mut expires = shard::Instant::from_nanos(frame.header.expires);
+        if planted(Fault::RetainedClearedLate) && frame.payload.is_empty() {
+            expires = self.now.after(std::time::Duration::from_secs(1));
+        }
         let len = frames::len(&frame);
         let kept = self.retained.set(frame.topic, len, self.now, expires, |out| frames::write(&frame, out));
         if kept.is_err() {
@@ -411,8 +416,11 @@ impl Switch {
 
     /// A publish of this shard is resolved: its credit is back.
     fn acknowledged(&mut self, owner: ShardId, session: u64, number: u32, reason: ReasonCode, fx: &mut Effects) {
-        self.credits[usize::from(owner.0)] += 1;
-        if let Some(session) = SessionId::from_word(session) {
+        let session = SessionId::from_word(session);
+        if !planted(Fault::CreditLeaked) || session.is_some_and(|id| self.sessions.find(id).is_some()) {
+            self.credits[usize::from(owner.0)] += 1;
+        }
+        if let Some(session) = session {
             self.publish_resolved(session, number, reason, fx);
         }
     }

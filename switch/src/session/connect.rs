@@ -13,6 +13,7 @@ use super::{EXPIRY_NEVER, Session, SessionId, Will};
 use crate::connection::close::Cause;
 use crate::connection::{Connection, ConnectionId, Phase};
 use crate::counters::Counter;
+use crate::planted::{Fault, planted};
 use crate::program::log::Peer;
 use crate::routing::home::Claim;
 use crate::routing::parcel::{Answer, MOVE, Verdict};
@@ -97,7 +98,10 @@ impl Switch {
             return self.close(connection.slot, Cause::Refused(ReasonCode::ServerBusy), fx);
         }
         let conn = self.connections.at_mut(connection.slot);
-        let bytes = conn.residue.take().unwrap_or_default();
+        let mut bytes = conn.residue.take().unwrap_or_default();
+        if planted(Fault::BytesLeftBehind) {
+            bytes.truncate(first_packet(&bytes, self.limits.max_connect_size).len);
+        }
         let [high, low, port] = address_words(conn.peer);
         let words = [reserved.to_word(), high, low, port | u64::from(conn.listener) << 32];
         let home = self.placement.home(&client_id);
@@ -237,12 +241,15 @@ impl Switch {
     ) {
         let session = self.sessions.at_mut(id);
         assert_eq!(session.connection, None, "the one before has gone");
-        if let Some(timer) = session.timer.take() {
+        if let Some(timer) = session.timer.take_if(|_| !planted(Fault::SessionTimerKept)) {
             fx.timers.cancel(timer);
         }
         session.connection = Some(connection);
         if let Some(outgoing) = &mut session.outgoing {
             outgoing.begin_again();
+        }
+        if planted(Fault::ReceivedForgotten) {
+            session.incoming = None;
         }
         (session.left, session.ends) = (false, shard::Instant::NEVER);
         session.expiry = expiry;

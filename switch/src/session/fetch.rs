@@ -14,6 +14,7 @@ use crate::connection::{ConnectionId, Phase};
 use crate::delivery::write::waiting;
 use crate::frames;
 use crate::limits::{OUTBOX_FILL_BYTES, RETAINED_SLICE};
+use crate::planted::{Fault, planted};
 use crate::switch::{Switch, TimerKind, timer_word};
 use crate::topic::retained::{Cursor, Walk};
 use crate::topic::tree::FilterId;
@@ -169,7 +170,7 @@ impl Switch {
         let mut slice: Vec<Vec<u8>> = Vec::new();
         let mut bytes = 0;
         let walk = self.retained.walk(&filter, &mut cursor, self.now, 1024, |_, retained| {
-            if frames::read(retained.frame()).header.number > until {
+            if frames::read(retained.frame()).header.number > until && !planted(Fault::RetainedSliceTooLong) {
                 return ControlFlow::Continue(());
             }
             if slice.len() == RETAINED_SLICE || bytes > OUTBOX_FILL_BYTES {

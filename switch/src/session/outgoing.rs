@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use wire::mqtt::{PacketId, QoS};
 
 use crate::delivery::store::MessageId;
+use crate::planted::{Fault, planted};
 
 /// QoS 1 and 2 messages of a session, in order.
 #[derive(Default)]
@@ -92,7 +93,7 @@ impl Outgoing {
         let packet_id = loop {
             self.packet_id = self.packet_id.wrapping_add(1);
             if let Some(id) = PacketId::new(self.packet_id)
-                && !self.in_flight.iter().any(|flight| flight.packet_id == id)
+                && (planted(Fault::PacketIdReused) || !self.in_flight.iter().any(|flight| flight.packet_id == id))
             {
                 break id;
             }
@@ -107,6 +108,12 @@ impl Outgoing {
     /// A new connection: all that is in flight is sent again, in order ([MQTT-4.4.0-1]).
     pub fn begin_again(&mut self) {
         self.sent = 0;
+        if planted(Fault::PacketIdReused) {
+            self.packet_id = 0;
+        }
+        if planted(Fault::ResentInReverse) {
+            self.in_flight.make_contiguous().reverse();
+        }
     }
 
     /// Whether all that is in flight was sent on the present connection.

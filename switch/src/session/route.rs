@@ -10,6 +10,7 @@ use crate::counters::Counter;
 use crate::delivery::feed::{Feed, FeedId, Image};
 use crate::delivery::{DirectSubscriber, LocalGroup};
 use crate::limits::FEEDS_PER_CONNECTION;
+use crate::planted::{Fault, planted};
 use crate::switch::Switch;
 use crate::topic::tree::FilterId;
 
@@ -110,6 +111,9 @@ impl Switch {
     /// Subscriptions of the session that are served by a feed and that a message of subscription `index` may match too
     /// are served by its outbox from now on, so that it gets such a message once.
     pub(super) fn serve_overlaps_directly(&mut self, id: SessionId, index: usize, fx: &mut Effects) {
+        if planted(Fault::OverlapTwice) {
+            return;
+        }
         let added = self.sessions.at(id).subscriptions[index];
         for other in 0..self.sessions.at(id).subscriptions.len() {
             let subscription = self.sessions.at(id).subscriptions[other];

@@ -10,6 +10,7 @@ use crate::connection::{ConnectionId, Phase};
 use crate::counters::Counter;
 use crate::limits::REQUESTS_PER_CONNECTION;
 use crate::packets;
+use crate::planted::{Fault, planted};
 use crate::switch::Switch;
 use crate::topic::tree::FilterId;
 
@@ -95,7 +96,7 @@ impl Switch {
     /// Handles an UNSUBSCRIBE.
     pub fn unsubscribe(&mut self, slot: Slot, packet: &Unsubscribe<'_>, fx: &mut Effects) -> Flow {
         let conn = self.connections.at(slot);
-        if conn.requests > 0 {
+        if conn.requests > 0 && !planted(Fault::UnsubscribeOvertakes) {
             // A SUBSCRIBE before it has not come into force.
             return Flow::Wait;
         }
@@ -176,6 +177,9 @@ impl Switch {
             }
         }
         request.waits = waits;
+        if planted(Fault::SubackEarly) {
+            self.write_suback(&request);
+        }
         if waits == 0 {
             return self.activate(request, fx);
         }
@@ -187,7 +191,7 @@ impl Switch {
 
     /// All owners know the filters: the subscriptions are in force.
     fn activate(&mut self, request: Request, fx: &mut Effects) {
-        let Request { connection, session, packet_id, codes, adds, .. } = request;
+        let Request { connection, session, ref adds, .. } = request;
         let alive = self.connections.find(connection).is_some_and(|conn| conn.phase == Phase::Open);
         if self.sessions.find(session).is_none() {
             // Its subscriptions ended with it; owners that just learned of a filter forget it again.
@@ -197,11 +201,10 @@ impl Switch {
             }
             return;
         }
-        if alive {
-            let version = self.connections.at(connection.slot).version;
-            self.write(connection.slot, |out| packets::suback(version, packet_id, &codes, out));
+        if alive && !planted(Fault::SubackEarly) {
+            self.write_suback(&request);
         }
-        for add in &adds {
+        for add in adds {
             if add.group.is_some() {
                 continue;
             }
@@ -220,6 +223,12 @@ impl Switch {
             self.fetch_more(connection.slot, fx);
             self.unpark_soon(connection.slot);
         }
+    }
+
+    fn write_suback(&mut self, request: &Request) {
+        let slot = request.connection.slot;
+        let version = self.connections.at(slot).version;
+        self.write(slot, |out| packets::suback(version, request.packet_id, &request.codes, out));
     }
 
     /// The filter of a subscription that all owners know.

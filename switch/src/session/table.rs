@@ -3,6 +3,7 @@
 use hashbrown::HashMap;
 
 use super::{Session, SessionId};
+use crate::planted::{Fault, planted};
 
 /// All sessions of a shard, and those that outlive their connection by client identifier.
 pub struct SessionTable {
@@ -30,7 +31,7 @@ impl SessionTable {
             (self.rows.len() - 1) as u32
         });
         let row = &mut self.rows[index as usize];
-        row.generation = row.generation.wrapping_add(1).max(1);
+        row.generation = row.generation.wrapping_add(u32::from(!planted(Fault::SessionGenerationKept))).max(1);
         row.session = Some(session);
         let id = SessionId { index, generation: row.generation };
         if let Some(name) = name {

@@ -6,6 +6,7 @@ use wire::mqtt::QoS;
 
 use super::SessionId;
 use crate::frames;
+use crate::planted::{Fault, planted};
 use crate::switch::Switch;
 
 /// A client's will.
@@ -43,6 +44,9 @@ impl Switch {
         let client_hash = session.client_hash;
         let Some(will) = session.will.take() else { return };
         let frame = self.will_frame(&will, client_hash);
+        if planted(Fault::WillTwice) {
+            self.sessions.at_mut(id).will = Some(will);
+        }
         self.publish_own(frame, fx);
     }
 
@@ -61,7 +65,7 @@ impl Switch {
     /// The timer of a session without a connection: its will, its end, or both.
     pub fn session_timer(&mut self, id: SessionId, fx: &mut Effects) {
         let Some(session) = self.sessions.find(id) else { return };
-        if session.connection.is_some() {
+        if session.connection.is_some() && !planted(Fault::SessionTimerKept) {
             return;
         }
         session.timer = None;
