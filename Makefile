@@ -66,12 +66,13 @@ soak:
 	@cd tests/fuzz && for target in fuzz_targets/*.rs; do \
 	    $(CARGO) +nightly fuzz run --fuzz-dir . "$$(basename "$$target" .rs)" -- -max_total_time=$(SOAK_SECONDS); done
 
-## docs: write docs/configuration.md and ringmain.toml from the definitions of the keys
+## docs: write docs/configuration.md and ringmain.toml from the definitions of the keys, docs/conformance.md from the cases
 docs:
 	$(CARGO) run --quiet --locked -p ringmain -- reference markdown > target/configuration.md
 	$(CARGO) run --quiet --locked -p ringmain -- reference toml > target/ringmain.toml
 	mv target/configuration.md docs/configuration.md
 	mv target/ringmain.toml ringmain.toml
+	$(CARGO) test --quiet --locked -p ringmain-tests --test conformance -- --write-table
 
 clean:
 	$(CARGO) clean

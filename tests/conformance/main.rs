@@ -13,6 +13,7 @@
 
 mod broker;
 mod case;
+mod coverage;
 mod live;
 mod notation;
 mod script;
@@ -27,10 +28,14 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use broker::Broker;
 use case::{Case, File};
+use coverage::Coverage;
 use live::Live;
 
 /// How a world for one case is made, from the case's settings.
 type MakeWorld = fn(&str) -> Box<dyn Broker>;
+
+/// What the cases as a whole must fulfil.
+type Demand = fn(&Coverage) -> Result<(), String>;
 
 /// The worlds that each case runs in, by the last part of the trial's name.
 const WORLDS: [(&str, MakeWorld); 2] = [
@@ -39,6 +44,17 @@ const WORLDS: [(&str, MakeWorld); 2] = [
 ];
 
 fn main() -> ExitCode {
+    let files = case::files();
+    let coverage = Coverage::of(&files);
+    if env::args().any(|argument| argument == "--write-table") {
+        return match coverage.and_then(|coverage| coverage.write()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(what) => {
+                eprintln!("{what}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let mut arguments = Arguments::from_args();
     // Most of a case is waiting for the broker's process; other test binaries read this variable, too.
     let threads = env::var("RUST_TEST_THREADS").ok().and_then(|threads| threads.parse().ok());
@@ -47,7 +63,14 @@ fn main() -> ExitCode {
         notation::laws();
         Ok(())
     })];
-    trials.extend(case::files().into_iter().flat_map(trials_of));
+    let coverage = Arc::new(coverage);
+    let demands: [(&str, Demand); 2] =
+        [("coverage::is_complete", Coverage::is_complete), ("coverage::is_written", Coverage::is_written)];
+    trials.extend(demands.map(|(name, demand)| {
+        let coverage = Arc::clone(&coverage);
+        Trial::test(name, move || Ok(demand((*coverage).as_ref()?)?))
+    }));
+    trials.extend(files.into_iter().flat_map(trials_of));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
