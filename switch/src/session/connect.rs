@@ -137,6 +137,8 @@ impl Switch {
         })?;
         conn.version = connect.version;
         conn.bridge = connect.bridge;
+        // A refusal keeps to it, too ([MQTT-3.1.2-24]).
+        conn.packet_bytes_max = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
         let v5 = connect.version == ProtocolVersion::V5;
         if connect.properties.authentication_method.is_some() {
             return Err(Cause::Refused(ReasonCode::BadAuthenticationMethod));
@@ -260,7 +262,6 @@ impl Switch {
         conn.phase = Phase::Open;
         conn.session = Some(id);
         conn.inflight_max = inflight_max;
-        conn.packet_bytes_max = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
         conn.alias_max = connect.properties.topic_alias_maximum.unwrap_or(0).min(self.limits.max_topic_alias);
         conn.problem_information = connect.properties.request_problem_information;
         self.counters.add(Counter::ClientsConnected, 1);
