@@ -3,12 +3,12 @@
 mod contract;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use contract::{BUFFER_BYTES, Connection, Scale, World, accept, close, loopback, receive, until};
+use contract::{BUFFER_BYTES, Bell, Connection, PATIENCE, Peer, Scale, Step, World, accept, close, receive, until};
 use shard::config::KernelConfig;
 use shard::launch::Meeting;
 use shard::listen::{ListenOptions, listen};
@@ -59,6 +59,7 @@ struct Kernel<P> {
 
 impl<P: Preset> World for Kernel<P> {
     type Driver = UringDriver;
+    type Peer = Client;
 
     fn new(scale: Scale) -> Self {
         let config = KernelConfig {
@@ -71,7 +72,7 @@ impl<P: Preset> World for Kernel<P> {
             ..P::config()
         };
         let features = Features::probe(&config).expect("a kernel that tests can run on");
-        let mut set = listen(loopback(), 1, &ListenOptions::default()).expect("a free port");
+        let mut set = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 1, &ListenOptions::default()).expect("a free port");
         let doorbell = Doorbell::new().expect("an eventfd");
         let listeners: Vec<OwnedFd> = set.sockets.drain(..).collect();
         let driver = UringDriver::new(&config, &features, listeners, doorbell.clone(), std::time::Instant::now());
@@ -82,19 +83,57 @@ impl<P: Preset> World for Kernel<P> {
         &mut self.driver
     }
 
-    fn connect(&mut self) -> TcpStream {
-        TcpStream::connect(self.address).expect("it listens")
+    fn connect(&mut self) -> Client {
+        let stream = TcpStream::connect(self.address).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a time");
+        Client(stream)
     }
+}
 
+impl<P: Preset> Bell for Kernel<P> {
     fn doorbell(&self) -> impl Fn() + Send + 'static {
         let doorbell = self.doorbell.clone();
         move || doorbell.ring()
     }
 }
 
-contract::contract!(all_features, crate::Kernel<crate::Default>);
-contract::contract!(linux_6_1, crate::Kernel<crate::Linux61>);
-contract::contract!(bare, crate::Kernel<crate::Bare>);
+/// A client of the real kernel.
+struct Client(TcpStream);
+
+impl Peer for Client {
+    fn address(&self) -> SocketAddr {
+        self.0.local_addr().expect("connected")
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).expect("sent");
+    }
+
+    fn read(&mut self, bytes: &mut [u8]) {
+        self.0.read_exact(bytes).expect("received");
+    }
+
+    fn finish(&mut self) {
+        self.0.shutdown(Shutdown::Write).expect("connected");
+    }
+
+    fn sees_fin(&mut self) {
+        assert_eq!(self.0.read(&mut [0]).expect("FIN in time"), 0);
+    }
+
+    fn play(mut self, steps: Vec<Step>) -> impl FnOnce() -> Client {
+        let player = std::thread::spawn(move || {
+            steps.iter().for_each(|step| step.take(&mut self));
+            self
+        });
+        move || player.join().expect("each step is taken")
+    }
+}
+
+contract::contract!(all_features, crate::Kernel<crate::Default>, bell);
+contract::contract!(linux_6_1, crate::Kernel<crate::Linux61>, bell);
+contract::contract!(bare, crate::Kernel<crate::Bare>, bell);
 
 /// A socket moves from one shard's table to another's: its peer sees no FIN, no byte is lost, and the other shard alone
 /// serves it.
@@ -122,7 +161,7 @@ fn a_socket_moves_to_another_shard<P: Preset>() {
     let peers = meeting.meet(world.driver.peer()).expect("both come");
     world.driver.set_peers(peers);
     let Connection { mut client, slot, generation } = accept(&mut world, 4, 7);
-    client.write_all(b"hello").expect("sent");
+    client.write(b"hello");
     world.driver.push(Op::SendFd { slot, generation, to: 1, to_slot: THERE });
     let result = until(&mut world.driver, |_, completion| match completion {
         Completion::FdSent { slot: at, generation: of, result } if (*at, *of) == (slot, generation) => Some(*result),
@@ -132,7 +171,7 @@ fn a_socket_moves_to_another_shard<P: Preset>() {
     close(&mut world.driver, slot, generation);
     moved.send(()).expect("the other shard runs");
     let mut bytes = [0; 4];
-    client.read_exact(&mut bytes).expect("no FIN");
+    client.read(&mut bytes);
     assert_eq!(&bytes, b"back");
     other.join().expect("the other shard served it");
 }

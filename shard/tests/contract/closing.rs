@@ -1,24 +1,17 @@
 //! Closing: cancelled receives, FIN, slots used again.
 
-use std::io::{Read, Write};
-
 use super::*;
-
-fn sees_fin(mut client: &TcpStream) {
-    client.set_read_timeout(Some(PATIENCE)).expect("a time");
-    assert_eq!(client.read(&mut [0]).expect("FIN in time"), 0);
-}
 
 /// When its receive has been cancelled and ended, closing a slot ends the connection.
 pub fn a_close_sends_fin<W: World>() {
     let mut world = W::new(Scale::default());
-    let Connection { client, slot, generation } = accept(&mut world, 4, 7);
+    let Connection { mut client, slot, generation } = accept(&mut world, 4, 7);
     world.driver().push(Op::Recv { slot, generation, multishot: true });
     submit(world.driver());
     world.driver().push(Op::CancelRecv { slot, generation });
     assert_eq!(receive_end(world.driver(), (slot, generation)), Err(Errno(libc::ECANCELED)));
     close(world.driver(), slot, generation);
-    sees_fin(&client);
+    client.sees_fin();
 }
 
 /// A receive that was armed earlier, on a connection that stays quiet, does not keep a closed one open.
@@ -27,9 +20,9 @@ pub fn a_close_is_not_held_up_by_other_receives<W: World>() {
     let quiet = accept(&mut world, 1, 1);
     world.driver().push(Op::Recv { slot: quiet.slot, generation: 1, multishot: true });
     submit(world.driver());
-    let closing = accept(&mut world, 2, 1);
+    let mut closing = accept(&mut world, 2, 1);
     close(world.driver(), closing.slot, 1);
-    sees_fin(&closing.client);
+    closing.client.sees_fin();
 }
 
 /// A slot serves one connection after another; each completion tells the generation that it belongs to.
@@ -38,7 +31,7 @@ pub fn a_slot_is_used_again<W: World>() {
     for generation in 1..=20 {
         let Connection { mut client, slot, .. } = accept(&mut world, 4, generation);
         world.driver().push(Op::Recv { slot, generation, multishot: true });
-        client.write_all(&generation.to_le_bytes()).expect("sent");
+        client.write(&generation.to_le_bytes());
         let (bytes, armed) = receive(world.driver(), (slot, generation), 4);
         assert_eq!(bytes, generation.to_le_bytes());
         if armed {
@@ -46,7 +39,7 @@ pub fn a_slot_is_used_again<W: World>() {
             assert_eq!(receive_end(world.driver(), (slot, generation)), Err(Errno(libc::ECANCELED)));
         }
         close(world.driver(), slot, generation);
-        sees_fin(&client);
+        client.sees_fin();
     }
 }
 
@@ -59,11 +52,11 @@ pub fn a_shutdown_does_not_reach_the_next_connection<W: World>() {
         world.driver().push(Op::Shutdown { slot: before.slot, generation: generation - 1 });
         close(world.driver(), before.slot, generation - 1);
         let after = accept(&mut world, 4, generation);
-        sees_fin(&before.client);
+        before.client.sees_fin();
         before = after;
         let mut results = Vec::new();
         world.driver().send_batch([(before.slot, &b"x"[..])], &mut results);
         let mut byte = [0];
-        before.client.read_exact(&mut byte).expect("still open");
+        before.client.read(&mut byte);
     }
 }

@@ -7,7 +7,7 @@ pub mod receiving;
 pub mod sending;
 pub mod waiting;
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use shard::{Completion, Driver, Errno, Generation, Instant, ListenerId, Op, Slot, Wait};
@@ -15,14 +15,58 @@ use shard::{Completion, Driver, Errno, Generation, Instant, ListenerId, Op, Slot
 /// A driver and what is outside of it.
 pub trait World {
     type Driver: Driver;
+    type Peer: Peer;
 
     /// A world whose driver has one listener and the sizes of `scale`.
     fn new(scale: Scale) -> Self;
     fn driver(&mut self) -> &mut Self::Driver;
     /// A connection to the driver's listener.
-    fn connect(&mut self) -> TcpStream;
+    fn connect(&mut self) -> Self::Peer;
+}
+
+/// A world whose driver really waits.
+pub trait Bell: World {
     /// Something that ends a wait of the driver, from any thread.
     fn doorbell(&self) -> impl Fn() + Send + 'static;
+}
+
+/// The other end of a connection. Each call takes at most [`PATIENCE`], and panics when the other side is not as it
+/// should be. Who drops it closes the socket: with bytes unread, that resets the connection.
+pub trait Peer: Sized {
+    /// Its address.
+    fn address(&self) -> SocketAddr;
+    /// Sends all of these bytes.
+    fn write(&mut self, bytes: &[u8]);
+    /// Reads as many bytes as there is room for.
+    fn read(&mut self, bytes: &mut [u8]);
+    /// Closes its sending half.
+    fn finish(&mut self);
+    /// Waits until the other side has ended the connection in peace (FIN).
+    fn sees_fin(&mut self);
+    /// Takes these steps while the driver is at work. What is returned waits for the last.
+    fn play(self, steps: Vec<Step>) -> impl FnOnce() -> Self;
+}
+
+/// What a peer does by itself.
+pub enum Step {
+    /// Sends these bytes.
+    Write(Vec<u8>),
+    /// Reads exactly these bytes.
+    Read(Vec<u8>),
+}
+
+impl Step {
+    /// Takes the step, for as long as it lasts.
+    pub fn take(&self, peer: &mut impl Peer) {
+        match self {
+            Step::Write(bytes) => peer.write(bytes),
+            Step::Read(wanted) => {
+                let mut bytes = vec![0; wanted.len()];
+                peer.read(&mut bytes);
+                assert!(bytes == *wanted, "other bytes than were sent");
+            }
+        }
+    }
 }
 
 /// How large a driver is: corners are reached with small ones.
@@ -44,7 +88,8 @@ impl Default for Scale {
 /// Bytes of a receive buffer in all worlds.
 pub const BUFFER_BYTES: u32 = 256;
 
-/// Makes the tests of one world: `contract!(name, World)`.
+/// Makes the tests of one world: `contract!(name, World)`, and `contract!(name, World, bell)` for one that is a
+/// [`Bell`] too.
 macro_rules! contract {
     ($name:ident, $world:ty) => {
         $crate::contract::contract!($name, $world, accepting: [
@@ -59,8 +104,14 @@ macro_rules! contract {
             a_close_sends_fin, a_close_is_not_held_up_by_other_receives, a_slot_is_used_again,
             a_shutdown_does_not_reach_the_next_connection,
         ], waiting: [
-            a_doorbell_ends_a_wait, a_wait_ends_in_time, readiness_is_seen_without_reaping, a_poll_can_be_cancelled,
+            a_wait_ends_in_time, readiness_is_seen_without_reaping, a_poll_can_be_cancelled,
         ]);
+    };
+    ($name:ident, $world:ty, bell) => {
+        mod $name {
+            $crate::contract::contract!(cases, $world);
+            $crate::contract::contract!(bell, $world, waiting: [a_doorbell_ends_a_wait]);
+        }
     };
     ($name:ident, $world:ty, $($group:ident: [$($case:ident),* $(,)?]),*) => {
         mod $name {
@@ -77,11 +128,11 @@ pub(crate) use contract;
 pub const LISTENER: ListenerId = ListenerId(0);
 
 /// How long anything may take before a case fails.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection, seen from both ends.
-pub struct Connection {
-    pub client: TcpStream,
+pub struct Connection<P> {
+    pub client: P,
     pub slot: Slot,
     pub generation: Generation,
 }
@@ -134,7 +185,7 @@ pub fn receive_end<D: Driver>(driver: &mut D, of: (Slot, Generation)) -> Result<
 }
 
 /// Accepts one connection into a slot.
-pub fn accept<W: World>(world: &mut W, slot: u32, generation: Generation) -> Connection {
+pub fn accept<W: World>(world: &mut W, slot: u32, generation: Generation) -> Connection<W::Peer> {
     let slot = Slot(slot);
     world.driver().push(Op::Accept { listener: LISTENER, slot, generation });
     let client = world.connect();
@@ -144,7 +195,7 @@ pub fn accept<W: World>(world: &mut W, slot: u32, generation: Generation) -> Con
         }
         _ => None,
     });
-    assert_eq!(peer, client.local_addr().expect("connected"));
+    assert_eq!(peer, client.address());
     Connection { client, slot, generation }
 }
 
@@ -164,9 +215,4 @@ pub fn submit<D: Driver>(driver: &mut D) {
 /// A deadline for what is expected at once.
 pub fn patience<D: Driver>(driver: &mut D) -> Instant {
     driver.now().after(PATIENCE)
-}
-
-/// Loopback, with a port of the kernel's choice.
-pub fn loopback() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
 }

@@ -1,8 +1,5 @@
 //! Receiving: once, until further notice, to the end, without buffers.
 
-use std::io::Write;
-use std::net::Shutdown;
-
 use super::*;
 
 /// One multishot receive brings everything, however it was split.
@@ -11,7 +8,7 @@ pub fn a_multishot_receive_goes_on<W: World>() {
     let Connection { mut client, slot, generation } = accept(&mut world, 4, 7);
     world.driver().push(Op::Recv { slot, generation, multishot: true });
     for piece in [&b"h"[..], b"el", b"lo"] {
-        client.write_all(piece).expect("sent");
+        client.write(piece);
         let (bytes, armed) = receive(world.driver(), (slot, generation), piece.len());
         assert_eq!(bytes, piece);
         if !armed {
@@ -26,7 +23,7 @@ pub fn a_single_receive_ends<W: World>() {
     let Connection { mut client, slot, generation } = accept(&mut world, 4, 7);
     for piece in [&b"one"[..], b"two"] {
         world.driver().push(Op::Recv { slot, generation, multishot: false });
-        client.write_all(piece).expect("sent");
+        client.write(piece);
         assert_eq!(receive(world.driver(), (slot, generation), piece.len()), (piece.to_vec(), false));
     }
 }
@@ -42,7 +39,7 @@ pub fn a_cancelled_receive_loses_nothing<W: World>() {
         assert_eq!(receive_end(world.driver(), (slot, generation)), Err(Errno(libc::ECANCELED)));
         // Nothing is armed: a cancel that finds nothing is not answered, and these bytes wait in the socket.
         world.driver().push(Op::CancelRecv { slot, generation });
-        client.write_all(b"later").expect("sent");
+        client.write(b"later");
         submit(world.driver());
         world.driver().push(Op::Recv { slot, generation, multishot: false });
         assert_eq!(receive(world.driver(), (slot, generation), 5).0, b"later");
@@ -53,8 +50,8 @@ pub fn a_cancelled_receive_loses_nothing<W: World>() {
 pub fn fin_ends_a_receive<W: World>() {
     let mut world = W::new(Scale::default());
     let Connection { mut client, slot, generation } = accept(&mut world, 4, 7);
-    client.write_all(b"bye").expect("sent");
-    client.shutdown(Shutdown::Write).expect("connected");
+    client.write(b"bye");
+    client.finish();
     world.driver().push(Op::Recv { slot, generation, multishot: false });
     assert_eq!(receive(world.driver(), (slot, generation), 3).0, b"bye");
     world.driver().push(Op::Recv { slot, generation, multishot: true });
@@ -66,7 +63,7 @@ pub fn without_buffers_a_receive_ends<W: World>() {
     let mut world = W::new(Scale { receive_buffers: 2, ..Scale::default() });
     let Connection { mut client, slot, generation } = accept(&mut world, 4, 7);
     let sent: Vec<u8> = (0..4 * BUFFER_BYTES).map(|i| i as u8).collect();
-    client.write_all(&sent).expect("sent");
+    client.write(&sent);
     let driver = world.driver();
     let deadline = patience(driver);
     let (mut held, mut starved, mut armed) = (Vec::new(), false, false);
@@ -102,10 +99,9 @@ pub fn without_buffers_a_receive_ends<W: World>() {
 /// More than a buffer holds arrives in order, in several.
 pub fn large_input_comes_in_pieces<W: World>() {
     let mut world = W::new(Scale::default());
-    let Connection { mut client, slot, generation } = accept(&mut world, 4, 7);
+    let Connection { client, slot, generation } = accept(&mut world, 4, 7);
     let sent: Vec<u8> = (0..50 * BUFFER_BYTES + 1).map(|i| (i / 7) as u8).collect();
-    let copy = sent.clone();
-    let writer = std::thread::spawn(move || client.write_all(&copy).map(|()| client));
+    let written = client.play(vec![Step::Write(sent.clone())]);
     let (mut received, mut armed) = (Vec::new(), false);
     while received.len() < sent.len() {
         if !armed {
@@ -126,5 +122,5 @@ pub fn large_input_comes_in_pieces<W: World>() {
         });
     }
     assert_eq!(received, sent);
-    writer.join().expect("no panic").expect("sent");
+    written();
 }

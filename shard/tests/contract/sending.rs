@@ -1,7 +1,5 @@
 //! Sending: batches, short sends, sockets that take nothing.
 
-use std::io::{Read, Write};
-
 use shard::SendResult;
 
 use super::*;
@@ -10,7 +8,7 @@ use super::*;
 /// answers, and every byte that was taken arrives, in order.
 pub fn a_full_socket_says_so_and_when_it_is_not<W: World>() {
     let mut world = W::new(Scale::default());
-    let Connection { mut client, slot, generation } = accept(&mut world, 4, 7);
+    let Connection { client, slot, generation } = accept(&mut world, 4, 7);
     let driver = world.driver();
     let source: Vec<u8> = (0..1 << 20).map(|i: u32| (i / 3) as u8).collect();
     let (mut taken, mut results) = (0, Vec::new());
@@ -24,10 +22,7 @@ pub fn a_full_socket_says_so_and_when_it_is_not<W: World>() {
     }
     driver.push(Op::PollOut { slot, generation });
     submit(driver);
-    let reader = std::thread::spawn(move || {
-        let mut bytes = vec![0; taken];
-        client.read_exact(&mut bytes).map(|()| (client, bytes))
-    });
+    let read = client.play(vec![Step::Read((0..taken).map(|i| source[i % source.len()]).collect())]);
     let result = until(driver, |_, completion| match completion {
         Completion::Writable { slot: at, generation: of, result } if (*at, *of) == (slot, generation) => Some(*result),
         _ => None,
@@ -35,8 +30,7 @@ pub fn a_full_socket_says_so_and_when_it_is_not<W: World>() {
     assert_eq!(result, Ok(()));
     driver.send_batch([(slot, &b"x"[..])], &mut results);
     assert_eq!(results, [SendResult::Sent(1)]);
-    let (_client, bytes) = reader.join().expect("no panic").expect("read");
-    assert!(bytes.iter().enumerate().all(|(i, byte)| *byte == source[i % source.len()]));
+    read().read(&mut [0]);
 }
 
 /// A send to a connection that was reset is broken, and others of the batch are not.
@@ -59,7 +53,7 @@ pub fn a_broken_connection_says_so<W: World>() {
     driver.send_batch([(bad.slot, &b"x"[..]), (good.slot, b"y")], &mut results);
     assert!(matches!(results[..], [SendResult::Broken(_), SendResult::Sent(1)]), "{results:?}");
     let mut byte = [0];
-    good.client.read_exact(&mut byte).expect("sent");
+    good.client.read(&mut byte);
     assert_eq!(&byte, b"y");
 }
 
@@ -69,24 +63,19 @@ pub fn a_batch_may_exceed_the_queue<W: World>() {
     const SOCKETS: u32 = 16;
     const SENDS: u32 = 10_000;
     let mut world = W::new(Scale::default());
-    let connections: Vec<Connection> = (0..SOCKETS).map(|slot| accept(&mut world, slot, 1)).collect();
+    let connections: Vec<Connection<W::Peer>> = (0..SOCKETS).map(|slot| accept(&mut world, slot, 1)).collect();
     for slot in 0..SOCKETS {
         world.driver().push(Op::Recv { slot: Slot(slot), generation: 1, multishot: true });
     }
     let peers: Vec<_> = connections
         .into_iter()
-        .map(|Connection { mut client, slot, .. }| {
-            std::thread::spawn(move || {
-                for word in (slot.0..SENDS).step_by(SOCKETS as usize) {
-                    if word % 5 == 0 {
-                        client.write_all(b"!").expect("sent");
-                    }
-                    let mut bytes = [0; 4];
-                    client.read_exact(&mut bytes).expect("read");
-                    assert_eq!(u32::from_le_bytes(bytes), word);
-                }
-                client
-            })
+        .map(|Connection { client, slot, .. }| {
+            let words = (slot.0..SENDS).step_by(SOCKETS as usize);
+            let steps = words.flat_map(|word| {
+                let talk = (word % 5 == 0).then(|| Step::Write(b"!".to_vec()));
+                talk.into_iter().chain([Step::Read(word.to_le_bytes().to_vec())])
+            });
+            client.play(steps.collect())
         })
         .collect();
     let bytes: Vec<[u8; 4]> = (0..SENDS).map(u32::to_le_bytes).collect();
@@ -95,7 +84,7 @@ pub fn a_batch_may_exceed_the_queue<W: World>() {
     world.driver().send_batch(sends, &mut results);
     assert_eq!(results, vec![SendResult::Sent(4); SENDS as usize]);
     for peer in peers {
-        peer.join().expect("every byte in order");
+        peer();
     }
 }
 
@@ -112,7 +101,7 @@ pub fn an_empty_batch_is_nothing<W: World>() {
 pub fn completions_met_while_sending_are_kept<W: World>() {
     let mut world = W::new(Scale::default());
     let Connection { mut client, slot, generation } = accept(&mut world, 4, 7);
-    client.write_all(b"hello").expect("sent");
+    client.write(b"hello");
     let driver = world.driver();
     let mut results = Vec::new();
     // The receive is submitted with the send, and completes at once.
@@ -127,14 +116,14 @@ pub fn completions_may_exceed_the_queue<W: World>() {
     const SOCKETS: u32 = 64;
     let scale = Scale { sq_entries: 8, cq_entries: 16, receive_buffers: 128, slots: SOCKETS, accepts: 8 };
     let mut world = W::new(scale);
-    let mut connections: Vec<Connection> = (0..SOCKETS).map(|slot| accept(&mut world, slot, 1)).collect();
+    let mut connections: Vec<Connection<W::Peer>> = (0..SOCKETS).map(|slot| accept(&mut world, slot, 1)).collect();
     let driver = world.driver();
     for slot in 0..SOCKETS {
         driver.push(Op::Recv { slot: Slot(slot), generation: 1, multishot: true });
     }
     submit(driver);
     for connection in &mut connections {
-        connection.client.write_all(b"?").expect("sent");
+        connection.client.write(b"?");
     }
     let mut results = Vec::new();
     let sends = (0..SOCKETS).flat_map(|slot| [(Slot(slot), &b"a"[..]), (Slot(slot), b"b")]);
@@ -150,7 +139,7 @@ pub fn completions_may_exceed_the_queue<W: World>() {
     });
     for connection in &mut connections {
         let mut bytes = [0; 2];
-        connection.client.read_exact(&mut bytes).expect("sent");
+        connection.client.read(&mut bytes);
         assert_eq!(&bytes, b"ab");
     }
 }
