@@ -8,7 +8,9 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use contract::{BUFFER_BYTES, Bell, Connection, PATIENCE, Peer, Scale, Step, World, accept, close, receive, until};
+use contract::{
+    BUFFER_BYTES, Connection, PATIENCE, Peer, Scale, Step, World, accept, close, patience, receive, submit, until,
+};
 use shard::config::KernelConfig;
 use shard::launch::Meeting;
 use shard::listen::{ListenOptions, listen};
@@ -91,13 +93,6 @@ impl<P: Preset> World for Kernel<P> {
     }
 }
 
-impl<P: Preset> Bell for Kernel<P> {
-    fn doorbell(&self) -> impl Fn() + Send + 'static {
-        let doorbell = self.doorbell.clone();
-        move || doorbell.ring()
-    }
-}
-
 /// A client of the real kernel.
 struct Client(TcpStream);
 
@@ -131,9 +126,25 @@ impl Peer for Client {
     }
 }
 
-contract::contract!(all_features, crate::Kernel<crate::Default>, bell);
-contract::contract!(linux_6_1, crate::Kernel<crate::Linux61>, bell);
-contract::contract!(bare, crate::Kernel<crate::Bare>, bell);
+contract::contract!(all_features, crate::Kernel<crate::Default>);
+contract::contract!(linux_6_1, crate::Kernel<crate::Linux61>);
+contract::contract!(bare, crate::Kernel<crate::Bare>);
+
+/// The doorbell ends a wait without a completion, every time that it is rung: before the wait or during it.
+fn a_doorbell_ends_a_wait<P: Preset>() {
+    let mut world = Kernel::<P>::new(Scale::default());
+    submit(world.driver());
+    for _ in 0..100 {
+        let doorbell = world.doorbell.clone();
+        let ringer = std::thread::spawn(move || doorbell.ring());
+        let mut completions = Vec::new();
+        let deadline = patience(world.driver());
+        world.driver().reap(shard::Wait::Until(deadline), &mut completions);
+        assert!(world.driver().now() < deadline);
+        assert_eq!(completions, []);
+        ringer.join().expect("no panic");
+    }
+}
 
 /// A socket moves from one shard's table to another's: its peer sees no FIN, no byte is lost, and the other shard alone
 /// serves it.
@@ -191,6 +202,24 @@ fn a_socket_without_a_place_stays<P: Preset>() {
     let mut results = Vec::new();
     world.driver.send_batch([(slot, &b"here"[..])], &mut results);
     assert_eq!(results, [SendResult::Sent(4)]);
+}
+
+/// A doorbell ends a wait with every feature of this kernel.
+#[test]
+fn a_doorbell_ends_a_wait_with_all_features() {
+    a_doorbell_ends_a_wait::<Default>();
+}
+
+/// A doorbell ends a wait with what Linux 6.1 has.
+#[test]
+fn a_doorbell_ends_a_wait_on_linux_6_1() {
+    a_doorbell_ends_a_wait::<Linux61>();
+}
+
+/// A doorbell ends a wait with every optional feature off.
+#[test]
+fn a_doorbell_ends_a_wait_with_every_switch_off() {
+    a_doorbell_ends_a_wait::<Bare>();
 }
 
 /// A socket moves to another shard, or stays where that has no place for it, with every feature of this kernel.

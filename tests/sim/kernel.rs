@@ -37,6 +37,9 @@ pub struct Faults {
     pub no_buffer: u16,
 }
 
+/// Accepts of one shard at most, unless a world says otherwise: as many as the program arms on one listener, or more.
+const ACCEPTS_MAX: u16 = 1024;
+
 /// How large the parts of a kernel are.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
@@ -56,6 +59,8 @@ pub struct Kernel {
     rng: Rng,
     /// How unkind it is at present.
     pub faults: Faults,
+    /// Accepts that one shard may have armed; one more is answered with ENOBUFS, as the real driver does.
+    pub accepts_max: u16,
     sizes: Sizes,
     /// All sockets that were ever made; a run makes some hundreds.
     sockets: Vec<Socket>,
@@ -100,6 +105,7 @@ impl Kernel {
             now: Instant::from_nanos(1_000_000_000),
             rng: Rng::with_seed(seed),
             faults,
+            accepts_max: ACCEPTS_MAX,
             sizes,
             sockets: Vec::new(),
             tables: std::iter::repeat_with(table).take(shards.into()).collect(),
@@ -163,6 +169,11 @@ impl Kernel {
         self.list(id);
     }
 
+    /// The client closes its socket: with bytes unread, that resets the connection.
+    pub fn client_closes(&mut self, id: SocketId) {
+        if self.socket(id).to_client.is_empty() { self.client_finishes(id) } else { self.client_resets(id) }
+    }
+
     /// The client is gone (RST). What it sent may have arrived before that, or not.
     pub fn client_resets(&mut self, id: SocketId) {
         let overtakes = self.rng.bool();
@@ -210,6 +221,10 @@ impl Kernel {
             Op::Accept { listener, slot, generation } => {
                 let table = &mut self.tables[usize::from(shard)];
                 assert!(table.slots[slot.0 as usize].socket.is_none(), "an accept into a slot in use: {op:?}");
+                if table.accepts.len() == usize::from(self.accepts_max) {
+                    let result = Err(Errno(libc::ENOBUFS));
+                    return self.done(shard, Completion::Accepted { listener, slot, generation, result });
+                }
                 table.accepts.push_back((listener, slot, generation));
             }
             Op::CancelAccept { slot, generation } => self.cancel_accept(shard, slot, generation),

@@ -24,12 +24,6 @@ pub trait World {
     fn connect(&mut self) -> Self::Peer;
 }
 
-/// A world whose driver really waits.
-pub trait Bell: World {
-    /// Something that ends a wait of the driver, from any thread.
-    fn doorbell(&self) -> impl Fn() + Send + 'static;
-}
-
 /// The other end of a connection. Each call takes at most [`PATIENCE`], and panics when the other side is not as it
 /// should be. Who drops it closes the socket: with bytes unread, that resets the connection.
 pub trait Peer: Sized {
@@ -88,8 +82,7 @@ impl Default for Scale {
 /// Bytes of a receive buffer in all worlds.
 pub const BUFFER_BYTES: u32 = 256;
 
-/// Makes the tests of one world: `contract!(name, World)`, and `contract!(name, World, bell)` for one that is a
-/// [`Bell`] too.
+/// Makes the tests of one world: `contract!(name, World)`.
 macro_rules! contract {
     ($name:ident, $world:ty) => {
         $crate::contract::contract!($name, $world, accepting: [
@@ -106,12 +99,6 @@ macro_rules! contract {
         ], waiting: [
             a_wait_ends_in_time, readiness_is_seen_without_reaping, a_poll_can_be_cancelled,
         ]);
-    };
-    ($name:ident, $world:ty, bell) => {
-        mod $name {
-            $crate::contract::contract!(cases, $world);
-            $crate::contract::contract!(bell, $world, waiting: [a_doorbell_ends_a_wait]);
-        }
     };
     ($name:ident, $world:ty, $($group:ident: [$($case:ident),* $(,)?]),*) => {
         mod $name {

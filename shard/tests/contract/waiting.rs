@@ -1,22 +1,6 @@
-//! Waiting: deadlines and doorbells.
+//! Waiting: deadlines, readiness, cancelled polls.
 
 use super::*;
-
-/// The doorbell ends a wait without a completion, every time that it is rung: before the wait or during it.
-pub fn a_doorbell_ends_a_wait<W: Bell>() {
-    let mut world = W::new(Scale::default());
-    submit(world.driver());
-    for _ in 0..100 {
-        let ring = world.doorbell();
-        let ringer = std::thread::spawn(ring);
-        let mut completions = Vec::new();
-        let deadline = patience(world.driver());
-        world.driver().reap(Wait::Until(deadline), &mut completions);
-        assert!(world.driver().now() < deadline);
-        assert_eq!(completions, []);
-        ringer.join().expect("no panic");
-    }
-}
 
 /// A wait for which nothing comes ends when it should, and not before.
 pub fn a_wait_ends_in_time<W: World>() {
