@@ -250,6 +250,9 @@ impl Switch {
         if let Some(outgoing) = &mut session.outgoing {
             outgoing.begin_again();
         }
+        if let Some(incoming) = &mut session.incoming {
+            incoming.begin_again();
+        }
         if planted(Fault::ReceivedForgotten) {
             session.incoming = None;
         }

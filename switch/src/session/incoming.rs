@@ -14,8 +14,12 @@ pub struct Incoming {
     first: u32,
     /// Identifiers of QoS 2 messages from PUBLISH to PUBREL ([MQTT-4.3.3-10]).
     received: Vec<PacketId>,
-    /// How many of `pending` are QoS 1.
+    /// How many of `pending` are QoS 1 and came on the present connection.
     pending_qos1: u32,
+    /// How many of `pending`, from the front, came on earlier connections.
+    earlier_pending: usize,
+    /// How many of `received`, from the front, came on earlier connections.
+    earlier_received: usize,
 }
 
 /// One publish that owners have not resolved, or whose turn has not come.
@@ -32,10 +36,17 @@ pub struct Pending {
 }
 
 impl Incoming {
-    /// Publishes that are not acknowledged, and QoS 2 messages that are not released: what Receive Maximum bounds.
+    /// A new connection: Receive Maximum counts what comes on it alone (section 4.9).
+    pub fn begin_again(&mut self) {
+        (self.earlier_pending, self.earlier_received) = (self.pending.len(), self.received.len());
+        self.pending_qos1 = 0;
+    }
+
+    /// Publishes of the present connection that are not acknowledged, and its QoS 2 messages that are not released:
+    /// what Receive Maximum bounds.
     pub fn unacknowledged(&self) -> usize {
         // A QoS 2 message that waits for PUBREC is in both lists.
-        self.received.len() + self.pending_qos1 as usize
+        self.received.len() - self.earlier_received + self.pending_qos1 as usize
     }
 
     /// Publishes that owners have not resolved, or whose turn has not come.
@@ -74,8 +85,10 @@ impl Incoming {
         let reason = pending.outcome?;
         self.pending.pop_front();
         self.first = self.first.wrapping_add(1);
+        let earlier = self.earlier_pending > 0;
+        self.earlier_pending -= usize::from(earlier);
         if pending.qos == QoS::AtLeastOnce {
-            self.pending_qos1 -= 1;
+            self.pending_qos1 -= u32::from(!earlier);
         } else if reason.is_error() {
             self.release(pending.packet_id);
         }
@@ -87,17 +100,21 @@ impl Incoming {
         self.received.contains(&packet_id)
     }
 
-    /// Notes a repeat of a QoS 2 PUBLISH. Where the first, or a repeat, has not been answered its PUBREC goes to the
-    /// connection that asked last; else there is one more to send in its turn ([MQTT-4.6.0-3]).
-    pub fn repeat(&mut self, packet_id: PacketId, connection: ConnectionId) {
+    /// Notes a repeat of a QoS 2 PUBLISH, which has a PUBREC of its own, in its turn ([MQTT-4.6.0-3]). Where an earlier
+    /// connection waits for one, that goes to the present one instead. False where this connection waits for one: only
+    /// that tells whether the message was taken.
+    #[must_use]
+    pub fn repeat(&mut self, packet_id: PacketId, connection: ConnectionId) -> bool {
         let waits = |pending: &&mut Pending| pending.qos == QoS::ExactlyOnce && pending.packet_id == packet_id;
         match self.pending.iter_mut().find(waits) {
+            Some(pending) if pending.connection == connection => return false,
             Some(pending) => pending.connection = connection,
             None => {
                 let outcome = Some(ReasonCode::Success);
                 self.pending.push_back(Pending { packet_id, qos: QoS::ExactlyOnce, connection, outcome });
             }
         }
+        true
     }
 
     /// PUBREL: the identifier is free. False where it was not taken.
@@ -105,6 +122,7 @@ impl Incoming {
         match self.received.iter().position(|id| *id == packet_id) {
             Some(index) => {
                 self.received.remove(index);
+                self.earlier_received -= usize::from(index < self.earlier_received);
                 true
             }
             None => false,
@@ -138,7 +156,7 @@ mod tests {
         assert!(!incoming.release(id(8)));
     }
 
-    /// The PUBREC of a repeat waits for the acknowledgements before it, and there is one however often it was asked for.
+    /// The PUBREC of a repeat waits for the acknowledgements before it, and the next repeat for that PUBREC.
     #[test]
     fn repeats_keep_the_order() {
         let mut incoming = Incoming::default();
@@ -146,8 +164,8 @@ mod tests {
         incoming.resolve(a, ReasonCode::Success);
         assert!(incoming.acknowledge().is_some());
         let b = incoming.begin(id(2), QoS::ExactlyOnce, C);
-        incoming.repeat(id(1), C);
-        incoming.repeat(id(1), C);
+        assert!(incoming.repeat(id(1), C));
+        assert!(!incoming.repeat(id(1), C));
         let c = incoming.begin(id(3), QoS::ExactlyOnce, C);
         incoming.resolve(c, ReasonCode::Success);
         assert!(incoming.acknowledge().is_none());
@@ -155,6 +173,32 @@ mod tests {
         let order: Vec<u16> = std::iter::from_fn(|| incoming.acknowledge()).map(|(p, _)| p.packet_id.get()).collect();
         assert_eq!(order, [2, 1, 3]);
         assert_eq!(incoming.unacknowledged(), 3);
+        assert!(incoming.repeat(id(1), C));
+    }
+
+    /// What came on an earlier connection takes nothing of the present one's Receive Maximum, whenever it ends.
+    #[test]
+    fn receive_maximum_begins_anew() {
+        let mut incoming = Incoming::default();
+        let pending = incoming.begin(id(1), QoS::AtLeastOnce, C);
+        let refused = incoming.begin(id(2), QoS::ExactlyOnce, C);
+        incoming.begin(id(3), QoS::ExactlyOnce, C);
+        assert_eq!(incoming.unacknowledged(), 3);
+        incoming.begin_again();
+        assert_eq!(incoming.unacknowledged(), 0);
+        let present = incoming.begin(id(1), QoS::AtLeastOnce, C);
+        incoming.begin(id(4), QoS::ExactlyOnce, C);
+        assert_eq!(incoming.unacknowledged(), 2);
+        incoming.resolve(pending, ReasonCode::Success);
+        incoming.resolve(refused, ReasonCode::QuotaExceeded);
+        while incoming.acknowledge().is_some() {}
+        assert!(incoming.release(id(3)));
+        assert_eq!(incoming.unacknowledged(), 2);
+        assert!(incoming.release(id(4)));
+        incoming.resolve(refused + 1, ReasonCode::Success);
+        incoming.resolve(present, ReasonCode::Success);
+        while incoming.acknowledge().is_some() {}
+        assert_eq!(incoming.unacknowledged(), 0);
     }
 
     /// A QoS 2 message that was refused frees its identifier ([MQTT-4.3.3-9]).

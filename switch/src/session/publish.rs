@@ -147,7 +147,9 @@ impl Switch {
             let incoming = self.sessions.at_mut(id).incoming.get_or_insert_default();
             if publish.qos == QoS::ExactlyOnce && incoming.repeats(packet_id) {
                 // [MQTT-4.3.3-10]: it is here already, or on its way.
-                incoming.repeat(packet_id, connection);
+                if !incoming.repeat(packet_id, connection) {
+                    return Flow::Wait;
+                }
                 self.acknowledge_publishes(id, fx);
                 return Flow::Next;
             }
