@@ -249,8 +249,8 @@ impl Switch {
         let session = self.sessions.at_mut(id);
         session.connection = None;
         let kept = planted(Fault::WillAfterDisconnect) && session.expiry > 0;
-        if matches!(cause, Cause::Disconnect { will: false }) && !kept {
-            // [MQTT-3.14.4-3].
+        if matches!(cause, Cause::Disconnect { will: false } | Cause::NoConnackFits) && !kept {
+            // [MQTT-3.14.4-3]. Nor has a client one that was never told of success.
             session.will = None;
         }
         let expiry = session.expiry;
