@@ -37,7 +37,7 @@ type MakeWorld = fn(&str) -> Box<dyn Broker>;
 /// What the cases as a whole must fulfil.
 type Demand = fn(&Coverage) -> Result<(), String>;
 
-/// The worlds that each case runs in, by the last part of the trial's name.
+/// The worlds that each case runs in, by the last part of the trial's name; another world is another line.
 const WORLDS: [(&str, MakeWorld); 2] = [
     ("shards_1", |settings| Box::new(Live::start(1, settings))),
     ("shards_2", |settings| Box::new(Live::start(2, settings))),
@@ -59,10 +59,15 @@ fn main() -> ExitCode {
     // Most of a case is waiting for the broker's process; other test binaries read this variable, too.
     let threads = env::var("RUST_TEST_THREADS").ok().and_then(|threads| threads.parse().ok());
     arguments.test_threads = arguments.test_threads.or(threads);
-    let mut trials = vec![Trial::test("notation::laws", || {
-        notation::laws();
-        Ok(())
-    })];
+    let laws: [(&str, fn()); 2] = [("notation::laws", notation::laws), ("script::laws", script::laws)];
+    let mut trials: Vec<Trial> = laws
+        .map(|(name, law)| {
+            Trial::test(name, move || {
+                law();
+                Ok(())
+            })
+        })
+        .into();
     let coverage = Arc::new(coverage);
     let demands: [(&str, Demand); 2] =
         [("coverage::is_complete", Coverage::is_complete), ("coverage::is_written", Coverage::is_written)];

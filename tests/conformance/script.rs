@@ -377,3 +377,97 @@ fn received(came: &[u8], after: Option<Arrival>) -> String {
     };
     format!("received  {}{ending}", show::packets(&slots, "          "))
 }
+
+/// Goal: a script that does not tell what happens fails, at the right step; one that does passes.
+pub fn laws() {
+    let right = [
+        "a > 10 00\na < 20 02 00 00\na > 30 01 07\na < 30 <x:1> ??\na > 30 $x 07\na < 30 01 07",
+        "a >> 10 00\na < 20 02 00 00\na quiet\na drop\na > 10 00\na < 20 02 00 00\na > E0 00\na closed",
+        "a > 10 00\na < 20 02 00 00\na > 32 00 34 00\na <* 34 00 | 32 00\nrepeat 1..=3\na > 30 <i:u16>\na < 30 <i:u16>\nend",
+        "a > 10 00 # accepted\na < [ 20\n02 00 00 ]*1 # over two lines\na fin\na closed",
+    ];
+    for script in right {
+        let script = Script::read(script, &Defines::new()).expect("it is right");
+        script.run(&mut Echo::default()).unwrap_or_else(|failure| panic!("{}", failure.message));
+    }
+    let wrong = [
+        ("a < 20", 0),
+        ("a > 30 00\na < 30 01", 1),
+        ("a > 30 00\na < 30 00 30", 1),
+        ("a > 30 00\na closed", 1),
+        ("a > E0 00\na quiet", 1),
+        ("a > E0 00\na < 30", 1),
+        ("a > 30 00\na quiet", 1),
+        ("a > 32 00 34 00\na <* 34 00 | 34 00", 1),
+        ("a > 32 00 34 00\na <* 34 00 | 32 00 | 36 00", 1),
+        ("a > 10 00\na < 20 02 00 00\na > 30 00\n# not taken", 3),
+        ("a > 10 00\na < 20 02 00 00\na > E0 00", 2),
+        ("a > 30 00\nrepeat 1..=2\na < 30 00\nend", 2),
+        ("a > 30 00\na > $never", 1),
+    ];
+    for (text, line) in wrong {
+        let script = Script::read(text, &Defines::new()).expect("it can be read");
+        let failure = script.run(&mut Echo::default()).expect_err(text);
+        assert_eq!(failure.line, line, "{text}\n{}", failure.message);
+    }
+    let unreadable = [
+        "a",
+        "a >",
+        "a < # nothing",
+        "a <* 01 |",
+        "A > 01",
+        "end",
+        "repeat 1..=2",
+        "repeat 1\nend",
+        "a closed 01",
+        "pass 4s",
+        "pass > 01",
+    ];
+    for text in unreadable {
+        assert!(Script::read(text, &Defines::new()).is_err(), "{text} was read");
+    }
+}
+
+/// A broker that accepts every CONNECT, answers PINGREQ, closes on DISCONNECT and FIN, and sends back all else.
+#[derive(Default)]
+struct Echo {
+    connections: Vec<(Vec<u8>, bool)>,
+}
+
+impl Broker for Echo {
+    fn open(&mut self) -> usize {
+        self.connections.push((Vec::new(), false));
+        self.connections.len() - 1
+    }
+
+    fn send(&mut self, connection: usize, bytes: &[u8]) {
+        let (waiting, ended) = &mut self.connections[connection];
+        match bytes {
+            _ if *ended => {}
+            [0x10, ..] => waiting.extend([0x20, 0x02, 0x00, 0x00]),
+            [0xc0, 0x00] => waiting.extend([0xd0, 0x00]),
+            [0xe0, ..] => *ended = true,
+            // What came in a write of its own behind the first byte of a CONNECT.
+            [0x00] => {}
+            _ => waiting.extend(bytes),
+        }
+    }
+
+    fn receive(&mut self, connection: usize, into: &mut Vec<u8>) -> Arrival {
+        let (waiting, ended) = &mut self.connections[connection];
+        match (waiting.is_empty(), ended) {
+            (false, _) => {
+                into.append(waiting);
+                Arrival::Bytes
+            }
+            (true, true) => Arrival::End,
+            (true, false) => Arrival::Nothing,
+        }
+    }
+
+    fn hang_up(&mut self, connection: usize, _: Goodbye) {
+        self.connections[connection].1 = true;
+    }
+
+    fn pass(&mut self, _: Duration) {}
+}
