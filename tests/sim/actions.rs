@@ -62,6 +62,7 @@ impl World {
             (6, Some(conn)) => self.vanish(client, conn),
             (_, Some(conn)) => {
                 self.conns[conn].paused = !self.conns[conn].paused;
+                self.conns[conn].was_paused = true;
                 self.release_owing(conn);
             }
         }
@@ -205,7 +206,8 @@ impl World {
         let v5 = self.conns[conn].version == Version::V5;
         let expiry = if v5 && self.rng.u8(..) < manners.expiring { [1, 3, 100][self.rng.usize(..3)] } else { 0 };
         let bytes = match (large, retain) {
-            (true, _) => 4200 + self.rng.usize(..1000),
+            (true, _) if self.rng.bool() => 4200 + self.rng.usize(..1000),
+            (true, _) => 1000 + self.rng.usize(..2500),
             (_, true) if self.rng.u8(..4) == 0 => 0,
             _ => PAYLOAD_MIN + self.rng.usize(..40),
         };
@@ -232,9 +234,9 @@ impl World {
             _ => self.clients[client].session.outstanding.push_back(Outstanding {
                 id,
                 message: number,
+                conn,
                 qos,
                 released: false,
-                withheld: false,
             }),
         }
         trace!(self, "c{client} #{conn} PUBLISH m{number} {} qos {qos} id {id} {bytes} B retain {retain}", TOPICS[topic]);
@@ -309,7 +311,7 @@ impl World {
         trace!(self, "c{client} #{conn} SUBSCRIBE id {id} {texts:?}");
         packet::subscribe(&mut self.out, version, id, identifier, &texts);
         let filters = filters.into_iter().map(|(filter, _)| filter).collect();
-        self.conns[conn].requests.push(Request { id, filters, subscribe: true });
+        self.conns[conn].requests.push(Request { id, filters, subscribe: true, expected: None });
         self.send(conn);
     }
 
@@ -324,15 +326,18 @@ impl World {
             return;
         }
         let tick = self.tick();
+        // One that was asked for, or asked to end, on a connection that was lost may be there or not.
+        let mut expected = Some(0x11);
         for sub in &mut self.clients[client].subs {
             if sub.filter == filter && sub.gone.is_none() {
+                expected = (sub.held.is_some() && sub.leaving.is_none() && expected == Some(0x11)).then_some(0);
                 sub.leaving.get_or_insert(tick);
             }
         }
         let id = self.next_packet_id(client, conn);
         trace!(self, "c{client} #{conn} UNSUBSCRIBE id {id} {}", filter_text(filter));
         packet::unsubscribe(&mut self.out, self.conns[conn].version, id, &[filter_text(filter)]);
-        self.conns[conn].requests.push(Request { id, filters: vec![filter], subscribe: false });
+        self.conns[conn].requests.push(Request { id, filters: vec![filter], subscribe: false, expected });
         self.send(conn);
     }
 
@@ -372,7 +377,7 @@ impl World {
         if reset {
             self.machine.kernel_mut().client_resets(socket);
         } else {
-            self.machine.kernel_mut().client_finishes(socket);
+            self.machine.kernel_mut().client_closes(socket);
         }
         self.abandon(conn);
     }
@@ -394,7 +399,11 @@ impl World {
             alias_maximum: 0,
             will: None,
         };
-        let kind = self.rng.u8(..8);
+        let mut kind = self.rng.u8(..8);
+        if self.swarm.plan.settings.limits.queue_memory < 1 << 20 {
+            // Publishes that are refused for want of memory do not fill the window.
+            kind = kind.min(5);
+        }
         let mut doomed = None;
         match kind {
             0 => bytes.extend((0..self.rng.usize(1..50)).map(|_| self.rng.u8(16..))),
@@ -432,7 +441,7 @@ impl World {
         self.live.push(id);
         self.send(id);
         if kind < 2 || doomed.is_none() {
-            self.machine.kernel_mut().client_finishes(socket);
+            self.machine.kernel_mut().client_closes(socket);
             self.abandon(id);
         }
     }

@@ -67,6 +67,8 @@ pub struct Kernel {
     tables: Vec<Table>,
     /// Events that the switch has been told, for the measure of a run.
     pub completions: u64,
+    /// Print each op and what became of it.
+    pub print: bool,
 }
 
 /// One shard's side.
@@ -110,6 +112,7 @@ impl Kernel {
             sockets: Vec::new(),
             tables: std::iter::repeat_with(table).take(shards.into()).collect(),
             completions: 0,
+            print: false,
         }
     }
 
@@ -169,9 +172,16 @@ impl Kernel {
         self.list(id);
     }
 
-    /// The client closes its socket: with bytes unread, that resets the connection.
+    /// The client closes: FIN, and RST for what it has not read or will be sent.
     pub fn client_closes(&mut self, id: SocketId) {
-        if self.socket(id).to_client.is_empty() { self.client_finishes(id) } else { self.client_resets(id) }
+        let socket = &mut self.sockets[id.0 as usize];
+        (socket.client_fin, socket.client_closed) = (true, true);
+        if !socket.to_client.is_empty() {
+            socket.to_client.clear();
+            socket.client_reset = true;
+        }
+        self.list(id);
+        self.answer_poll(id);
     }
 
     /// The client is gone (RST). What it sent may have arrived before that, or not.
@@ -217,6 +227,9 @@ impl Kernel {
 
     /// A shard asks for something.
     pub fn submit(&mut self, shard: u16, op: Op) {
+        if self.print {
+            println!("  s{shard} {op:?}");
+        }
         match op {
             Op::Accept { listener, slot, generation } => {
                 let table = &mut self.tables[usize::from(shard)];
@@ -292,13 +305,22 @@ impl Kernel {
             return SendResult::Broken(Errno(libc::ECONNRESET));
         }
         let mut count = bytes.len().min(socket.room());
+        if short && count > 0 {
+            count = self.rng.usize(1..=count);
+        }
+        if self.print {
+            println!("  s{shard} {slot:?} sends {} of {} B", count, bytes.len());
+        }
         if count == 0 {
             return SendResult::WouldBlock;
         }
-        if short {
-            count = self.rng.usize(1..=count);
+        if socket.client_closed {
+            // Nobody is there: the answer is RST.
+            socket.client_reset = true;
+            self.list(id);
+        } else {
+            socket.to_client.extend(&bytes[..count]);
         }
-        socket.to_client.extend(&bytes[..count]);
         SendResult::Sent(count as u32)
     }
 
@@ -321,6 +343,9 @@ impl Kernel {
             }
         }
         self.completions += (out.len() - before) as u64;
+        if self.print {
+            out[before..].iter().for_each(|completion| println!("  s{shard} = {completion:?}"));
+        }
     }
 
     fn accept(&mut self, shard: u16) {

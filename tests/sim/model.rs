@@ -149,12 +149,12 @@ pub struct Outstanding {
     pub id: u16,
     /// What it is.
     pub message: MessageId,
+    /// The connection that it was sent on last.
+    pub conn: ConnId,
     /// 1 or 2.
     pub qos: u8,
     /// PUBREC has come: PUBREL was sent.
     pub released: bool,
-    /// PUBREL is kept back.
-    pub withheld: bool,
 }
 
 /// A client identifier, and all that happens under it.
@@ -234,10 +234,12 @@ pub struct Conn {
     pub raced: bool,
     /// It reads nothing at present.
     pub paused: bool,
+    /// It read nothing for a while: what happened when to it is not known.
+    pub was_paused: bool,
     /// It keeps acknowledgements back at present.
     pub owing: Vec<(u8, u16)>,
     /// Topics by alias, as the switch set them up.
-    pub aliases: HashMap<u16, usize>,
+    pub aliases: HashMap<u16, Option<usize>>,
     /// SUBSCRIBE and UNSUBSCRIBE packets that are not answered: identifier, whether SUBSCRIBE, how many filters.
     pub requests: Vec<Request>,
     /// PINGREQs that are not answered.
@@ -263,6 +265,8 @@ pub struct Request {
     pub filters: Vec<usize>,
     /// SUBSCRIBE.
     pub subscribe: bool,
+    /// The code that UNSUBACK must have, where that is certain.
+    pub expected: Option<u8>,
 }
 
 impl Sub {
@@ -300,6 +304,7 @@ impl Conn {
             resumed: false,
             raced: false,
             paused: false,
+            was_paused: false,
             owing: Vec::new(),
             aliases: HashMap::new(),
             requests: Vec::new(),

@@ -16,6 +16,8 @@ pub struct Socket {
     pub send_bytes_max: usize,
     /// The client closed its sending half.
     pub client_fin: bool,
+    /// The client closed both halves.
+    pub client_closed: bool,
     /// The client went without a goodbye: what was on its way is lost.
     pub client_reset: bool,
     /// The switch shut its sending half down, or closed.
@@ -37,6 +39,7 @@ impl Socket {
             to_client: VecDeque::new(),
             send_bytes_max,
             client_fin: false,
+            client_closed: false,
             client_reset: false,
             switch_fin: false,
             switch_reset: false,

@@ -103,7 +103,8 @@ fn plan(rng: &mut Rng) -> Plan {
     limits.queue_memory = one_of(rng, &[8 << 10, 512 << 20, 512 << 20, 512 << 20]);
     limits.feed_memory = one_of(rng, &[512 << 10, 16 << 20, 16 << 20]);
     let sizes = Sizes {
-        slots: 192,
+        // Clients that are gone keep their slots until they have lingered.
+        slots: 4096,
         buffers: one_of(rng, &[1, 4, 32]),
         buffer_bytes: one_of(rng, &[16, 64, 512, 4096]),
         send_bytes: one_of(rng, &[64, 1000, 16 << 10, 64 << 10]),
@@ -125,12 +126,9 @@ fn plan(rng: &mut Rng) -> Plan {
             }
         }
     }
-    for rank in [PUBLISH, DELIVER] {
-        let bytes = one_of(rng, &[1 << 10, 4 << 10, 0, 0]);
-        if bytes > 0 {
-            ranks[usize::from(rank.0)] = RankSpec { bytes };
-        }
-    }
+    // As small as the smallest that a configuration leads to.
+    ranks[usize::from(PUBLISH.0)] = RankSpec { bytes: one_of(rng, &[32 << 10, 32 << 10, 1 << 20]) };
+    ranks[usize::from(DELIVER.0)] = RankSpec { bytes: one_of(rng, &[32 << 10, 32 << 10, 1 << 20]) };
     Plan { shards, settings, sizes, faults, ranks }
 }
 

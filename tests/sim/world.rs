@@ -140,6 +140,7 @@ impl World {
                 client.version = Version::V5;
             }
         }
+        world.machine.kernel_mut().print = print;
         trace!(world, "seed {seed}: {:?}", world.swarm);
         world
     }

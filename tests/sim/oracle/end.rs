@@ -116,16 +116,20 @@ impl World {
         self.machine.kernel_mut().client_sends(socket, &bytes);
         let mut input = Vec::new();
         // Retained messages come in slices.
-        for _ in 0..20 {
+        let (mut quiet, mut before) = (0, 0);
+        while quiet < 10 {
             if self.machine.pass(Duration::from_millis(50), TURNS_MAX).is_none() {
                 fail!("the switch does not come to rest within {TURNS_MAX} turns");
             }
             self.machine.kernel_mut().client_reads(socket, usize::MAX, &mut input);
+            quiet = if input.len() == before { quiet + 1 } else { 0 };
+            before = input.len();
         }
         let mut kept = BTreeMap::new();
         let mut at = 0;
         while let Some((packet, len)) = packet::parse(&input[at..], Version::V5).map_err(crate::world::Violation)? {
             at += len;
+            trace!(self, "auditor < {packet:?}");
             let Packet::Publish(delivery) = packet else { continue };
             let Some(number) = number_of(delivery.payload) else { continue };
             if !delivery.retain {
