@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
-.PHONY: all test tools format lint build unit loom docs-check integration bench soak docs clean
+.PHONY: all test tools format lint build unit loom fuzz docs-check integration bench soak docs clean
 .DEFAULT_GOAL := all
 
 CARGO ?= cargo
@@ -23,7 +23,7 @@ all:
 ## test: everything that must pass before a change is good
 test:
 	@mkdir -p target; rm -f $(STAGES)
-	@for stage in tools format lint build unit loom docs-check integration; do $(MAKE) $$stage; done
+	@for stage in tools format lint build unit loom fuzz docs-check integration; do $(MAKE) $$stage; done
 	@echo; echo "make test: all stages passed"; cat $(STAGES); awk '{ sum += $$1 } END { printf "%6d s  all\n", sum }' $(STAGES)
 
 ## tools: what the tests need from Debian, PyPI and npm, where it is missing
@@ -46,6 +46,11 @@ unit:
 loom:
 	$(call stage,loom,RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom $(CARGO) test --release --locked --quiet -p ringmain-shard --lib loom)
 
+## fuzz: each decoder for FUZZ_SECONDS under AddressSanitizer; needs the nightly toolchain, and says so where there is none
+FUZZ_SECONDS ?= 5
+fuzz:
+	$(call stage,fuzzing,FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/fuzz)
+
 docs-check:
 	$(call stage,documentation,RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet)
 
@@ -60,13 +65,11 @@ bench: build
 ## soak: what takes too long for every change: AddressSanitizer, and each decoder fuzzed for SOAK_SECONDS
 SOAK_SECONDS ?= 600
 soak:
-	$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
 	RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=target/asan \
 	    $(CARGO) +nightly test --locked -p ringmain-shard --lib --tests --target x86_64-unknown-linux-gnu
-	@cd tests/fuzz && for target in fuzz_targets/*.rs; do \
-	    $(CARGO) +nightly fuzz run --fuzz-dir . "$$(basename "$$target" .rs)" -- -max_total_time=$(SOAK_SECONDS); done
+	FUZZ_SECONDS=$(SOAK_SECONDS) .ci/fuzz
 
-## docs: write docs/configuration.md and ringmain.toml from the definitions of the keys, docs/conformance.md from the cases
+## docs: write docs/configuration.md and ringmain.toml from the keys' definitions, docs/conformance.md from the cases
 docs:
 	$(CARGO) run --quiet --locked -p ringmain -- reference markdown > target/configuration.md
 	$(CARGO) run --quiet --locked -p ringmain -- reference toml > target/ringmain.toml
