@@ -1,10 +1,27 @@
-//! What the fuzz targets check: the same laws as the property tests of the codec.
+//! What the fuzz targets run: the laws of the codec's property tests, the filter tree's model, and a grammar of what
+//! clients say. [`targets`] cuts inputs into their arguments.
 //!
-//! Needs nightly and `cargo install cargo-fuzz`; from the root of the repository:
+//! Needs nightly and cargo-fuzz (`cargo install cargo-fuzz`); from the root of the repository:
 //!
 //! ```text
-//! cargo +nightly fuzz run --fuzz-dir tests/fuzz publish -- -max_total_time=60
+//! make fuzz                                              # every target for some seconds
+//! cargo +nightly fuzz run --fuzz-dir tests/fuzz publish  # one until it fails or is stopped
+//! cargo +nightly fuzz cmin --fuzz-dir tests/fuzz publish # what a long run found, as small as it goes
 //! ```
+//!
+//! What a run finds lies in `artifacts/`: make it small with `cargo fuzz tmin`, put it into the target's corpus under a
+//! name that says what it is, and the stable toolchain replays it from then on (`cargo test -p ringmain-tests --test
+//! replay`).
 
-#[path = "../../wire/tests/codec/laws.rs"]
+pub mod grammar;
+#[path = "../../wire/tests/codec/laws/mod.rs"]
 pub mod laws;
+#[path = "../harness/packet.rs"]
+pub mod packet;
+#[path = "../harness/property.rs"]
+pub mod property;
+pub mod targets;
+mod topic;
+pub mod tree;
+
+use topic::tree as topic_tree;

@@ -2,6 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringmain_fuzz::laws;
+use ringmain_fuzz::targets;
 
-fuzz_target!(|body: &[u8]| laws::packet(0x20, body));
+fuzz_target!(|input: &[u8]| targets::connack(input));

@@ -2,9 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringmain_fuzz::laws;
+use ringmain_fuzz::targets;
 
-fuzz_target!(|stream: &[u8]| {
-    laws::stream(stream, 64);
-    laws::stream(stream, 1 << 20);
-});
+fuzz_target!(|input: &[u8]| targets::deframe(input));

@@ -2,17 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringmain_fuzz::laws;
+use ringmain_fuzz::targets;
 
-fuzz_target!(|bytes: &[u8]| {
-    laws::frame(bytes);
-    if let [topic, properties, rest @ ..] = bytes {
-        let body = usize::from(*topic) + usize::from(*properties);
-        let mut framed = [&[0; 64], rest].concat();
-        framed[48] = *topic;
-        framed[52] = *properties;
-        framed[56..60].copy_from_slice(&(rest.len().saturating_sub(body) as u32).to_le_bytes());
-        framed[63] = 1;
-        laws::frame(&framed);
-    }
-});
+fuzz_target!(|input: &[u8]| targets::frame(input));

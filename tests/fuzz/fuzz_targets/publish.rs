@@ -2,10 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringmain_fuzz::laws;
+use ringmain_fuzz::targets;
 
-fuzz_target!(|input: &[u8]| {
-    if let [flags, body @ ..] = input {
-        laws::packet(0x30 | flags & 0x0f, body);
-    }
-});
+fuzz_target!(|input: &[u8]| targets::publish(input));

@@ -2,11 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringmain_fuzz::laws;
+use ringmain_fuzz::targets;
 
-fuzz_target!(|lines: &str| {
-    if let Some((one, other)) = lines.split_once('\n') {
-        laws::topics(one, other);
-        laws::topics(other, one);
-    }
-});
+fuzz_target!(|input: &[u8]| targets::topics(input));
