@@ -358,6 +358,7 @@ impl World {
         if state.stage == Stage::Leaving {
             return match goodbye {
                 Some(0x8d) if state.silent => Ok(()),
+                Some(0x8e) if state.raced => Ok(()),
                 Some(code) => fail!("#{conn} said goodbye and got DISCONNECT {code:#04x}"),
                 None => Ok(()),
             };

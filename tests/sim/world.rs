@@ -7,7 +7,7 @@
 //!   at the end nothing is unkind any more: all that is owed must come, and all that is held must go (`oracle::end`)
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -54,6 +54,8 @@ pub struct World {
     pub(crate) abandoned: Vec<(SocketId, Instant)>,
     /// Copies of messages that members of a shared subscription got.
     pub(crate) group_copies: HashMap<(usize, MessageId), u32>,
+    /// Messages that some member got, or may have got as such.
+    pub(crate) group_came: HashSet<(usize, MessageId)>,
     /// Messages that some member of a shared subscription must get.
     pub(crate) group_owed: Vec<(usize, MessageId)>,
     /// Wills that are published now, once everything is at rest.
@@ -123,6 +125,7 @@ impl World {
             live: Vec::new(),
             abandoned: Vec::new(),
             group_copies: HashMap::new(),
+            group_came: HashSet::new(),
             group_owed: Vec::new(),
             wills: Vec::new(),
             retained: vec![Vec::new(); TOPICS.len()],

@@ -145,6 +145,7 @@ impl World {
         let session = &self.clients[client].session;
         if let Some(newest) = session.newest_kept.get(&key)
             && session.certain
+            && !delivery.dup
             && *newest > number
         {
             fail!("c{client} #{conn}: retained m{number} came behind the newer m{newest}");
@@ -196,7 +197,8 @@ impl World {
                     None => session.inflight.push(place),
                 }
                 // With DUP it is a copy of one that was lost on its way, or whose acknowledgement was.
-                let seen = message.is_some_and(|message| session.copies.contains_key(&message));
+                let copies = message.and_then(|message| session.copies.get(&message));
+                let seen = copies.is_some_and(|copies| copies[1] > 0);
                 if dup && seen && qos == 2 && session.certain {
                     fail!("c{client} #{conn}: m{message:?} of QoS 2 came again as {id}");
                 }
@@ -220,11 +222,12 @@ impl World {
     ) -> Check {
         let message = &self.messages[number as usize];
         let (mut ways, mut shared) = (0, 0);
-        let mut only_shared = None;
+        let (mut only_shared, mut groups) = (None, 0);
         for sub in self.bringing(client, message) {
             if sub.filter >= FILTERS.len() {
                 shared += 1;
                 only_shared = Some(sub.filter);
+                groups |= 1u64 << sub.filter;
             } else {
                 ways += 1;
             }
@@ -243,6 +246,10 @@ impl World {
         copies[class] += 1;
         if session.certain && u32::from(copies[class]) > limit {
             fail!("c{client} #{conn}: copy {} of m{number} at QoS {}, at most {limit}", copies[class], delivery.qos);
+        }
+        while groups != 0 {
+            self.group_came.insert((groups.trailing_zeros() as usize, number));
+            groups &= groups - 1;
         }
         if let (Some(filter), 1) = (only_shared, shared) {
             let copies = self.group_copies.entry((filter, number)).or_default();

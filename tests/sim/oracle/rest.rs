@@ -116,7 +116,7 @@ impl World {
         }
         let groups = std::mem::take(&mut self.group_owed);
         for (filter, message) in groups {
-            if self.group_copies.contains_key(&(filter, message)) {
+            if self.group_came.contains(&(filter, message)) {
                 continue;
             }
             let members = self.clients.iter().filter(|name| name.worker && name.subs.iter().any(|s| s.filter == filter));
