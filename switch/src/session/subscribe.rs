@@ -25,6 +25,10 @@ pub struct Request {
     adds: Vec<Add>,
     /// How many of them the session does not have.
     new: usize,
+    /// An earlier request of the session is not in force.
+    behind: bool,
+    /// The session's next request.
+    next: Option<usize>,
 }
 
 /// One filter of a SUBSCRIBE, to be active when all owners know it.
@@ -58,6 +62,8 @@ impl Switch {
             codes: Vec::new(),
             adds: Vec::new(),
             new: 0,
+            behind: false,
+            next: None,
         };
         let asked: usize = self.requests.iter().filter(|(_, r)| r.session == session).map(|(_, r)| r.new).sum();
         let have = self.sessions.at(session).subscriptions.len() + asked;
@@ -95,12 +101,11 @@ impl Switch {
 
     /// Handles an UNSUBSCRIBE.
     pub fn unsubscribe(&mut self, slot: Slot, packet: &Unsubscribe<'_>, fx: &mut Effects) -> Flow {
-        let conn = self.connections.at(slot);
-        if conn.requests > 0 && !planted(Fault::UnsubscribeOvertakes) {
+        let session = self.connections.at(slot).session.expect("an open connection has one");
+        if self.last_request(session).is_some() && !planted(Fault::UnsubscribeOvertakes) {
             // A SUBSCRIBE before it has not come into force.
             return Flow::Wait;
         }
-        let session = conn.session.expect("an open connection has one");
         let mut codes = vec![ReasonCode::NoSubscriptionExisted; packet.filters().count()];
         if !self.takes(slot, packets::unsuback_len(&codes)) {
             return Flow::Close(ReasonCode::PacketTooLarge);
@@ -119,13 +124,20 @@ impl Switch {
         Flow::Next
     }
 
-    /// An owner knows the filter of a request.
+    /// An owner knows the filter of a request. The requests of a session come into force in the order in which they came,
+    /// whichever is confirmed first: the later of two replaces what the earlier one made ([MQTT-3.8.4-3]).
     pub fn confirmed(&mut self, request: u64, fx: &mut Effects) {
         let key = request as usize - 1;
         let waiting = &mut self.requests[key];
         waiting.waits -= 1;
-        if waiting.waits == 0 {
+        let mut ready = (waiting.waits == 0 && !waiting.behind).then_some(key);
+        while let Some(key) = ready {
             let request = self.requests.remove(key);
+            ready = request.next.filter(|next| {
+                let next = &mut self.requests[*next];
+                next.behind = false;
+                next.waits == 0
+            });
             if let Some(conn) = self.connections.find(request.connection) {
                 conn.requests -= 1;
             }
@@ -155,6 +167,14 @@ impl Switch {
         self.placement.client_hash(&format!("{name}\0{filter}")).max(1)
     }
 
+    /// The request of a session that came last, if one is not in force.
+    fn last_request(&self, session: SessionId) -> Option<usize> {
+        self.requests
+            .iter()
+            .find(|(_, request)| request.session == session && request.next.is_none())
+            .map(|(key, _)| key)
+    }
+
     fn ask(&mut self, mut request: Request, fx: &mut Effects) {
         let key = self.requests.vacant_key();
         let word = key as u64 + 1;
@@ -180,8 +200,13 @@ impl Switch {
         if planted(Fault::SubackEarly) {
             self.write_suback(&request);
         }
-        if waits == 0 {
+        let before = self.last_request(request.session);
+        request.behind = before.is_some();
+        if waits == 0 && !request.behind {
             return self.activate(request, fx);
+        }
+        if let Some(before) = before {
+            self.requests[before].next = Some(key);
         }
         if let Some(conn) = self.connections.find(request.connection) {
             conn.requests += 1;
@@ -221,6 +246,9 @@ impl Switch {
         }
         if alive {
             self.fetch_more(connection.slot, fx);
+        }
+        // The client may have come back meanwhile: an UNSUBSCRIBE of its new connection waits, too.
+        if let Some(connection) = self.sessions.find(session).and_then(|session| session.connection) {
             self.unpark_soon(connection.slot);
         }
     }
