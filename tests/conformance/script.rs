@@ -383,7 +383,8 @@ pub fn laws() {
     let right = [
         "a > 10 00\na < 20 02 00 00\na > 30 01 07\na < 30 <x:1> ??\na > 30 $x 07\na < 30 01 07",
         "a >> 10 00\na < 20 02 00 00\na quiet\na drop\na > 10 00\na < 20 02 00 00\na > E0 00\na closed",
-        "a > 10 00\na < 20 02 00 00\na > 32 00 34 00\na <* 34 00 | 32 00\nrepeat 1..=3\na > 30 <i:u16>\na < 30 <i:u16>\nend",
+        "a > 10 00\na < 20 02 00 00\na > 32 00 34 00\na <* 34 00 | 32 00",
+        "repeat 1..=3\na > 30 <i:u16>\na < 30 <i:u16>\nend",
         "a > 10 00 # accepted\na < [ 20\n02 00 00 ]*1 # over two lines\na fin\na closed",
     ];
     for script in right {
