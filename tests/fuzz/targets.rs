@@ -8,8 +8,11 @@ use crate::grammar::Speaker;
 use crate::packet::Version;
 use crate::{laws, tree};
 
-/// The name of a target, which is that of its corpus, and what it does with an input.
-pub const TARGETS: [(&str, fn(&[u8])); 15] = [
+/// What a target does with an input.
+pub type Target = fn(&[u8]);
+
+/// The name of each target, which is that of its corpus too, and what it does.
+pub const TARGETS: [(&str, Target); 15] = [
     ("deframe", deframe),
     ("connect", connect),
     ("connack", connack),

@@ -4,6 +4,9 @@ mod alias;
 mod cli;
 mod clients;
 mod connect;
+#[path = "../fuzz/grammar.rs"]
+mod grammar;
+mod hazards;
 mod hostile;
 mod keepalive;
 mod limits;
@@ -18,3 +21,6 @@ mod stop;
 mod subscribe;
 mod sys;
 mod will;
+
+// What the grammar is written in.
+use ringmain_tests::{packet, property};
