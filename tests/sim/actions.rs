@@ -342,6 +342,7 @@ impl World {
     }
 
     pub(crate) fn ping(&mut self, conn: ConnId) {
+        trace!(self, "#{conn} PINGREQ");
         self.conns[conn].pings += 1;
         packet::pingreq(&mut self.out);
         self.send(conn);

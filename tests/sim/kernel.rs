@@ -228,7 +228,7 @@ impl Kernel {
     /// A shard asks for something.
     pub fn submit(&mut self, shard: u16, op: Op) {
         if self.print {
-            println!("  s{shard} {op:?}");
+            println!("{:>14} s{shard} {op:?}", self.now.as_nanos() / 1000);
         }
         match op {
             Op::Accept { listener, slot, generation } => {
@@ -309,7 +309,7 @@ impl Kernel {
             count = self.rng.usize(1..=count);
         }
         if self.print {
-            println!("  s{shard} {slot:?} sends {} of {} B", count, bytes.len());
+            println!("{:>14} s{shard} {slot:?} sends {count} of {} B", self.now.as_nanos() / 1000, bytes.len());
         }
         if count == 0 {
             return SendResult::WouldBlock;
@@ -344,7 +344,8 @@ impl Kernel {
         }
         self.completions += (out.len() - before) as u64;
         if self.print {
-            out[before..].iter().for_each(|completion| println!("  s{shard} = {completion:?}"));
+            let now = self.now.as_nanos() / 1000;
+            out[before..].iter().for_each(|completion| println!("{now:>14} s{shard} = {completion:?}"));
         }
     }
 

@@ -112,6 +112,17 @@ pub struct Owed {
     pub conn: Option<ConnId>,
 }
 
+/// What some member of a shared subscription is owed.
+#[derive(Clone, Debug)]
+pub struct GroupOwed {
+    /// The shared subscription.
+    pub filter: usize,
+    /// The message.
+    pub message: MessageId,
+    /// Connections with the first of which the obligation ends.
+    pub conns: Vec<ConnId>,
+}
+
 /// A session, as its client knows it.
 #[derive(Debug, Default)]
 pub struct Session {

@@ -389,7 +389,7 @@ impl World {
     }
 
     /// Whether a publish may have been refused for want of memory: where v5 says 0x97, 3.1.1 has no words.
-    fn may_be_refused(&self, conn: ConnId) -> bool {
+    pub(crate) fn may_be_refused(&self, conn: ConnId) -> bool {
         self.conns[conn].version == Version::V311 && self.swarm.plan.settings.limits.queue_memory < 1 << 20
     }
 

@@ -90,7 +90,7 @@ fn plan(rng: &mut Rng) -> Plan {
     let mut settings = Settings::default();
     settings.sys.interval = Duration::ZERO;
     let limits = &mut settings.limits;
-    limits.max_connections = 1000;
+    limits.max_connections = 1_000_000;
     limits.max_sessions = 1000;
     limits.max_topic_alias = one_of(rng, &[0, 1, 4, 32]);
     limits.max_inflight = one_of(rng, &[1, 2, 5, 32]);

@@ -16,7 +16,7 @@ use switch::counters::{Counter, DROPPED};
 
 use crate::kernel::SocketId;
 use crate::machine::{Machine, Step};
-use crate::model::{Client, ClientId, Conn, ConnId, Message, MessageId, Session, Stage, Tick};
+use crate::model::{Client, ClientId, Conn, ConnId, GroupOwed, Message, MessageId, Session, Stage, Tick};
 use crate::packet::Version;
 use crate::swarm::Swarm;
 use crate::topics::{Matches, TOPICS};
@@ -57,7 +57,7 @@ pub struct World {
     /// Messages that some member got, or may have got as such.
     pub(crate) group_came: HashSet<(usize, MessageId)>,
     /// Messages that some member of a shared subscription must get.
-    pub(crate) group_owed: Vec<(usize, MessageId)>,
+    pub(crate) group_owed: Vec<GroupOwed>,
     /// Wills that are published now, once everything is at rest.
     pub(crate) wills: Vec<MessageId>,
     /// Retained messages by topic, as they were published.

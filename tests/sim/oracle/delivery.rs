@@ -1,9 +1,10 @@
 //! What must hold of each PUBLISH that a client gets: it was published, it matches, it is in order, it is not a copy too
 //! many, and it keeps to the limits that the client told.
 
-use crate::model::{ClientId, ConnId, Inflight, Message, MessageId, Owed, Stage, Sub, number_of};
+use crate::model::{ClientId, ConnId, GroupOwed, Inflight, Message, MessageId, Owed, Stage, Sub, number_of};
 use crate::packet::{Delivery, Version};
 use crate::topics::{FILTERS, TOPICS};
+use crate::trace::trace;
 use crate::world::{Check, World, fail};
 
 /// The topic of hostile clients: what is published there is nobody's.
@@ -300,7 +301,7 @@ impl World {
             return None;
         }
         let served = match self.open_conn(client) {
-            Some(conn) if self.conns[conn].silent => false,
+            Some(conn) if self.conns[conn].silent || self.may_be_refused(conn) => false,
             Some(conn) => self.conns[conn].opened < message.sent || self.conns[conn].resumed,
             None => name.conns.is_empty() && name.session.expiry > 0 && self.cannot_have_expired(client),
         };
@@ -323,13 +324,13 @@ impl World {
         if message.bytes == 0 || message.refused {
             return;
         }
-        let mut groups = 0u64;
+        let mut members: Vec<(usize, ConnId, u8)> = Vec::new();
         for client in 0..self.clients.len() {
             let Some(qos) = self.certain_qos(client, number) else { continue };
             let open = self.open_conn(client).filter(|conn| self.conns[*conn].opened < message.sent);
             if self.clients[client].worker {
-                if let (Some(_), Some(sub)) = (open, self.bringing(client, &message).next()) {
-                    groups |= 1 << sub.filter;
+                if let (Some(conn), Some(sub)) = (open, self.bringing(client, &message).next()) {
+                    members.push((sub.filter, conn, qos));
                 }
                 continue;
             }
@@ -343,9 +344,20 @@ impl World {
                 (false, None) => {}
             }
         }
-        while groups != 0 {
-            self.group_owed.push((groups.trailing_zeros() as usize, number));
-            groups &= groups - 1;
+        while let Some(&(filter, ..)) = members.first() {
+            let of_group: Vec<_> = members.extract_if(.., |(of, ..)| *of == filter).collect();
+            let all = self.clients.iter().filter(|name| {
+                name.worker && name.subs.iter().any(|sub| sub.filter == filter && sub.may_bring(message.sent))
+            });
+            if all.count() > of_group.len() {
+                // A member of which nothing is certain may have got it, or lost it.
+                continue;
+            }
+            // What a member that has gone was sent at QoS 0 is lost.
+            let sure = message.qos > 0 && of_group.iter().all(|(.., qos)| *qos > 0);
+            let conns = if sure { Vec::new() } else { of_group.iter().map(|(_, conn, _)| *conn).collect() };
+            trace!(self, "m{number} is owed to a member of group {filter}, until one of {conns:?} ends");
+            self.group_owed.push(GroupOwed { filter, message: number, conns });
         }
     }
 

@@ -115,8 +115,10 @@ impl World {
             self.clients[client].owed = left;
         }
         let groups = std::mem::take(&mut self.group_owed);
-        for (filter, message) in groups {
-            if self.group_came.contains(&(filter, message)) {
+        for owed in groups {
+            let (filter, message) = (owed.filter, owed.message);
+            let ended = owed.conns.iter().any(|conn| self.conns[*conn].stage != Stage::Open);
+            if ended || self.group_came.contains(&(filter, message)) {
                 continue;
             }
             let members = self.clients.iter().filter(|name| name.worker && name.subs.iter().any(|s| s.filter == filter));
@@ -126,7 +128,7 @@ impl World {
                 self.missing += 1;
             } else if !self.ending {
                 // A member that has gone hands it on; one that does not answer keeps it.
-                self.group_owed.push((filter, message));
+                self.group_owed.push(owed);
             }
         }
     }
