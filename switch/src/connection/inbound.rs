@@ -87,7 +87,8 @@ impl Switch {
             }
             (Phase::Open | Phase::Handshake, ReceiveEnd::Eof) => self.close(slot, Cause::Eof, fx),
             (Phase::Open | Phase::Handshake, ReceiveEnd::Error(errno)) => self.broken(slot, errno, fx),
-            (Phase::Lingering, ReceiveEnd::NoBuffers) => self.listen_to_the_end(slot, fx),
+            // A cancel that was under way when the connection ended is not the client's end.
+            (Phase::Lingering, ReceiveEnd::NoBuffers | ReceiveEnd::Cancelled) => self.listen_to_the_end(slot, fx),
             (Phase::Lingering, _) => self.begin_closing(slot, fx),
             _ => self.close_when_quiet(slot, fx),
         }
