@@ -116,7 +116,7 @@ impl Switch {
         self.counters.add(Counter::MessagesMatched, 1);
         if qos == QoS::AtMostOnce {
             let connection = self.sessions.at(session).connection.expect("retained messages go to connections");
-            return self.write_publish0(connection.slot, frame, true, &identifiers);
+            return self.write_retained0(connection.slot, frame, &identifiers);
         }
         let found = Match { session, qos, retain_as_published: true, identifier, group: None };
         let mut fanout = std::mem::take(&mut self.fanout);

@@ -86,9 +86,26 @@ impl Switch {
         }
     }
 
-    /// Writes a QoS 0 PUBLISH, or counts why not.
+    /// Writes a live QoS 0 PUBLISH, or counts why not.
     pub fn write_publish0(&mut self, slot: Slot, frame: &Frame<'_>, retain: bool, identifiers: &[u32]) {
         let limit = self.limits.max_outbox_bytes as usize;
+        self.write_publish0_within(slot, frame, retain, identifiers, limit);
+    }
+
+    /// Writes a retained message at QoS 0: slices are asked for as the outbox drains, so that none is dropped because
+    /// the outbox is full.
+    pub fn write_retained0(&mut self, slot: Slot, frame: &Frame<'_>, identifiers: &[u32]) {
+        self.write_publish0_within(slot, frame, true, identifiers, usize::MAX);
+    }
+
+    fn write_publish0_within(
+        &mut self,
+        slot: Slot,
+        frame: &Frame<'_>,
+        retain: bool,
+        identifiers: &[u32],
+        limit: usize,
+    ) {
         let conn = self.connections.at(slot);
         let fits = conn.writable() && waiting(conn) < limit;
         let sending = Sending { qos: QoS::AtMostOnce, retain, dup: false, packet_id: 0, identifiers };

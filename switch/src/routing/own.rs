@@ -31,6 +31,10 @@ impl Switch {
     /// (QoS 1) acknowledged.
     pub fn hand_on(&mut self, group: u64, message: MessageId) {
         let frame = self.store.frame(message);
+        if frames::expired(&frame, self.now) {
+            // [MQTT-3.3.2-5]: nobody has begun to get it.
+            return self.counters.add(Counter::DroppedExpired, 1);
+        }
         self.counters.add(Counter::DroppedHandedOn, 1);
         let frame = without_origin(&frame);
         self.queue_own(Some(group), frame);
