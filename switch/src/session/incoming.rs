@@ -20,6 +20,8 @@ pub struct Incoming {
     earlier_pending: usize,
     /// How many of `received`, from the front, came on earlier connections.
     earlier_received: usize,
+    /// How many of `pending` are repeats that wait for the outcome of what they repeat.
+    following: usize,
 }
 
 /// One publish that owners have not resolved, or whose turn has not come.
@@ -33,6 +35,8 @@ pub struct Pending {
     pub connection: ConnectionId,
     /// What became of it.
     pub outcome: Option<ReasonCode>,
+    /// It is a QoS 2 PUBLISH that came before.
+    pub repeat: bool,
 }
 
 impl Incoming {
@@ -67,7 +71,7 @@ impl Incoming {
         } else {
             self.pending_qos1 += 1;
         }
-        self.pending.push_back(Pending { packet_id, qos, connection, outcome: None });
+        self.pending.push_back(Pending { packet_id, qos, connection, outcome: None, repeat: false });
         number
     }
 
@@ -89,10 +93,27 @@ impl Incoming {
         self.earlier_pending -= usize::from(earlier);
         if pending.qos == QoS::AtLeastOnce {
             self.pending_qos1 -= u32::from(!earlier);
-        } else if reason.is_error() {
-            self.release(pending.packet_id);
+        } else {
+            if reason.is_error() && !pending.repeat {
+                self.release(pending.packet_id);
+            }
+            self.pass_on(&pending, reason);
         }
         Some((pending, reason))
+    }
+
+    /// A repeat that waits for the outcome of this QoS 2 message gets it.
+    fn pass_on(&mut self, resolved: &Pending, reason: ReasonCode) {
+        if self.following == 0 {
+            return;
+        }
+        let follows = |pending: &&mut Pending| {
+            pending.qos == QoS::ExactlyOnce && pending.packet_id == resolved.packet_id && pending.outcome.is_none()
+        };
+        if let Some(repeat) = self.pending.iter_mut().find(follows) {
+            repeat.outcome = Some(reason);
+            self.following -= 1;
+        }
     }
 
     /// A QoS 2 PUBLISH with this identifier came before and is not released.
@@ -100,20 +121,18 @@ impl Incoming {
         self.received.contains(&packet_id)
     }
 
-    /// Notes a repeat of a QoS 2 PUBLISH, which has a PUBREC of its own, in its turn ([MQTT-4.6.0-3]). Where an earlier
-    /// connection waits for one, that goes to the present one instead. False where this connection waits for one: only
-    /// that tells whether the message was taken.
+    /// Notes a repeat of a QoS 2 PUBLISH, which has a PUBREC of its own, in its turn ([MQTT-4.6.0-3]). Where what came
+    /// on an earlier connection is not resolved, the outcome of that is the outcome of the repeat. False where this
+    /// connection waits for a PUBREC already: only that tells whether the message was taken.
     #[must_use]
     pub fn repeat(&mut self, packet_id: PacketId, connection: ConnectionId) -> bool {
-        let waits = |pending: &&mut Pending| pending.qos == QoS::ExactlyOnce && pending.packet_id == packet_id;
-        match self.pending.iter_mut().find(waits) {
-            Some(pending) if pending.connection == connection => return false,
-            Some(pending) => pending.connection = connection,
-            None => {
-                let outcome = Some(ReasonCode::Success);
-                self.pending.push_back(Pending { packet_id, qos: QoS::ExactlyOnce, connection, outcome });
-            }
+        let mut waiting = self.pending.iter().filter(|p| p.qos == QoS::ExactlyOnce && p.packet_id == packet_id);
+        if waiting.clone().any(|pending| pending.connection == connection) {
+            return false;
         }
+        let outcome = waiting.next().is_none().then_some(ReasonCode::Success);
+        self.following += usize::from(outcome.is_none());
+        self.pending.push_back(Pending { packet_id, qos: QoS::ExactlyOnce, connection, outcome, repeat: true });
         true
     }
 
@@ -174,6 +193,22 @@ mod tests {
         assert_eq!(order, [2, 1, 3]);
         assert_eq!(incoming.unacknowledged(), 3);
         assert!(incoming.repeat(id(1), C));
+    }
+
+    /// Repeats on another connection keep their own order, whatever was resolved when they came.
+    #[test]
+    fn repeats_follow_what_they_repeat() {
+        const D: ConnectionId = ConnectionId { slot: shard::Slot(1), generation: 1 };
+        let mut incoming = Incoming::default();
+        let a = incoming.begin(id(1), QoS::ExactlyOnce, C);
+        let b = incoming.begin(id(2), QoS::ExactlyOnce, C);
+        incoming.resolve(a, ReasonCode::Success);
+        assert!(incoming.acknowledge().is_some());
+        assert!(incoming.repeat(id(1), D) && incoming.repeat(id(2), D));
+        assert!(incoming.acknowledge().is_none());
+        incoming.resolve(b, ReasonCode::Success);
+        let order: Vec<_> = std::iter::from_fn(|| incoming.acknowledge()).map(|(p, _)| p.packet_id.get()).collect();
+        assert_eq!(order, [2, 1, 2]);
     }
 
     /// What came on an earlier connection takes nothing of the present one's Receive Maximum, whenever it ends.
