@@ -39,6 +39,8 @@ pub struct Reactor<D: Driver, H: Handler> {
     /// The current slice, and what became of it.
     plan: Vec<Span>,
     results: Vec<SendResult>,
+    /// Completions, results of sends and timers that the handler was given.
+    handled: u64,
 }
 
 /// What is to be done after a turn.
@@ -85,6 +87,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
             due: Vec::with_capacity(DUE_EXPECTED),
             plan: Vec::new(),
             results: Vec::new(),
+            handled: 0,
         }
     }
 
@@ -131,6 +134,11 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
         &mut self.handler
     }
 
+    /// What the handler was given so far: completions, results of sends, timers and parcels.
+    pub fn handled(&self) -> u64 {
+        self.handled + self.rx.released()
+    }
+
     /// The turns that ran long; stays current while the reactor runs.
     pub fn stalls(&self) -> Arc<Stalls> {
         self.stall.stalls()
@@ -140,6 +148,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
         // The list is lent out, as handling needs the rest of the shard, and returned with its capacity.
         let mut completions = std::mem::take(&mut self.completions);
         let count = within_budget(&completions);
+        self.handled += count as u64;
         for completion in completions.drain(..count) {
             self.handle_completion(now, completion);
             self.push_ops();
@@ -180,6 +189,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
 
     fn fire_timers(&mut self, now: Instant) {
         self.fx.timers.expire(now, &mut self.due);
+        self.handled += self.due.len() as u64;
         for word in self.due.drain(..) {
             self.handler.handle(now, Event::Timer(word), &mut self.fx);
         }
@@ -203,6 +213,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
             self.handler.sent(now, &self.plan, &self.results, &mut self.fx);
             self.push_ops();
             sends += self.plan.len();
+            self.handled += self.plan.len() as u64;
             if sends >= SENDS_PER_TURN || self.something_waits() {
                 return true;
             }

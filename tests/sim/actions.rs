@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{
-    Client, ClientId, Conn, ConnId, Message, Outstanding, PAYLOAD_MIN, Request, Stage, Sub, payload,
-};
+use crate::model::{Client, ClientId, Conn, ConnId, Message, Outstanding, PAYLOAD_MIN, Request, Stage, Sub, payload};
 use crate::packet::{self, Connect, Publish, Version, Will};
 use crate::topics::{FILTERS, PUBLISH_TOPICS, SHARED, TOPICS, filter_text};
 use crate::trace::trace;
@@ -239,7 +237,10 @@ impl World {
                 released: false,
             }),
         }
-        trace!(self, "c{client} #{conn} PUBLISH m{number} {} qos {qos} id {id} {bytes} B retain {retain}", TOPICS[topic]);
+        trace!(
+            self,
+            "c{client} #{conn} PUBLISH m{number} {} qos {qos} id {id} {bytes} B retain {retain}", TOPICS[topic]
+        );
         let payload = payload(number, bytes);
         let publish = Publish { dup: false, qos, retain, topic: TOPICS[topic], id, expiry, payload: &payload };
         packet::publish(&mut self.out, self.conns[conn].version, &publish);
@@ -271,7 +272,8 @@ impl World {
         let mut filters: Vec<(usize, u8)> = Vec::new();
         let asked = self.tick();
         for _ in 0..count {
-            let filter = if worker { FILTERS.len() + self.rng.usize(..SHARED.len()) } else { self.rng.usize(..FILTERS.len()) };
+            let filter =
+                if worker { FILTERS.len() + self.rng.usize(..SHARED.len()) } else { self.rng.usize(..FILTERS.len()) };
             let busy = self.conns[conn].requests.iter().any(|request| request.filters.contains(&filter));
             if busy || filters.iter().any(|(other, _)| *other == filter) {
                 continue;

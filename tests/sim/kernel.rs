@@ -65,8 +65,6 @@ pub struct Kernel {
     /// All sockets that were ever made; a run makes some hundreds.
     sockets: Vec<Socket>,
     tables: Vec<Table>,
-    /// Events that the switch has been told, for the measure of a run.
-    pub completions: u64,
     /// Print each op and what became of it.
     pub print: bool,
 }
@@ -111,7 +109,6 @@ impl Kernel {
             sizes,
             sockets: Vec::new(),
             tables: std::iter::repeat_with(table).take(shards.into()).collect(),
-            completions: 0,
             print: false,
         }
     }
@@ -342,7 +339,6 @@ impl Kernel {
                 break;
             }
         }
-        self.completions += (out.len() - before) as u64;
         if self.print {
             let now = self.now.as_nanos() / 1000;
             out[before..].iter().for_each(|completion| println!("{now:>14} s{shard} = {completion:?}"));

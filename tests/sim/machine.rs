@@ -168,6 +168,11 @@ impl Machine {
         self.shards.iter_mut().for_each(|shard| shard.next = Next::Again);
     }
 
+    /// What the switch has handled: completions, results of sends, timers and parcels.
+    pub fn handled(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.reactor.handled()).sum()
+    }
+
     /// Whether every shard has come to its end.
     pub fn finished(&self) -> bool {
         self.shards.iter().all(|shard| shard.next == Next::Finished)

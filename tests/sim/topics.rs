@@ -1,8 +1,7 @@
 //! The topics and filters of all runs, and which match: by the plainest matcher there is.
 
 /// Topics that clients publish to. Those below `w/` are for wills.
-pub const TOPICS: [&str; 12] =
-    ["a", "a/b", "a/b/c", "a/c", "b", "b/c", "$x/y", "r/1", "r/2", "r/2/3", "w/1", "w/2"];
+pub const TOPICS: [&str; 12] = ["a", "a/b", "a/b/c", "a/c", "b", "b/c", "$x/y", "r/1", "r/2", "r/2/3", "w/1", "w/2"];
 
 /// How many of [`TOPICS`] are for publishes; the others are for wills.
 pub const PUBLISH_TOPICS: usize = 10;

@@ -54,6 +54,8 @@ pub struct World {
     pub(crate) abandoned: Vec<(SocketId, Instant)>,
     /// Copies of messages that members of a shared subscription got.
     pub(crate) group_copies: HashMap<(usize, MessageId), u32>,
+    /// When a connection of a member of a shared subscription ended last.
+    pub(crate) member_gone: Tick,
     /// Messages that some member got, or may have got as such.
     pub(crate) group_came: HashSet<(usize, MessageId)>,
     /// Messages that some member of a shared subscription must get.
@@ -80,7 +82,7 @@ pub struct World {
 /// What a run was like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Completions that the switch handled.
+    /// What the switch handled: completions, results of sends, timers and parcels.
     pub events: u64,
     /// Turns of shards.
     pub turns: u64,
@@ -90,6 +92,17 @@ pub struct Report {
     pub deliveries: u64,
     /// The trace in one number.
     pub fingerprint: u64,
+}
+
+impl std::ops::AddAssign for Report {
+    fn add_assign(&mut self, other: Report) {
+        self.events += other.events;
+        self.turns += other.turns;
+        self.messages += other.messages;
+        self.deliveries += other.deliveries;
+        // In whatever order runs end.
+        self.fingerprint ^= other.fingerprint;
+    }
 }
 
 /// Turns within which a machine must come to rest.
@@ -125,6 +138,7 @@ impl World {
             live: Vec::new(),
             abandoned: Vec::new(),
             group_copies: HashMap::new(),
+            member_gone: 0,
             group_came: HashSet::new(),
             group_owed: Vec::new(),
             wills: Vec::new(),
@@ -148,13 +162,13 @@ impl World {
         world
     }
 
-    /// Runs until the switch has handled `events` completions, and then to the end.
+    /// Runs until the switch has handled that many events, and then to the end.
     ///
     /// # Errors
     /// The first promise that was not kept.
     pub fn run(&mut self, events: u64) -> Check<Report> {
         self.machine.settle(TURNS_MAX);
-        while self.machine.kernel().completions < events {
+        while self.machine.handled() < events {
             self.act()?;
             self.advance()?;
         }
@@ -165,7 +179,7 @@ impl World {
     /// What the run was like so far.
     pub fn report(&self) -> Report {
         Report {
-            events: self.machine.kernel().completions,
+            events: self.machine.handled(),
             turns: self.machine.turns,
             messages: self.messages.len() as u64,
             deliveries: self.deliveries,

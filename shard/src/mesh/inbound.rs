@@ -18,12 +18,14 @@ pub struct Inbound {
     first: u16,
     /// Shards of which something was released or for which a word was set since the last publication.
     touched: Shards,
+    /// Parcels that were released, ever.
+    released: u64,
 }
 
 impl Inbound {
     pub(super) fn new(id: ShardId, ranks: usize, receivers: Vec<Receiver>, boards: Arc<[Board]>) -> Self {
         let (waiting, touched) = (Shards::default(), Shards::default());
-        Inbound { id, ranks, receivers: receivers.into(), boards, waiting, first: id.0, touched }
+        Inbound { id, ranks, receivers: receivers.into(), boards, waiting, first: id.0, touched, released: 0 }
     }
 
     /// This shard.
@@ -82,10 +84,16 @@ impl Inbound {
     pub fn release(&mut self, from: ShardId, rank: Rank) {
         let receiver = &mut self.receivers[usize::from(from.0)];
         receiver.release(rank.0.into());
+        self.released += 1;
         if !receiver.waits() {
             self.waiting.remove(from);
         }
         self.touched.insert(from);
+    }
+
+    /// Parcels that were released so far.
+    pub fn released(&self) -> u64 {
+        self.released
     }
 
     /// Sets the word that `from` reads with [`Outbound::resolved`](super::Outbound::resolved). The word only grows; it

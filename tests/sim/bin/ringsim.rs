@@ -2,13 +2,18 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use sim::world::{Report, World};
 
+#[cfg(feature = "planted-faults")]
+mod faults;
+
 /// Runs the switch on a simulated kernel, seed after seed, and checks its promises.
-#[derive(Parser)]
+#[derive(Clone, Parser)]
 #[command(name = "ringsim", version)]
 struct Args {
     /// How many seeds to run.
@@ -23,51 +28,97 @@ struct Args {
     /// Print one line for each event.
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// Completions that the switch handles in each run.
+    /// What the switch handles in each run: completions, results of sends, timers and parcels.
     #[arg(long, default_value_t = 20_000)]
     events: u64,
+    /// Threads that run seeds, each its own.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
     /// Go on after a failure.
     #[arg(long)]
     keep_going: bool,
+    /// Plant this fault in the switch first; `list` prints all.
+    #[cfg(feature = "planted-faults")]
+    #[arg(long)]
+    fault: Option<String>,
+    /// Plant each fault in turn, look for it from three first seeds, and print a table.
+    #[cfg(feature = "planted-faults")]
+    #[arg(long, conflicts_with_all = ["fault", "seed"])]
+    faults: bool,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let fresh = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
-    let first = args.seed.or(args.from).unwrap_or_else(fresh);
+    std::panic::set_hook(Box::new(|_| {}));
+    #[cfg(feature = "planted-faults")]
+    match faults::plant(&args) {
+        Ok(None) => {}
+        Ok(Some(code)) => return code,
+        Err(unknown) => {
+            eprintln!("ringsim: {unknown}");
+            return ExitCode::from(2);
+        }
+    }
     let count = if args.seed.is_some() { 1 } else { args.seeds };
+    let first = args.seed.or(args.from).unwrap_or_else(fresh);
     let begun = Instant::now();
-    let mut sum = Report::default();
-    let mut failed = 0;
-    for seed in first..first + count {
-        match run(seed, args.events, args.trace) {
-            Ok(report) => {
-                sum.events += report.events;
-                sum.turns += report.turns;
-                sum.messages += report.messages;
-                sum.deliveries += report.deliveries;
-                sum.fingerprint ^= report.fingerprint;
+    let (sum, failed) = run_all(&args, first, count);
+    let seconds = begun.elapsed().as_secs_f64();
+    for (seed, why) in &failed {
+        println!("seed {seed}: {why}\n  repeat: {}", command(&args, *seed));
+    }
+    let Report { events, turns, messages, deliveries, fingerprint } = sum;
+    println!(
+        "{count} seeds from {first}, {} failed; {events} events, {turns} turns, {messages} messages, \
+         {deliveries} deliveries in {seconds:.1} s, {:.0} events/s; fingerprint {fingerprint:016x}",
+        failed.len(),
+        events as f64 / seconds,
+    );
+    ExitCode::from(u8::from(!failed.is_empty()))
+}
+
+/// A seed that nobody has run before.
+fn fresh() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}
+
+/// The command that repeats a seed.
+fn command(args: &Args, seed: u64) -> String {
+    let fault = String::new();
+    #[cfg(feature = "planted-faults")]
+    let fault = args.fault.as_ref().map_or(fault, |fault| format!(" --fault {fault}"));
+    format!("ringsim --seed {seed} --events {}{fault} --trace", args.events)
+}
+
+/// Runs seeds on all threads: the sum of what passed, and what failed, by seed.
+fn run_all(args: &Args, first: u64, count: u64) -> (Report, Vec<(u64, String)>) {
+    let (next, stop) = (AtomicU64::new(first), AtomicBool::new(false));
+    let results = Mutex::new((Report::default(), Vec::new()));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count || stop.load(Ordering::Relaxed) {
+                return;
             }
-            Err(why) => {
-                println!("seed {seed}: {why}\n  repeat: ringsim --seed {seed} --events {} --trace", args.events);
-                failed += 1;
-                if !args.keep_going {
-                    break;
+            let run = run(seed, args.events, args.trace);
+            let mut results = results.lock().expect("runs that panic are caught");
+            match run {
+                Ok(report) => results.0 += report,
+                Err(why) => {
+                    results.1.push((seed, why));
+                    stop.store(!args.keep_going, Ordering::Relaxed);
                 }
             }
         }
-    }
-    let seconds = begun.elapsed().as_secs_f64();
-    println!(
-        "{count} seeds from {first}, {failed} failed: {} events, {} turns, {} messages, {} deliveries in {seconds:.1} s, {:.0} events/s, fingerprint {:016x}",
-        sum.events, sum.turns, sum.messages, sum.deliveries, sum.events as f64 / seconds, sum.fingerprint,
-    );
-    ExitCode::from(u8::from(failed > 0))
+    };
+    std::thread::scope(|scope| (0..args.jobs.max(1)).for_each(|_| drop(scope.spawn(work))));
+    let (sum, mut failed) = results.into_inner().expect("runs that panic are caught");
+    failed.sort();
+    (sum, failed)
 }
 
 fn run(seed: u64, events: u64, trace: bool) -> Result<Report, String> {
-    let run = catch_unwind(AssertUnwindSafe(|| World::new(seed, trace).run(events)));
-    match run {
+    match catch_unwind(AssertUnwindSafe(|| World::new(seed, trace).run(events))) {
         Ok(Ok(report)) => Ok(report),
         Ok(Err(violation)) => Err(violation.0),
         Err(panic) => Err(format!("panic: {}", text_of(&*panic))),

@@ -349,8 +349,8 @@ impl World {
             let all = self.clients.iter().filter(|name| {
                 name.worker && name.subs.iter().any(|sub| sub.filter == filter && sub.may_bring(message.sent))
             });
-            if all.count() > of_group.len() {
-                // A member of which nothing is certain may have got it, or lost it.
+            if all.count() > of_group.len() || self.member_gone > message.sent {
+                // A member that has gone, or of which nothing is certain, may have got it and lost it.
                 continue;
             }
             // What a member that has gone was sent at QoS 0 is lost.

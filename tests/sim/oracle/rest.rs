@@ -121,7 +121,8 @@ impl World {
             if ended || self.group_came.contains(&(filter, message)) {
                 continue;
             }
-            let members = self.clients.iter().filter(|name| name.worker && name.subs.iter().any(|s| s.filter == filter));
+            let members =
+                self.clients.iter().filter(|name| name.worker && name.subs.iter().any(|s| s.filter == filter));
             let prompt = |conns: &[ConnId]| conns.first().is_some_and(|conn| self.is_prompt(*conn));
             if members.clone().all(|name| prompt(&name.conns)) && members.count() > 0 {
                 trace!(self, "m{message} came to no member of group {filter}");
