@@ -53,8 +53,6 @@ faults! {
     // Publishing.
     /// The publisher's shard acknowledges as soon as the publish is on its way to its owner.
     AcknowledgedEarly => "acknowledged_early", "QoS 1: no PUBACK before those who owe the message hold it";
-    /// A publish of the owner's own shard goes straight although earlier ones wait in the ring to itself.
-    RingOvertaken => "ring_overtaken", "order of one publisher's messages";
     /// One message more than the announced Receive Maximum is taken from a client.
     ReceiveMaximumPlusOne => "receive_maximum_plus_one", "section 3.3.4: 0x93 for one too many";
     /// A new connection of a session does not know the QoS 2 identifiers of the one before.

@@ -140,7 +140,7 @@ impl Switch {
         if acknowledged && self.credits[usize::from(owner.0)] == 0 {
             return Routed::Full;
         }
-        let routed = if owner == self.id && (self.queued_to_self == 0 || planted(Fault::RingOvertaken)) {
+        let routed = if owner == self.id && self.queued_to_self == 0 {
             self.publish_straight(frame, origin, fx)
         } else {
             self.forward(frame, owner, fx)
