@@ -143,7 +143,21 @@ impl World {
         self.clients[client].conns.push(id);
         self.live.push(id);
         self.out = bytes;
+        self.send_ahead(client, id);
         self.send(id);
+    }
+
+    /// What some clients send behind CONNECT, without waiting for CONNACK.
+    fn send_ahead(&mut self, client: ClientId, conn: ConnId) {
+        if self.ending || self.rng.u8(..3) > 0 {
+            return;
+        }
+        let topic = self.rng.usize(..2);
+        for _ in 0..self.rng.usize(..6) {
+            self.publish(client, conn, topic, 0);
+        }
+        self.conns[conn].pings += 1;
+        packet::pingreq(&mut self.out);
     }
 
     fn new_will(&mut self, client: ClientId, conn: ConnId, expiry: u32) -> (u32, u32) {
@@ -165,6 +179,7 @@ impl World {
             at: self.now(),
             accepted: None,
             sends: 1,
+            resent: false,
             refused: false,
             cancelled: false,
             will: true,
@@ -186,7 +201,7 @@ impl World {
         let topic = self.rng.usize(..PUBLISH_TOPICS);
         for _ in 0..count {
             let topic = if self.rng.u8(..4) == 0 { self.rng.usize(..PUBLISH_TOPICS) } else { topic };
-            self.publish(client, conn, topic);
+            self.publish(client, conn, topic, self.swarm.manners.qos_max);
         }
         if !self.out.is_empty() {
             self.send(conn);
@@ -194,11 +209,11 @@ impl World {
     }
 
     /// A client writes one PUBLISH; it is sent with what follows.
-    fn publish(&mut self, client: ClientId, conn: ConnId, topic: usize) {
+    fn publish(&mut self, client: ClientId, conn: ConnId, topic: usize, qos_max: u8) {
         let manners = &self.swarm.manners;
         let window = OUTSTANDING_MAX.min(self.conns[conn].quota.into());
         let full = self.clients[client].session.outstanding.len() >= window;
-        let qos = if full { 0 } else { self.rng.u8(..=manners.qos_max) };
+        let qos = if full { 0 } else { self.rng.u8(..=qos_max) };
         let retain = self.rng.u8(..) < manners.retained;
         let large = self.rng.u8(..) < manners.large;
         let v5 = self.conns[conn].version == Version::V5;
@@ -222,6 +237,7 @@ impl World {
             at,
             accepted: None,
             sends: 1,
+            resent: false,
             refused: false,
             cancelled: false,
             will: false,
@@ -274,8 +290,7 @@ impl World {
         for _ in 0..count {
             let filter =
                 if worker { FILTERS.len() + self.rng.usize(..SHARED.len()) } else { self.rng.usize(..FILTERS.len()) };
-            let busy = self.conns[conn].requests.iter().any(|request| request.filters.contains(&filter));
-            if busy || filters.iter().any(|(other, _)| *other == filter) {
+            if filters.iter().any(|(other, _)| *other == filter) {
                 continue;
             }
             let qos = self.rng.u8(..=self.swarm.manners.qos_max);
@@ -286,6 +301,9 @@ impl World {
             let options = qos | u8::from(no_local) << 2 | u8::from(retain_as_published) << 3 | handling << 4;
             filters.push((filter, options));
             self.ever_asked |= 1 << filter;
+            if worker && qos == 0 {
+                self.weak_groups |= 1 << filter;
+            }
             for old in &mut self.clients[client].subs {
                 if old.filter == filter && old.gone.is_none() {
                     old.leaving.get_or_insert(asked);
@@ -313,7 +331,7 @@ impl World {
         trace!(self, "c{client} #{conn} SUBSCRIBE id {id} {texts:?}");
         packet::subscribe(&mut self.out, version, id, identifier, &texts);
         let filters = filters.into_iter().map(|(filter, _)| filter).collect();
-        self.conns[conn].requests.push(Request { id, filters, subscribe: true, expected: None });
+        self.conns[conn].requests.push(Request { id, filters, asked, subscribe: true, expected: None });
         self.send(conn);
     }
 
@@ -324,22 +342,24 @@ impl World {
             0 => self.rng.usize(..FILTERS.len()),
             count => candidates[self.rng.usize(..count)],
         };
-        if self.conns[conn].requests.iter().any(|request| request.filters.contains(&filter)) {
-            return;
-        }
         let tick = self.tick();
         // One that was asked for, or asked to end, on a connection that was lost may be there or not.
         let mut expected = Some(0x11);
+        let asked = self.conns[conn].requests.iter().filter(|request| request.filters.contains(&filter));
+        let pending: Vec<u64> = asked.map(|request| request.asked).collect();
         for sub in &mut self.clients[client].subs {
             if sub.filter == filter && sub.gone.is_none() {
-                expected = (sub.held.is_some() && sub.leaving.is_none() && expected == Some(0x11)).then_some(0);
+                // What is asked on this connection comes into force in order.
+                let here = pending.contains(&sub.asked);
+                let sure = (sub.held.is_some() || here) && sub.leaving.is_none() && expected.is_some();
+                expected = sure.then_some(0);
                 sub.leaving.get_or_insert(tick);
             }
         }
         let id = self.next_packet_id(client, conn);
         trace!(self, "c{client} #{conn} UNSUBSCRIBE id {id} {}", filter_text(filter));
         packet::unsubscribe(&mut self.out, self.conns[conn].version, id, &[filter_text(filter)]);
-        self.conns[conn].requests.push(Request { id, filters: vec![filter], subscribe: false, expected });
+        self.conns[conn].requests.push(Request { id, filters: vec![filter], asked: tick, subscribe: false, expected });
         self.send(conn);
     }
 
@@ -383,6 +403,9 @@ impl World {
             self.machine.kernel_mut().client_closes(socket);
         }
         self.abandon(conn);
+        if self.rng.bool() {
+            self.connect(client);
+        }
     }
 
     /// Somebody sends what no client may send; its own connection must end, and nothing else.

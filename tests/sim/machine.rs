@@ -36,6 +36,8 @@ pub struct Plan {
     pub faults: Faults,
     /// The rings between shards, by rank.
     pub ranks: Vec<RankSpec>,
+    /// How often a shard's turn is another's instead, for a while: in 65,536 turns.
+    pub stalls: u16,
 }
 
 /// A running node.
@@ -45,6 +47,9 @@ pub struct Machine {
     counters: Vec<CounterReader<Counter>>,
     stop: StopFlag,
     rng: Rng,
+    stalls: u16,
+    /// A shard that takes no turn while another has something to do, and for how many turns.
+    stalled: (u32, u32),
     /// Turns that were taken.
     pub turns: u64,
 }
@@ -90,7 +95,8 @@ impl Machine {
             Shard { reactor: Reactor::new(driver, switch, end, IdlePolicy::SLEEP), next: Next::Again }
         });
         let shards = shards.collect();
-        Machine { kernel, shards, counters: node.counters.clone(), stop, rng, turns: 0 }
+        let (counters, stalls) = (node.counters.clone(), plan.stalls);
+        Machine { kernel, shards, counters, stop, rng, stalls, stalled: (0, 0), turns: 0 }
     }
 
     /// The kernel, to look at.
@@ -125,6 +131,7 @@ impl Machine {
         if ready == 0 {
             return Step::Idle(first);
         }
+        ready = self.without_stalled(ready);
         let nth = self.rng.u32(..ready.count_ones());
         for _ in 0..nth {
             ready &= ready - 1;
@@ -136,6 +143,18 @@ impl Machine {
         self.shards[index].next = self.shards[index].reactor.turn();
         self.turns += 1;
         Step::Turned(index as u16)
+    }
+
+    /// The shards that may turn, of those that have something to do.
+    fn without_stalled(&mut self, ready: u64) -> u64 {
+        let (shard, turns) = self.stalled;
+        if turns > 0 {
+            self.stalled.1 -= 1;
+        } else if self.stalls > 0 && self.rng.u16(..) < self.stalls {
+            self.stalled = (self.rng.u32(..self.shards.len() as u32), self.rng.u32(1..200));
+        }
+        let others = ready & !(1 << shard);
+        if turns > 0 && others != 0 { others } else { ready }
     }
 
     /// Steps until no shard has anything to do; returns when the next timer is due. `None`: it did not come to rest
@@ -208,7 +227,7 @@ mod tests {
         let settings = Settings::default();
         let ranks = rank_specs(&settings.limits, shards).to_vec();
         let sizes = Sizes { slots: 64, buffers: 8, buffer_bytes: 512, send_bytes: 4096 };
-        Plan { shards, settings, sizes, faults: Faults::default(), ranks }
+        Plan { shards, settings, sizes, faults: Faults::default(), ranks, stalls: 0 }
     }
 
     /// A client that sends CONNECT to any shard gets CONNACK without time passing, and PINGRESP.

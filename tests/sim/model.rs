@@ -47,6 +47,8 @@ pub struct Message {
     pub accepted: Option<Tick>,
     /// How many times it was sent.
     pub sends: u32,
+    /// It was sent again when its session was resumed: behind what was sent meanwhile.
+    pub resent: bool,
     /// It was refused: nobody needs to get it.
     pub refused: bool,
     /// It is a will that must not be published.
@@ -108,6 +110,8 @@ pub struct Owed {
     pub message: MessageId,
     /// The session, by epoch.
     pub epoch: u32,
+    /// 0: it must come at QoS 0; 1: at QoS 1 or 2; 2: at either.
+    pub class: usize,
     /// The connection with which the obligation ends, where it does.
     pub conn: Option<ConnId>,
 }
@@ -119,6 +123,8 @@ pub struct GroupOwed {
     pub filter: usize,
     /// The message.
     pub message: MessageId,
+    /// It does not get lost with a member: QoS 1 or 2, for all that ever were members.
+    pub lasting: bool,
     /// Connections with the first of which the obligation ends.
     pub conns: Vec<ConnId>,
 }
@@ -274,6 +280,8 @@ pub struct Request {
     pub id: u16,
     /// Filters, in order.
     pub filters: Vec<usize>,
+    /// When it was sent.
+    pub asked: Tick,
     /// SUBSCRIBE.
     pub subscribe: bool,
     /// The code that UNSUBACK must have, where that is certain.

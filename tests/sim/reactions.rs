@@ -152,7 +152,7 @@ impl World {
         }
         let now = self.now();
         let message = &mut self.messages[outstanding.message as usize];
-        message.at = now;
+        (message.at, message.resent) = (now, true);
         // A shard that had room may have delivered what another one refused.
         let refused = self.swarm.plan.settings.limits.queue_memory < 1 << 20;
         if outstanding.qos == 1 || refused {
@@ -237,13 +237,13 @@ impl World {
         let certain = state.session.certain;
         for (index, filter) in request.filters.iter().enumerate() {
             if subscribe {
-                let of_filter = state.subs.iter_mut().filter(|sub| sub.filter == *filter && sub.gone.is_none());
+                let mut asked = state.subs.iter_mut().filter(|sub| sub.filter == *filter && sub.asked == request.asked);
                 // Where connections race, another session may have begun since.
-                let Some(newest) = of_filter.last() else { continue };
-                if codes[index] != newest.qos {
-                    fail!("c{client} #{conn}: QoS {} was asked for, {:#04x} granted", newest.qos, codes[index]);
+                let Some(sub) = asked.next() else { continue };
+                if codes[index] != sub.qos {
+                    fail!("c{client} #{conn}: QoS {} was asked for, {:#04x} granted", sub.qos, codes[index]);
                 }
-                newest.held = Some(tick);
+                sub.held = Some(tick);
             } else if v5
                 && certain
                 && let Some(expected) = request.expected
@@ -251,9 +251,8 @@ impl World {
             {
                 fail!("c{client} #{conn}: UNSUBACK {:#04x}, not {expected:#04x}", codes[index]);
             }
-            let replaced = |held: Option<u64>| !subscribe || held != Some(tick);
             for sub in &mut state.subs {
-                if sub.filter == *filter && sub.gone.is_none() && replaced(sub.held) {
+                if sub.filter == *filter && sub.gone.is_none() && sub.asked < request.asked {
                     sub.leaving.get_or_insert(tick);
                     sub.gone = Some(tick);
                 }

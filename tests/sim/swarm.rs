@@ -129,7 +129,8 @@ fn plan(rng: &mut Rng) -> Plan {
     // As small as the smallest that a configuration leads to.
     ranks[usize::from(PUBLISH.0)] = RankSpec { bytes: one_of(rng, &[32 << 10, 32 << 10, 1 << 20]) };
     ranks[usize::from(DELIVER.0)] = RankSpec { bytes: one_of(rng, &[32 << 10, 32 << 10, 1 << 20]) };
-    Plan { shards, settings, sizes, faults, ranks }
+    let stalls = rate(rng, 2_000);
+    Plan { shards, settings, sizes, faults, ranks, stalls }
 }
 
 fn manners(rng: &mut Rng) -> Manners {
@@ -156,7 +157,7 @@ fn manners(rng: &mut Rng) -> Manners {
         races: byte(rng) / 2,
         lazy: byte(rng) / 2,
         withheld: byte(rng),
-        large: byte(rng) / 8,
+        large: byte(rng) / one_of(rng, &[1, 8, 8]),
         retained: byte(rng) / 2,
         expiring: byte(rng) / 4,
         qos_max: one_of(rng, &[0, 1, 2, 2, 2]),

@@ -70,8 +70,10 @@ pub struct World {
     pub(crate) order: u64,
     /// Filters that somebody ever asked for, a bit each.
     pub(crate) ever_asked: u64,
-    /// Copies that were owed and did not come; the switch must have counted each as dropped.
-    pub(crate) missing: u64,
+    /// Copies that were owed and did not come: of QoS 0, of QoS 1 and 2, of either; the switch must have counted each as dropped.
+    pub(crate) missing: [u64; 3],
+    /// Shared subscriptions, by filter, that ever had a member of QoS 0: what that was sent may be lost.
+    pub(crate) weak_groups: u64,
     /// Deliveries that oracles looked at.
     pub deliveries: u64,
     /// Scratch space for packets.
@@ -146,7 +148,8 @@ impl World {
             ending: false,
             order: 0,
             ever_asked: 0,
-            missing: 0,
+            missing: [0; 3],
+            weak_groups: 0,
             deliveries: 0,
             out: Vec::new(),
             hostile: 0,
@@ -255,9 +258,34 @@ impl World {
         self.tick
     }
 
-    /// Copies that the switch says it dropped.
+    /// Copies that the switch says it dropped, for whatever reason.
     pub(crate) fn dropped(&self) -> u64 {
         DROPPED.iter().map(|counter: &Counter| self.machine.total(*counter)).sum()
+    }
+
+    /// Copies that the switch says it dropped, for reasons that QoS 0 may have, or QoS 1 and 2.
+    pub(crate) fn dropped_at(&self, class: usize) -> u64 {
+        const REASONS: [&[Counter]; 3] = [
+            &[
+                Counter::DroppedLagging,
+                Counter::DroppedFeedMemory,
+                Counter::DroppedOutboxFull,
+                Counter::DroppedTooLarge,
+                Counter::DroppedOffline,
+                Counter::DroppedConnectionClosed,
+                Counter::DroppedNoMember,
+            ],
+            &[
+                Counter::DroppedQueueFull,
+                Counter::DroppedQueueMemory,
+                Counter::DroppedTooLarge,
+                Counter::DroppedExpired,
+                Counter::DroppedSessionEnded,
+                Counter::DroppedNoMember,
+            ],
+            &DROPPED,
+        ];
+        REASONS[class].iter().map(|counter| self.machine.total(*counter)).sum()
     }
 
     /// The client sends what is in `out`.

@@ -20,6 +20,12 @@ impl World {
             None if delivery.payload.is_empty() || topic.is_none() => None,
             _ => fail!("c{client} #{conn} got a payload that nobody sent: {delivery:02x?}"),
         };
+        if delivery.payload.is_empty()
+            && delivery.retain
+            && !self.clients[client].subs.iter().any(|sub| sub.retain_as_published)
+        {
+            fail!("c{client} #{conn}: a retained message without payload");
+        }
         if let (Some(number), Some(topic)) = (number, topic) {
             self.is_as_published(client, conn, number, topic, delivery)?;
         }
@@ -147,7 +153,8 @@ impl World {
         if let Some(newest) = session.newest_kept.get(&key)
             && session.certain
             && !delivery.dup
-            && message.sends == 1
+            && !message.resent
+            && !self.conns[message.conn].raced
             && *newest > number
         {
             fail!("c{client} #{conn}: retained m{number} came behind the newer m{newest}");
@@ -158,7 +165,8 @@ impl World {
     /// Whether one retained message surely replaced another.
     pub(crate) fn follows(&self, newer: MessageId, older: MessageId) -> bool {
         let (newer, older) = (&self.messages[newer as usize], &self.messages[older as usize]);
-        let same_stream = newer.client == older.client && !newer.will && !older.will && older.sends == 1;
+        let raced = self.conns[newer.conn].raced || self.conns[older.conn].raced;
+        let same_stream = newer.client == older.client && !newer.will && !older.will && !older.resent && !raced;
         (same_stream && newer.sent > older.sent) || older.accepted.is_some_and(|accepted| accepted < newer.sent)
     }
 
@@ -238,7 +246,10 @@ impl World {
         let retained = if wanted { self.clients[client].subs.iter().filter(asked).count() } else { 0 };
         // Subscriptions of QoS 1 and 2 that overlap bring one copy, of QoS 0 each its own.
         let live = if delivery.qos > 0 { ways.min(1) } else { ways };
-        let limit = (live + shared) as u32 * message.sends + retained as u32;
+        // Each subscription brings it live or retained, never both.
+        let either = self.clients[client].subs.iter().filter(|sub| self.matches.of(sub.filter, message.topic));
+        let either: u32 = either.map(|sub| if sub.may_bring(message.sent) { message.sends } else { 1 }).sum();
+        let limit = ((live + shared) as u32 * message.sends + retained as u32).min(either);
         let (sends, qos) = (message.sends, message.qos);
         let session = &mut self.clients[client].session;
         let copies = session.copies.entry(number).or_default();
@@ -265,7 +276,9 @@ impl World {
     /// What one client publishes on one topic comes in order, by QoS.
     fn is_in_order(&mut self, client: ClientId, conn: ConnId, number: MessageId, delivery: &Delivery<'_>) -> Check {
         let message = &self.messages[number as usize];
-        if message.will || message.sends > 1 || self.clients[client].worker || delivery.retain {
+        // Connections that race are no one stream.
+        let stream = !message.will && !message.resent && !self.conns[message.conn].raced;
+        if !stream || self.clients[client].worker || delivery.retain {
             return Ok(());
         }
         let key = (message.client, message.topic, delivery.qos);
@@ -326,7 +339,7 @@ impl World {
         }
         let mut members: Vec<(usize, ConnId, u8)> = Vec::new();
         for client in 0..self.clients.len() {
-            let Some(qos) = self.certain_qos(client, number) else { continue };
+            let Some(qos) = self.certain_qos(client, number).map(|qos| qos.min(message.qos)) else { continue };
             let open = self.open_conn(client).filter(|conn| self.conns[*conn].opened < message.sent);
             if self.clients[client].worker {
                 if let (Some(conn), Some(sub)) = (open, self.bringing(client, &message).next()) {
@@ -334,30 +347,33 @@ impl World {
                 }
                 continue;
             }
-            let lasting = self.clients[client].session.expiry > 0 && qos.min(message.qos) > 0;
+            let lasting = self.clients[client].session.expiry > 0 && qos > 0;
             let epoch = self.clients[client].session.epoch;
+            // With a subscription that is only asked for it may come at another QoS.
+            let sure = self.bringing(client, &message).all(|sub| sub.stable_since(message.sent));
+            let class = if sure { usize::from(qos > 0) } else { 2 };
             match (lasting, open) {
-                (true, _) => self.clients[client].owed.push(Owed { message: number, epoch, conn: None }),
+                (true, _) => self.clients[client].owed.push(Owed { message: number, epoch, class, conn: None }),
                 (false, Some(conn)) => {
-                    self.clients[client].owed.push(Owed { message: number, epoch, conn: Some(conn) });
+                    self.clients[client].owed.push(Owed { message: number, epoch, class, conn: Some(conn) });
                 }
                 (false, None) => {}
             }
         }
         while let Some(&(filter, ..)) = members.first() {
             let of_group: Vec<_> = members.extract_if(.., |(of, ..)| *of == filter).collect();
+            let lasting = message.qos > 0 && self.weak_groups >> filter & 1 == 0;
             let all = self.clients.iter().filter(|name| {
                 name.worker && name.subs.iter().any(|sub| sub.filter == filter && sub.may_bring(message.sent))
             });
-            if all.count() > of_group.len() || self.member_gone > message.sent {
+            if !lasting && (all.count() > of_group.len() || self.member_gone > message.sent) {
                 // A member that has gone, or of which nothing is certain, may have got it and lost it.
                 continue;
             }
             // What a member that has gone was sent at QoS 0 is lost.
-            let sure = message.qos > 0 && of_group.iter().all(|(.., qos)| *qos > 0);
-            let conns = if sure { Vec::new() } else { of_group.iter().map(|(_, conn, _)| *conn).collect() };
+            let conns = if lasting { Vec::new() } else { of_group.iter().map(|(_, conn, _)| *conn).collect() };
             trace!(self, "m{number} is owed to a member of group {filter}, until one of {conns:?} ends");
-            self.group_owed.push(GroupOwed { filter, message: number, conns });
+            self.group_owed.push(GroupOwed { filter, message: number, lasting, conns });
         }
     }
 

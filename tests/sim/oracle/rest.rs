@@ -9,11 +9,14 @@ use crate::world::{Check, World, fail};
 /// How long the switch may hold a socket after its client gave it up, in seconds.
 const LET_GO: f64 = 3.0;
 
+/// What may be missing.
+const CLASSES: [&str; 3] = ["QoS 0", "QoS 1 and 2", "to a group"];
+
 impl World {
     /// Everything comes to rest, and is looked at.
     pub(crate) fn look(&mut self) -> Check {
         self.rest()?;
-        trace!(self, "at rest: {} open, {} missing, {} dropped", self.live.len(), self.missing, self.dropped());
+        trace!(self, "at rest: {} open, {:?} missing, {} dropped", self.live.len(), self.missing, self.dropped());
         for index in 0..self.live.len() {
             self.has_its_answers(self.live[index])?;
         }
@@ -29,8 +32,11 @@ impl World {
         self.sockets_are_let_go()?;
         self.accept_at_rest();
         self.owed_has_come();
-        if self.missing > self.dropped() {
-            fail!("{} messages did not come, and {} were counted as dropped", self.missing, self.dropped());
+        for class in 0..3 {
+            let (missing, dropped) = (self.missing[class], self.dropped_at(class));
+            if missing > dropped {
+                fail!("{missing} messages did not come ({}), and {dropped} were counted as dropped", CLASSES[class]);
+            }
         }
         Ok(())
     }
@@ -126,7 +132,8 @@ impl World {
             let prompt = |conns: &[ConnId]| conns.first().is_some_and(|conn| self.is_prompt(*conn));
             if members.clone().all(|name| prompt(&name.conns)) && members.count() > 0 {
                 trace!(self, "m{message} came to no member of group {filter}");
-                self.missing += 1;
+                let class = if owed.lasting { 1 } else { 2 * usize::from(self.messages[message as usize].qos > 0) };
+                self.missing[class] += 1;
             } else if !self.ending {
                 // A member that has gone hands it on; one that does not answer keeps it.
                 self.group_owed.push(owed);
@@ -149,7 +156,7 @@ impl World {
         match name.conns.first() {
             Some(conn) if self.is_prompt(*conn) => {
                 trace!(self, "m{} did not come to c{client} #{conn}", owed.message);
-                self.missing += 1;
+                self.missing[owed.class] += 1;
                 false
             }
             _ => true,
