@@ -124,7 +124,8 @@ impl World {
         for owed in groups {
             let (filter, message) = (owed.filter, owed.message);
             let ended = owed.conns.iter().any(|conn| self.conns[*conn].stage != Stage::Open);
-            if ended || self.group_came.contains(&(filter, message)) {
+            let weakened = owed.lasting && self.weak_groups >> filter & 1 == 1;
+            if ended || weakened || self.group_came.contains(&(filter, message)) {
                 continue;
             }
             let members =
