@@ -63,7 +63,7 @@ impl World {
                         self.conns[conn].stage = Stage::Open;
                         Ok(())
                     }
-                    (_, Some(_)) if self.swarm.plan.faults.no_descriptor == 0 && !self.conns[conn].raced => {
+                    (_, Some(_)) if !self.scarce && !self.conns[conn].raced => {
                         fail!("#{conn} was refused with {code:#04x}")
                     }
                     _ => Ok(()),
@@ -317,9 +317,10 @@ impl World {
     pub(crate) fn abandon(&mut self, conn: ConnId) {
         let (socket, now, tick) = (self.conns[conn].socket, self.now(), self.tick());
         self.abandoned.push((socket, now));
-        if let (Some(will), Stage::Open, false) =
-            (self.conns[conn].will, self.conns[conn].stage, self.conns[conn].silent)
-        {
+        let state = &self.conns[conn];
+        // The switch may have ended it before, where that may have a reason of its own.
+        let ends_here = state.stage == Stage::Open && !state.silent && !self.may_be_refused(conn);
+        if let (Some(will), true) = (state.will, ends_here) {
             self.messages[will as usize].sent = tick;
             self.messages[will as usize].at = now;
         }
@@ -364,7 +365,7 @@ impl World {
         if state.stage == Stage::Leaving {
             return match goodbye {
                 Some(0x8d) if state.silent => Ok(()),
-                Some(0x8e) if state.raced => Ok(()),
+                Some(0x8e | 0x93) if state.raced => Ok(()),
                 Some(code) => fail!("#{conn} said goodbye and got DISCONNECT {code:#04x}"),
                 None => Ok(()),
             };
@@ -379,7 +380,7 @@ impl World {
                 _ => Ok(()),
             };
         }
-        if self.may_be_refused(conn) || (state.stage == Stage::Asked && self.swarm.plan.faults.no_descriptor > 0) {
+        if self.may_be_refused(conn) || (state.stage == Stage::Asked && self.scarce) {
             return Ok(());
         }
         // What the switch said last may be lost where the client did not read in time.
@@ -402,6 +403,7 @@ impl World {
 
     /// A connection is over: what its client knows of the session.
     fn over(&mut self, conn: ConnId) {
+        let refused = self.may_be_refused(conn);
         let (tick, now) = (self.tick(), self.now());
         let state = &mut self.conns[conn];
         let was = std::mem::replace(&mut state.stage, Stage::Over);
@@ -431,6 +433,7 @@ impl World {
         if let Some(will) = state.will
             && !self.messages[will as usize].cancelled
             && !state.silent
+            && !refused
         {
             if was == Stage::Leaving {
                 // It may have been published, or not.

@@ -76,6 +76,8 @@ pub struct World {
     pub(crate) weak_groups: u64,
     /// Deliveries that oracles looked at.
     pub deliveries: u64,
+    /// There were no descriptors now and then.
+    pub(crate) scarce: bool,
     /// Scratch space for packets.
     pub(crate) out: Vec<u8>,
     pub(crate) hostile: u32,
@@ -128,6 +130,7 @@ impl World {
             packet_id: 0,
         });
         let mut world = World {
+            scarce: swarm.plan.faults.no_descriptor > 0,
             clients: clients.collect(),
             machine,
             swarm,
