@@ -274,6 +274,7 @@ impl World {
                 Counter::DroppedFeedMemory,
                 Counter::DroppedOutboxFull,
                 Counter::DroppedTooLarge,
+                Counter::DroppedExpired,
                 Counter::DroppedOffline,
                 Counter::DroppedConnectionClosed,
                 Counter::DroppedNoMember,

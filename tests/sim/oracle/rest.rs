@@ -70,7 +70,7 @@ impl World {
             fail!("#{conn} has no answer to {request:?}");
         }
         let quiet = self.now().since(state.sent_at).as_secs_f64();
-        if state.silent && quiet > 1.5 * f64::from(state.keep_alive) + 1.0 {
+        if state.silent && !state.was_paused && quiet > 1.5 * f64::from(state.keep_alive) + 1.0 {
             fail!("#{conn} with keep alive {} is open after {quiet} s of silence", state.keep_alive);
         }
         let Some(client) = state.client else { return Ok(()) };
@@ -108,6 +108,12 @@ impl World {
             }
         }
         for will in std::mem::take(&mut self.wills) {
+            let socket = self.conns[self.messages[will as usize].conn].socket;
+            if self.machine.kernel().socket(socket).holders > 0 {
+                // Without descriptors the switch has not noticed yet.
+                self.wills.push(will);
+                continue;
+            }
             self.messages[will as usize].accepted = Some(tick);
             self.owe(will);
         }
@@ -123,7 +129,9 @@ impl World {
         let groups = std::mem::take(&mut self.group_owed);
         for owed in groups {
             let (filter, message) = (owed.filter, owed.message);
-            let ended = owed.conns.iter().any(|conn| self.conns[*conn].stage != Stage::Open);
+            let sent = self.messages[message as usize].sent;
+            let ended = !owed.lasting && self.member_gone > sent;
+            let ended = ended || owed.conns.iter().any(|conn| self.conns[*conn].stage != Stage::Open);
             let weakened = owed.lasting && self.weak_groups >> filter & 1 == 1;
             if ended || weakened || self.group_came.contains(&(filter, message)) {
                 continue;
