@@ -177,12 +177,15 @@ const HEAD: &str = "\
 
 Every normative statement of MQTT 3.1.1 and 5.0, with the cases that show it. A case is data: which bytes clients send,
 which bytes must come back, exactly, and whether the connection ends; at its end every connection that is still open must
-be silent. Each runs against the real program over sockets, with one shard and with two. A rule for clients is shown by
+be silent. Each runs in four worlds: against the real program over sockets, with one shard and with two (`shards_1`,
+`shards_2`), and on a simulated kernel, where silence and times are exact (`sim_1`), and where three shards have tiny
+buffers and rings, and a kernel that splits, delays and ends whatever it may (`sim_3`). A rule for clients is shown by
 what the server does when it is broken.
 
 ```sh
 cargo test -p ringmain-tests --test conformance                                       # all of them
 cargo test -p ringmain-tests --test conformance -- v311::connect::second_connect_closes   # one of them
+cargo test -p ringmain-tests --test conformance -- sim_                                   # those that need no program
 ```
 
 A failure tells the step, and what was expected and received, packet by packet. The notation is described in

@@ -5,7 +5,8 @@
 //! notation.rs   packets as text                         script.rs  steps
 //! case.rs       the files in cases/                     show.rs    bytes as a person reads them
 //! broker.rs     what a script runs against              live.rs    the real program over sockets
-//! coverage.rs   statement → cases, or why there can be none: docs/conformance.md
+//! coverage.rs   statement → cases, or why there can     simulated.rs  the switch on a simulated kernel
+//!               be none: docs/conformance.md
 //! ```
 //!
 //! `cargo test -p ringmain-tests --test conformance -- v311::connect` runs the cases of one file, a longer name one
@@ -18,6 +19,7 @@ mod live;
 mod notation;
 mod script;
 mod show;
+mod simulated;
 mod statement;
 
 use std::env;
@@ -30,17 +32,20 @@ use broker::Broker;
 use case::{Case, File};
 use coverage::Coverage;
 use live::Live;
+use simulated::Simulated;
 
-/// How a world for one case is made, from the case's settings.
-type MakeWorld = fn(&str) -> Box<dyn Broker>;
+/// How a world for one case is made.
+type MakeWorld = fn(&Case) -> Box<dyn Broker>;
 
 /// What the cases as a whole must fulfil.
 type Demand = fn(&Coverage) -> Result<(), String>;
 
 /// The worlds that each case runs in, by the last part of the trial's name; another world is another line.
-const WORLDS: [(&str, MakeWorld); 2] = [
-    ("shards_1", |settings| Box::new(Live::start(1, settings))),
-    ("shards_2", |settings| Box::new(Live::start(2, settings))),
+const WORLDS: [(&str, MakeWorld); 4] = [
+    ("sim_1", |case| Box::new(Simulated::calm(case))),
+    ("sim_3", |case| Box::new(Simulated::unkind(case))),
+    ("shards_1", |case| Box::new(Live::start(1, &case.settings))),
+    ("shards_2", |case| Box::new(Live::start(2, &case.settings))),
 ];
 
 fn main() -> ExitCode {
@@ -98,10 +103,10 @@ fn trial(prefix: &str, case: &Arc<Case>, (world, make): (&str, MakeWorld)) -> Tr
 
 fn run(case: &Case, make: MakeWorld) -> Result<(), Failed> {
     let script = case.script.as_ref()?;
-    let mut world = make(&case.settings);
+    let mut world = make(case);
     script.run(&mut *world).map_err(|failure| {
         let log = world.log();
-        let log = if log.is_empty() { log } else { format!("\nthe broker's log:\n{log}") };
+        let log = if log.is_empty() { log } else { format!("\nthe broker's own words:\n{log}") };
         Failed::from(format!("{}{log}", case.describe(&failure)))
     })
 }

@@ -9,7 +9,7 @@
 //! | `a closed` | nothing more comes, and the broker ends the connection |
 //! | `a quiet` | nothing has come: PINGREQ, and what comes next is PINGRESP |
 //! | `a drop`, `a fin` | the client ends the connection without DISCONNECT, by RST or by FIN |
-//! | `pass 1500ms`, `pass 2s` | time passes |
+//! | `pass 1500ms`, `pass 2s` | time passes; whatever is due at a time is expected behind a pass that reaches it |
 //! | `repeat 1..=300`, `end` | the steps between them for each number, which is `<i:u16>`, or `<i>` in texts |
 //!
 //! A step goes on in the next line while a bracket is open. At the end every connection that was accepted (CONNACK with
@@ -263,15 +263,18 @@ impl Run<'_> {
 
     fn expect(&mut self, name: &str, expected: &[Slot]) -> Result<(), String> {
         let peer = self.peers.get_mut(name).ok_or_else(|| not_open(name))?;
+        // What came first is not looked at again with each piece that follows.
+        let mut right = 0;
         loop {
             let came = &peer.received[peer.taken..];
-            let wrong = expected.iter().zip(came).position(|(slot, byte)| !slot.admits(*byte));
-            if let Some(at) = wrong {
+            let wrong = expected.iter().zip(came).skip(right).position(|(slot, byte)| !slot.admits(*byte));
+            if let Some(at) = wrong.map(|at| right + at) {
                 return Err(format!("{}\ndiffers at byte {at}", comparison(&[expected], came, None)));
             }
             if came.len() >= expected.len() {
                 break;
             }
+            right = came.len();
             match self.broker.receive(peer.connection, &mut peer.received) {
                 Arrival::Bytes => {}
                 other => return Err(comparison(&[expected], &peer.received[peer.taken..], Some(other))),

@@ -56,6 +56,8 @@ pub struct World {
     pub(crate) group_copies: HashMap<(usize, MessageId), u32>,
     /// When a connection of a member of a shared subscription ended last.
     pub(crate) member_gone: Tick,
+    /// When everything was at rest last.
+    pub(crate) rested: Tick,
     /// Messages that some member got, or may have got as such.
     pub(crate) group_came: HashSet<(usize, MessageId)>,
     /// Messages that some member of a shared subscription must get.
@@ -144,6 +146,7 @@ impl World {
             abandoned: Vec::new(),
             group_copies: HashMap::new(),
             member_gone: 0,
+            rested: 0,
             group_came: HashSet::new(),
             group_owed: Vec::new(),
             wills: Vec::new(),

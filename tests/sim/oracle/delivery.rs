@@ -366,7 +366,9 @@ impl World {
             let all = self.clients.iter().filter(|name| {
                 name.worker && name.subs.iter().any(|sub| sub.filter == filter && sub.may_bring(message.sent))
             });
-            if !lasting && (all.count() > of_group.len() || self.member_gone > message.sent) {
+            // One that went since the last rest may have been picked before the switch noticed.
+            let stirred = self.member_gone > self.rested || message.sent < self.rested;
+            if !lasting && (stirred || all.count() > of_group.len()) {
                 // A member that has gone, or of which nothing is certain, may have got it and lost it.
                 continue;
             }

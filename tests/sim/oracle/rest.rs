@@ -31,6 +31,7 @@ impl World {
         }
         self.sockets_are_let_go()?;
         self.accept_at_rest();
+        self.rested = self.tick();
         self.owed_has_come();
         for class in 0..3 {
             let (missing, dropped) = (self.missing[class], self.dropped_at(class));
