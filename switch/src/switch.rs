@@ -110,7 +110,7 @@ pub struct Inbox {
     pub taken: u64,
     /// The number of the owner's publish that was heard of last.
     pub routed: u64,
-    /// One that was refused, until its owner has seen that.
+    /// What was remarked of one of them, until its owner has seen that.
     pub refused: Option<u64>,
 }
 

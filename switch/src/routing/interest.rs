@@ -11,7 +11,7 @@ use shard::{Effects, Instant};
 
 use super::parcel::{self, DELIVER, INTEREST, deliver, interest};
 use super::place::Owner;
-use super::publish::{Interest, put_frame};
+use super::publish::{Interest, Remark, put_frame};
 use crate::delivery::deliver::Picks;
 use crate::frames;
 use crate::limits::{
@@ -162,7 +162,7 @@ impl Switch {
         for _ in 0..PARCELS_PER_TURN {
             let inbox = &mut self.inboxes[usize::from(owner.0)];
             if let Some(refused) = inbox.refused {
-                // Nothing beyond a refusal is resolved until the owner has seen it.
+                // Nothing beyond a remark is resolved until the owner has seen it.
                 if rx.seen(owner) < refused {
                     return false;
                 }
@@ -172,7 +172,7 @@ impl Switch {
             inbox.taken += 1;
             let number = inbox.taken;
             let head = parcel::word(&parcel, 0);
-            let mut refused = false;
+            let mut remark = None;
             match head & 0xff {
                 deliver::FRAME => {
                     let picks = (head >> 16) as usize;
@@ -181,7 +181,12 @@ impl Switch {
                     let keys = &parcel.bytes[16..16 + 8 * picks];
                     let only = head & deliver::ONLY_GROUPS != 0;
                     let picks = if only { Picks::Only(keys) } else { Picks::Listed(keys) };
-                    refused = self.deliver(&frame, parcel.blob, picks, fx).refused && frame.header.qos > 0;
+                    let delivered = self.deliver(&frame, parcel.blob, picks, fx);
+                    if frame.header.qos > 0 && delivered.refused {
+                        remark = Some(Remark::Refused);
+                    } else if frame.header.qos > 0 && !delivered.matched && keys.is_empty() {
+                        remark = Some(Remark::Unmatched);
+                    }
                 }
                 deliver::CONFIRM => {
                     inbox.routed = parcel::word(&parcel, 2);
@@ -197,9 +202,10 @@ impl Switch {
                 }
             }
             rx.release(owner, DELIVER);
-            if refused {
-                self.inboxes[usize::from(owner.0)].refused = Some(number);
-                rx.set_refused(owner, number);
+            if let Some(remark) = remark {
+                let word = remark.of(number);
+                self.inboxes[usize::from(owner.0)].refused = Some(word);
+                rx.set_refused(owner, word);
             }
             rx.set_resolved(owner, number);
         }

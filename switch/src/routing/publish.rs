@@ -96,6 +96,29 @@ struct Unresolved {
     /// Shards that have not resolved it, one more while it is being routed.
     waits: u32,
     reason: ReasonCode,
+    /// Shards that may yet say that nobody subscribes there, where nobody else does: 0 when somebody does.
+    unmatched: u32,
+}
+
+/// What a shard says of one publish beside that it is resolved. It stands in one word with the publish's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remark {
+    /// A session that is owed it could not keep it.
+    Refused = 0,
+    /// Nobody subscribes there any more: interest lingers.
+    Unmatched = 1,
+}
+
+impl Remark {
+    /// In one word, which grows with the number.
+    pub fn of(self, number: u64) -> u64 {
+        number << 1 | self as u64
+    }
+
+    /// The inverse of [`Remark::of`].
+    fn from_word(word: u64) -> (u64, Remark) {
+        (word >> 1, if word & 1 == 0 { Remark::Refused } else { Remark::Unmatched })
+    }
 }
 
 /// The parcels toward one shard.
@@ -216,8 +239,9 @@ impl Switch {
         let refused = fx.tx.refused(shard);
         if refused > toward.seen {
             toward.seen = refused;
-            if let Some((_, publish)) = toward.awaited.iter().find(|(number, _)| *number == refused) {
-                self.book.pending[*publish].reason = ReasonCode::QuotaExceeded;
+            let (about, remark) = Remark::from_word(refused);
+            if let Some((_, publish)) = toward.awaited.iter().find(|(number, _)| *number == about) {
+                self.book.pending[*publish].heard(remark);
             }
             fx.tx.set_seen(shard, refused);
         }
@@ -369,7 +393,8 @@ impl Switch {
         progress.refused = delivered.refused;
         if frame.header.qos > 0 && !progress.targets.is_empty() {
             let reason = progress.reason();
-            progress.pending = Some(self.book.pending.insert(Unresolved { origin, waits: 1, reason }));
+            let unmatched = if delivered.matched { 0 } else { progress.targets.iter().count() as u32 };
+            progress.pending = Some(self.book.pending.insert(Unresolved { origin, waits: 1, reason, unmatched }));
         }
     }
 
@@ -422,6 +447,19 @@ impl Switch {
         }
         if let Some(session) = session {
             self.publish_resolved(session, number, reason, fx);
+        }
+    }
+}
+
+impl Unresolved {
+    /// A shard says something of it.
+    fn heard(&mut self, remark: Remark) {
+        match remark {
+            Remark::Refused => self.reason = ReasonCode::QuotaExceeded,
+            Remark::Unmatched if self.unmatched == 1 && self.reason == ReasonCode::Success => {
+                self.reason = ReasonCode::NoMatchingSubscribers;
+            }
+            Remark::Unmatched => self.unmatched = self.unmatched.saturating_sub(1),
         }
     }
 }
