@@ -141,6 +141,7 @@ impl World {
         }
         if !raced {
             name.subs.clear();
+            self.forgotten = tick;
         }
         Ok(())
     }
@@ -291,6 +292,7 @@ impl World {
         }
         let v5 = self.conns[conn].version == Version::V5;
         match code {
+            0 if v5 => self.somebody_may_subscribe(message)?,
             0 => {}
             0x10 if v5 => self.nobody_subscribes(message)?,
             0x97 if v5 && self.swarm.plan.settings.limits.queue_memory < 1 << 20 => {}

@@ -56,6 +56,8 @@ pub struct World {
     pub(crate) group_copies: HashMap<(usize, MessageId), u32>,
     /// When a connection of a member of a shared subscription ended last.
     pub(crate) member_gone: Tick,
+    /// When subscriptions of an old session were forgotten last.
+    pub(crate) forgotten: Tick,
     /// When everything was at rest last.
     pub(crate) rested: Tick,
     /// Messages that some member got, or may have got as such.
@@ -72,8 +74,8 @@ pub struct World {
     pub(crate) order: u64,
     /// Filters that somebody ever asked for, a bit each.
     pub(crate) ever_asked: u64,
-    /// Copies that were owed and did not come: of QoS 0, of QoS 1 and 2, of either; the switch must have counted each as dropped.
-    pub(crate) missing: [u64; 3],
+    /// Copies that were owed and did not come: of QoS 0, of QoS 1 and 2, of either, of QoS 1 to a group; the switch must have counted each as dropped.
+    pub(crate) missing: [u64; 4],
     /// Shared subscriptions, by filter, that ever had a member of QoS 0: what that was sent may be lost.
     pub(crate) weak_groups: u64,
     /// Deliveries that oracles looked at.
@@ -146,6 +148,7 @@ impl World {
             abandoned: Vec::new(),
             group_copies: HashMap::new(),
             member_gone: 0,
+            forgotten: 0,
             rested: 0,
             group_came: HashSet::new(),
             group_owed: Vec::new(),
@@ -154,7 +157,7 @@ impl World {
             ending: false,
             order: 0,
             ever_asked: 0,
-            missing: [0; 3],
+            missing: [0; 4],
             weak_groups: 0,
             deliveries: 0,
             out: Vec::new(),
@@ -271,7 +274,7 @@ impl World {
 
     /// Copies that the switch says it dropped, for reasons that QoS 0 may have, or QoS 1 and 2.
     pub(crate) fn dropped_at(&self, class: usize) -> u64 {
-        const REASONS: [&[Counter]; 3] = [
+        const REASONS: [&[Counter]; 4] = [
             &[
                 Counter::DroppedLagging,
                 Counter::DroppedFeedMemory,
@@ -291,6 +294,14 @@ impl World {
                 Counter::DroppedNoMember,
             ],
             &DROPPED,
+            // What a member of a group did not acknowledge is another's when its session ends.
+            &[
+                Counter::DroppedQueueFull,
+                Counter::DroppedQueueMemory,
+                Counter::DroppedTooLarge,
+                Counter::DroppedExpired,
+                Counter::DroppedNoMember,
+            ],
         ];
         REASONS[class].iter().map(|counter| self.machine.total(*counter)).sum()
     }

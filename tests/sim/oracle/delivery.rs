@@ -3,7 +3,7 @@
 
 use crate::model::{ClientId, ConnId, GroupOwed, Inflight, Message, MessageId, Owed, Stage, Sub, number_of};
 use crate::packet::{Delivery, Version};
-use crate::topics::{FILTERS, TOPICS};
+use crate::topics::{FILTERS, SHARED, TOPICS};
 use crate::trace::trace;
 use crate::world::{Check, World, fail};
 
@@ -306,6 +306,24 @@ impl World {
         Ok(())
     }
 
+    /// 0x00 says that somebody subscribes: so somebody must who may.
+    pub(crate) fn somebody_may_subscribe(&self, number: MessageId) -> Check {
+        let message = &self.messages[number as usize];
+        let may = |client: usize| {
+            let name = &self.clients[client];
+            let subs = name.subs.iter().filter(|sub| self.matches.of(sub.filter, message.topic));
+            !name.session.certain || name.conns.len() > 1 || subs.clone().any(|sub| sub.may_bring(message.sent))
+        };
+        // What a group's last member left behind looks for another one.
+        let mut groups = FILTERS.len()..FILTERS.len() + SHARED.len();
+        let group = groups.any(|filter| self.ever_asked >> filter & 1 == 1 && self.matches.of(filter, message.topic));
+        let forgotten = group || self.forgotten > message.sent;
+        if !message.resent && !forgotten && !(0..self.clients.len()).any(may) {
+            fail!("m{number} is acknowledged with 0x00, and nobody subscribes to {}", TOPICS[message.topic]);
+        }
+        Ok(())
+    }
+
     /// The highest QoS with which a client has surely subscribed to a message since before it was sent.
     fn certain_qos(&self, client: ClientId, number: MessageId) -> Option<u8> {
         let message = &self.messages[number as usize];
@@ -362,7 +380,7 @@ impl World {
         }
         while let Some(&(filter, ..)) = members.first() {
             let of_group: Vec<_> = members.extract_if(.., |(of, ..)| *of == filter).collect();
-            let lasting = message.qos > 0 && self.weak_groups >> filter & 1 == 0;
+            let lasting = message.qos == 1 && self.weak_groups >> filter & 1 == 0;
             let all = self.clients.iter().filter(|name| {
                 name.worker && name.subs.iter().any(|sub| sub.filter == filter && sub.may_bring(message.sent))
             });

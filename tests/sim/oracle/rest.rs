@@ -10,7 +10,7 @@ use crate::world::{Check, World, fail};
 const LET_GO: f64 = 3.0;
 
 /// What may be missing.
-const CLASSES: [&str; 3] = ["QoS 0", "QoS 1 and 2", "to a group"];
+const CLASSES: [&str; 4] = ["QoS 0", "QoS 1 and 2", "any QoS", "QoS 1 to a group"];
 
 impl World {
     /// Everything comes to rest, and is looked at.
@@ -33,10 +33,10 @@ impl World {
         self.accept_at_rest();
         self.rested = self.tick();
         self.owed_has_come();
-        for class in 0..3 {
+        for (class, name) in CLASSES.iter().enumerate() {
             let (missing, dropped) = (self.missing[class], self.dropped_at(class));
             if missing > dropped {
-                fail!("{missing} messages did not come ({}), and {dropped} were counted as dropped", CLASSES[class]);
+                fail!("{missing} messages did not come ({name}), and {dropped} were counted as dropped");
             }
         }
         Ok(())
@@ -142,7 +142,7 @@ impl World {
             let prompt = |conns: &[ConnId]| conns.first().is_some_and(|conn| self.is_prompt(*conn));
             if members.clone().all(|name| prompt(&name.conns)) && members.count() > 0 {
                 trace!(self, "m{message} came to no member of group {filter}");
-                let class = if owed.lasting { 1 } else { 2 * usize::from(self.messages[message as usize].qos > 0) };
+                let class = if owed.lasting { 3 } else { 2 * usize::from(self.messages[message as usize].qos > 0) };
                 self.missing[class] += 1;
             } else if !self.ending {
                 // A member that has gone hands it on; one that does not answer keeps it.
