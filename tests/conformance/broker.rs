@@ -42,7 +42,7 @@ pub trait Broker {
     /// Lets everything happen that needs no time to pass; nothing where that cannot be known.
     fn settle(&mut self) {}
 
-    /// What the broker has logged, for the message of a failure.
+    /// What else there is to know about this world, for the message of a failure.
     fn log(&self) -> String {
         String::new()
     }

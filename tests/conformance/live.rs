@@ -83,6 +83,9 @@ impl Broker for Live {
     }
 
     fn log(&self) -> String {
-        self.process.log()
+        match self.process.log() {
+            nothing if nothing.is_empty() => nothing,
+            log => format!("the broker's log:\n{log}"),
+        }
     }
 }

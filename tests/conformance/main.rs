@@ -106,7 +106,7 @@ fn run(case: &Case, make: MakeWorld) -> Result<(), Failed> {
     let mut world = make(case);
     script.run(&mut *world).map_err(|failure| {
         let log = world.log();
-        let log = if log.is_empty() { log } else { format!("\nthe broker's own words:\n{log}") };
+        let log = if log.is_empty() { log } else { format!("\n{log}") };
         Failed::from(format!("{}{log}", case.describe(&failure)))
     })
 }

@@ -9,7 +9,7 @@
 //! | `a closed` | nothing more comes, and the broker ends the connection |
 //! | `a quiet` | nothing has come: PINGREQ, and what comes next is PINGRESP |
 //! | `a drop`, `a fin` | the client ends the connection without DISCONNECT, by RST or by FIN |
-//! | `pass 1500ms`, `pass 2s` | time passes; whatever is due at a time is expected behind a pass that reaches it |
+//! | `pass 1500ms`, `pass 2s` | time passes, and whatever needs time to come is expected behind it |
 //! | `repeat 1..=300`, `end` | the steps between them for each number, which is `<i:u16>`, or `<i>` in texts |
 //!
 //! A step goes on in the next line while a bracket is open. At the end every connection that was accepted (CONNACK with
