@@ -152,7 +152,7 @@ impl World {
         if self.ending || self.rng.u8(..3) > 0 {
             return;
         }
-        let topic = self.rng.usize(..2);
+        let topic = favourite(client);
         for _ in 0..self.rng.usize(..6) {
             self.publish(client, conn, topic, 0);
         }
@@ -198,7 +198,7 @@ impl World {
     /// A client publishes one message or a few.
     fn publish_some(&mut self, client: ClientId, conn: ConnId) {
         let count = if self.rng.u8(..8) == 0 { self.rng.usize(1..20) } else { 1 };
-        let topic = self.rng.usize(..PUBLISH_TOPICS);
+        let topic = if self.rng.bool() { favourite(client) } else { self.rng.usize(..PUBLISH_TOPICS) };
         for _ in 0..count {
             let topic = if self.rng.u8(..4) == 0 { self.rng.usize(..PUBLISH_TOPICS) } else { topic };
             self.publish(client, conn, topic, self.swarm.manners.qos_max);
@@ -396,6 +396,13 @@ impl World {
     fn vanish(&mut self, client: ClientId, conn: ConnId) {
         let socket = self.conns[conn].socket;
         let reset = self.rng.bool();
+        if !reset && self.rng.bool() {
+            // The last words on one connection, and perhaps the first on the next.
+            for _ in 0..self.rng.usize(1..10) {
+                self.publish(client, conn, favourite(client), 0);
+            }
+            self.send(conn);
+        }
         trace!(self, "c{client} #{conn} {}", if reset { "RST" } else { "FIN" });
         if reset {
             self.machine.kernel_mut().client_resets(socket);
@@ -471,4 +478,9 @@ impl World {
             self.abandon(id);
         }
     }
+}
+
+/// The topic that a client publishes to most.
+fn favourite(client: ClientId) -> usize {
+    client % PUBLISH_TOPICS
 }
