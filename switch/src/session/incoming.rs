@@ -108,7 +108,7 @@ impl Incoming {
             return;
         }
         let follows = |pending: &&mut Pending| {
-            pending.qos == QoS::ExactlyOnce && pending.packet_id == resolved.packet_id && pending.outcome.is_none()
+            pending.repeat && pending.packet_id == resolved.packet_id && pending.outcome.is_none()
         };
         if let Some(repeat) = self.pending.iter_mut().find(follows) {
             repeat.outcome = Some(reason);
