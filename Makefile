@@ -4,11 +4,13 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
-.PHONY: all test tools format lint build unit loom fuzz docs-check integration bench soak docs clean
+.PHONY: all test tools format lint build unit sim loom fuzz docs-check integration bench soak docs clean
 .DEFAULT_GOAL := all
 
 CARGO ?= cargo
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+RINGSIM := $(or $(CARGO_TARGET_DIR),target)/sim/ringsim --jobs $$(nproc)
+RINGSIM := $(or $(CARGO_TARGET_DIR),target)/sim/ringsim --jobs $(shell nproc)
 STAGES := target/stages
 
 # Runs one stage and notes the seconds that it took.
@@ -23,7 +25,7 @@ all:
 ## test: everything that must pass before a change is good
 test:
 	@mkdir -p target; rm -f $(STAGES)
-	@for stage in tools format lint build unit loom fuzz docs-check integration; do $(MAKE) $$stage; done
+	@for stage in tools format lint build unit sim loom fuzz docs-check integration; do $(MAKE) $$stage; done
 	@echo; echo "make test: all stages passed"; cat $(STAGES); awk '{ sum += $$1 } END { printf "%6d s  all\n", sum }' $(STAGES)
 
 ## tools: what the tests need from Debian, PyPI and npm, where it is missing
@@ -34,13 +36,24 @@ format:
 	$(call stage,format,$(CARGO) fmt --all --check)
 
 lint:
-	$(call stage,lint,$(CARGO) clippy --workspace --all-targets --locked -- -D warnings)
+	$(call stage,lint,$(CARGO) clippy --workspace --all-targets --locked -- -D warnings; \
+	    $(CARGO) clippy -p ringmain-sim --all-targets --features planted-faults --locked -- -D warnings)
 
 build:
 	$(call stage,build,$(CARGO) build --release --locked -p ringmain -p ringmain-benches --bins)
 
 unit:
 	$(call stage,unit tests,$(CARGO) test --workspace --exclude ringmain-tests --locked --quiet)
+
+## sim: the switch on a simulated kernel: the same seeds each time, then fresh ones
+sim:
+	$(call stage,simulator,$(CARGO) build --profile sim --locked -p ringmain-sim; \
+	    $(RINGSIM) --from 1 --seeds 1500; $(RINGSIM) --seeds 200)
+
+## sim: the switch on a simulated kernel: the same seeds each time, then fresh ones
+sim:
+	$(call stage,simulation,$(CARGO) build --profile sim --locked --quiet -p ringmain-sim --bin ringsim; \
+	    $(RINGSIM) --from 1 --seeds 1500; $(RINGSIM) --seeds 500)
 
 # The rings under every interleaving that the memory model allows; a target directory of its own keeps the others warm.
 loom:
@@ -62,12 +75,23 @@ bench: build
 	$(CARGO) bench --locked -p ringmain-benches
 	benches/compare.sh
 
-## soak: what takes too long for every change: AddressSanitizer, and each decoder fuzzed for SOAK_SECONDS
+## soak: what takes too long for every change: SOAK_SEEDS of the simulator and the proof that it finds planted faults,
+## AddressSanitizer, and each decoder fuzzed for SOAK_SECONDS
 SOAK_SECONDS ?= 600
+SOAK_SEEDS ?= 20000
 soak:
+	$(CARGO) build --profile sim --locked -p ringmain-sim
+	$(RINGSIM) --seeds $(SOAK_SEEDS)
+	$(CARGO) build --profile sim --locked -p ringmain-sim --features planted-faults
+	$(RINGSIM) --faults
 	RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=target/asan \
 	    $(CARGO) +nightly test --locked -p ringmain-shard --lib --tests --target x86_64-unknown-linux-gnu
 	FUZZ_SECONDS=$(SOAK_SECONDS) .ci/fuzz
+	$(CARGO) build --profile sim --locked -p ringmain-sim --bin ringsim
+	$(RINGSIM) --seeds $(SOAK_SEEDS)
+	CARGO_TARGET_DIR=target/faults \
+	    $(CARGO) build --profile sim --locked -p ringmain-sim --bin ringsim --features planted-faults
+	target/faults/sim/ringsim --jobs $$(nproc) --faults
 
 ## docs: write docs/configuration.md and ringmain.toml from the keys' definitions, docs/conformance.md from the cases
 docs:

@@ -308,7 +308,7 @@ fn decode(first: u8, body: &[u8], version: Version) -> Result<Packet<'_>, String
                 return Err("an acknowledgement of success in its long form".into());
             }
             if !at.bytes.is_empty() {
-                drop(at.properties()?);
+                at.properties()?;
             }
             Packet::Ack { kind: first >> 4, id, code }
         }

@@ -64,8 +64,8 @@ impl World {
     /// Somebody new subscribes to everything: each topic's retained message is one that may be its last.
     fn retained_is_the_last(&mut self) -> Check {
         let kept = self.ask_for_retained()?;
-        for topic in 0..TOPICS.len() {
-            let found = kept.get(TOPICS[topic].as_bytes()).copied();
+        for (topic, name) in TOPICS.iter().enumerate() {
+            let found = kept.get(name.as_bytes()).copied();
             let all = &self.retained[topic];
             let surely_replaced = |older: MessageId| {
                 all.iter().any(|newer| {
@@ -77,10 +77,10 @@ impl World {
             };
             match found {
                 Some(found) if surely_replaced(found) => {
-                    fail!("{} has m{found} as its retained message, which was replaced", TOPICS[topic])
+                    fail!("{name} has m{found} as its retained message, which was replaced")
                 }
                 Some(found) if !all.contains(&found) => {
-                    fail!("{} has m{found} as its retained message, which was not published so", TOPICS[topic])
+                    fail!("{name} has m{found} as its retained message, which was not published so")
                 }
                 Some(_) => {}
                 None => {
@@ -90,7 +90,7 @@ impl World {
                     };
                     let mut last = all.iter().filter(|message| !surely_replaced(**message));
                     if !all.is_empty() && !last.any(may_be_none) && self.machine.total(Counter::RetainedRefused) == 0 {
-                        fail!("{} has lost its retained message, one of {all:?}", TOPICS[topic]);
+                        fail!("{name} has lost its retained message, one of {all:?}");
                     }
                 }
             }
