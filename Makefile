@@ -10,7 +10,6 @@ MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 RINGSIM := $(or $(CARGO_TARGET_DIR),target)/sim/ringsim --jobs $$(nproc)
-RINGSIM := $(or $(CARGO_TARGET_DIR),target)/sim/ringsim --jobs $(shell nproc)
 STAGES := target/stages
 
 # Runs one stage and notes the seconds that it took.
@@ -47,11 +46,6 @@ unit:
 
 ## sim: the switch on a simulated kernel: the same seeds each time, then fresh ones
 sim:
-	$(call stage,simulator,$(CARGO) build --profile sim --locked -p ringmain-sim; \
-	    $(RINGSIM) --from 1 --seeds 1500; $(RINGSIM) --seeds 200)
-
-## sim: the switch on a simulated kernel: the same seeds each time, then fresh ones
-sim:
 	$(call stage,simulation,$(CARGO) build --profile sim --locked --quiet -p ringmain-sim --bin ringsim; \
 	    $(RINGSIM) --from 1 --seeds 1500; $(RINGSIM) --seeds 500)
 
@@ -75,23 +69,19 @@ bench: build
 	$(CARGO) bench --locked -p ringmain-benches
 	benches/compare.sh
 
-## soak: what takes too long for every change: SOAK_SEEDS of the simulator and the proof that it finds planted faults,
+## soak: what takes too long for every change: SOAK_SEEDS of the simulator, the proof that it finds each planted fault,
 ## AddressSanitizer, and each decoder fuzzed for SOAK_SECONDS
 SOAK_SECONDS ?= 600
 SOAK_SEEDS ?= 20000
 soak:
-	$(CARGO) build --profile sim --locked -p ringmain-sim
-	$(RINGSIM) --seeds $(SOAK_SEEDS)
-	$(CARGO) build --profile sim --locked -p ringmain-sim --features planted-faults
-	$(RINGSIM) --faults
-	RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=target/asan \
-	    $(CARGO) +nightly test --locked -p ringmain-shard --lib --tests --target x86_64-unknown-linux-gnu
-	FUZZ_SECONDS=$(SOAK_SECONDS) .ci/fuzz
 	$(CARGO) build --profile sim --locked -p ringmain-sim --bin ringsim
 	$(RINGSIM) --seeds $(SOAK_SEEDS)
 	CARGO_TARGET_DIR=target/faults \
 	    $(CARGO) build --profile sim --locked -p ringmain-sim --bin ringsim --features planted-faults
 	target/faults/sim/ringsim --jobs $$(nproc) --faults
+	RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=target/asan \
+	    $(CARGO) +nightly test --locked -p ringmain-shard --lib --tests --target x86_64-unknown-linux-gnu
+	FUZZ_SECONDS=$(SOAK_SECONDS) .ci/fuzz
 
 ## docs: write docs/configuration.md and ringmain.toml from the keys' definitions, docs/conformance.md from the cases
 docs:
