@@ -47,7 +47,7 @@ unit:
 ## sim: the switch on a simulated kernel: the same seeds each time, then fresh ones
 sim:
 	$(call stage,simulation,$(CARGO) build --profile sim --locked --quiet -p ringmain-sim --bin ringsim; \
-	    $(RINGSIM) --from 1 --seeds 1500; $(RINGSIM) --seeds 500)
+	    $(RINGSIM) --from 1 --seeds 1500; $(RINGSIM) --seeds 200)
 
 # The rings under every interleaving that the memory model allows; a target directory of its own keeps the others warm.
 loom:
