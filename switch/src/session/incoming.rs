@@ -211,6 +211,33 @@ mod tests {
         assert_eq!(order, [2, 1, 2]);
     }
 
+    /// A repeat of a refused message has no say in a new message under the same identifier: that took its outcome, and
+    /// another repeat waited for ever (found by the simulator).
+    #[test]
+    fn a_new_message_is_no_repeat() {
+        const D: ConnectionId = ConnectionId { slot: shard::Slot(1), generation: 1 };
+        const E: ConnectionId = ConnectionId { slot: shard::Slot(2), generation: 1 };
+        let mut incoming = Incoming::default();
+        let refused = incoming.begin(id(1), QoS::ExactlyOnce, C);
+        let holds = incoming.begin(id(9), QoS::AtLeastOnce, C);
+        assert!(incoming.repeat(id(1), D));
+        let other = incoming.begin(id(3), QoS::ExactlyOnce, D);
+        assert!(incoming.repeat(id(3), E));
+        incoming.resolve(refused, ReasonCode::QuotaExceeded);
+        assert!(incoming.acknowledge().is_some());
+        assert!(!incoming.repeats(id(1)));
+        let new = incoming.begin(id(1), QoS::ExactlyOnce, E);
+        let outcomes = |incoming: &mut Incoming| {
+            let all = std::iter::from_fn(|| incoming.acknowledge());
+            all.map(|(pending, reason)| (pending.packet_id.get(), reason)).collect::<Vec<_>>()
+        };
+        incoming.resolve(holds, ReasonCode::Success);
+        assert_eq!(outcomes(&mut incoming), [(9, ReasonCode::Success), (1, ReasonCode::QuotaExceeded)]);
+        incoming.resolve(other, ReasonCode::Success);
+        incoming.resolve(new, ReasonCode::Success);
+        assert_eq!(outcomes(&mut incoming), [3, 3, 1].map(|id| (id, ReasonCode::Success)));
+    }
+
     /// What came on an earlier connection takes nothing of the present one's Receive Maximum, whenever it ends.
     #[test]
     fn receive_maximum_begins_anew() {
