@@ -1,7 +1,7 @@
 //! Faults that a good engineer could commit, each behind one line at its place, for whoever proves that the simulator
 //! would have found it.
 //!
-//! Only the feature `planted-faults`, which is for tests, makes them possible: without it [`planted`] is a constant, and
+//! Only the feature `planted-faults`, which is for tests, makes them possible: without it `planted` is a constant, and
 //! nothing of this is left in the program. With it one fault at a time is planted, for the whole process, before a node
 //! is made.
 
