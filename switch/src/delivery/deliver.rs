@@ -74,7 +74,7 @@ impl Switch {
         if frame.header.qos == 2 && !self.store.room(frames::len(frame)) {
             return Delivered { matched: true, refused: true };
         }
-        let mut fanout = std::mem::take(&mut self.fanout);
+        let mut fanout = self.fanout.take().unwrap_or_default();
         self.tick += 1;
         fanout.begin(self.tick);
         self.filters.matches(frame.topic, &mut fanout.filters);
@@ -93,7 +93,7 @@ impl Switch {
         if let Some(stored) = fanout.stored.take() {
             self.store.release(stored);
         }
-        self.fanout = fanout;
+        self.fanout = Some(fanout);
         delivered
     }
 
@@ -119,12 +119,12 @@ impl Switch {
             return self.write_retained0(connection.slot, frame, &identifiers);
         }
         let found = Match { session, qos, retain_as_published: true, identifier, group: None };
-        let mut fanout = std::mem::take(&mut self.fanout);
+        let mut fanout = self.fanout.take().unwrap_or_default();
         self.owe(&found, frame, blob, (qos, true, &identifiers), &mut fanout, fx);
         if let Some(stored) = fanout.stored.take() {
             self.store.release(stored);
         }
-        self.fanout = fanout;
+        self.fanout = Some(fanout);
     }
 
     /// Appends to the feeds of a filter and collects its other subscribers. Whether there is any.

@@ -94,8 +94,12 @@ impl Placement {
         })
     }
 
-    /// The hash of a topic name's placement key. Topics with one key have one hash.
+    /// The hash of a topic name's placement key. Topics with one key have one hash; all have one where there is one
+    /// shard, as nothing depends on it then.
     pub fn topic_hash(&self, topic: &str) -> u64 {
+        if self.shards == 1 {
+            return 0;
+        }
         self.topics.hash(self.key(topic).as_bytes())
     }
 

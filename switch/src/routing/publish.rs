@@ -257,7 +257,7 @@ impl Switch {
 
     /// As owner, and nothing of this shard queues before it.
     fn publish_straight(&mut self, frame: &Frame<'_>, origin: Origin, fx: &mut Effects) -> Routed {
-        let mut progress = std::mem::take(&mut self.straight);
+        let mut progress = self.straight.take().unwrap_or_default();
         self.aim(frame, None, &mut progress);
         let bytes = frames::len(frame).min(PARCEL_INLINE_MAX) + 8 * (2 + progress.picks.len());
         let room = progress.targets.iter().all(|shard| fx.tx.room(shard, DELIVER, bytes));
@@ -265,7 +265,7 @@ impl Switch {
             if room { self.route(frame, None, origin, &mut progress, fx) } else { self.forward(frame, self.id, fx) };
         assert!(!room || routed != Routed::Full, "all rings had room");
         progress.reset();
-        self.straight = progress;
+        self.straight = Some(progress);
         routed
     }
 
@@ -470,10 +470,13 @@ impl Progress {
         self.started
     }
 
+    /// As new, with the capacity of its lists.
     fn reset(&mut self) {
-        let (mut picks, words) = (std::mem::take(&mut self.picks), std::mem::take(&mut self.words));
+        let Progress { started, matched, refused, number, targets, picks, words, pending, only } = self;
+        (*started, *matched, *refused, *number, *pending, *only) = (false, false, false, 0, None, false);
+        *targets = ShardSet::default();
         picks.clear();
-        *self = Progress { picks, words, ..Progress::default() };
+        words.clear();
     }
 
     fn reason(&self) -> ReasonCode {

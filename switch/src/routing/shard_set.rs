@@ -39,16 +39,34 @@ impl ShardSet {
     }
 
     /// Its shards, in order.
-    pub fn iter(&self) -> impl Iterator<Item = ShardId> + use<> {
-        let words = self.0;
-        (0..WORDS).flat_map(move |index| {
-            let mut word = words[index];
-            std::iter::from_fn(move || {
+    pub fn iter(&self) -> Iter {
+        Iter { words: self.0, at: 0 }
+    }
+}
+
+/// The shards of a set, in order. Written out, as most sets are empty and each publish looks at one.
+pub struct Iter {
+    /// What has not come yet.
+    words: [u64; WORDS],
+    /// All words before this one are empty.
+    at: usize,
+}
+
+impl Iterator for Iter {
+    type Item = ShardId;
+
+    #[inline]
+    fn next(&mut self) -> Option<ShardId> {
+        while self.at < WORDS {
+            let word = &mut self.words[self.at];
+            if *word != 0 {
                 let bit = word.trailing_zeros();
-                word &= word.wrapping_sub(1);
-                (bit < 64).then_some(ShardId((index * 64) as u16 + bit as u16))
-            })
-        })
+                *word &= *word - 1;
+                return Some(ShardId((self.at * 64) as u16 + bit as u16));
+            }
+            self.at += 1;
+        }
+        None
     }
 }
 
