@@ -1,5 +1,7 @@
 //! Entries in doubly linked lists, by index: the wheel's storage.
 
+use std::num::NonZeroU32;
+
 /// The index that stands for none.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -11,7 +13,7 @@ pub(super) struct Entry {
     pub(super) tick: u64,
     next: u32,
     prev: u32,
-    generation: u32,
+    generation: NonZeroU32,
 }
 
 const _: () = assert!(size_of::<Entry>() == 28);
@@ -49,12 +51,13 @@ impl Entries {
     }
 
     /// Makes an entry, in no list yet, and returns its index and generation.
-    pub(super) fn insert(&mut self, word: u64, tick: u64) -> (u32, u32) {
+    pub(super) fn insert(&mut self, word: u64, tick: u64) -> (u32, NonZeroU32) {
         self.in_use += 1;
         if self.free == NONE {
             let index = u32::try_from(self.slab.len()).ok().filter(|&index| index != NONE).expect("2^32 timers");
-            self.slab.push(Entry { word, tick, next: NONE, prev: NONE, generation: 0 });
-            return (index, 0);
+            let generation = NonZeroU32::MIN;
+            self.slab.push(Entry { word, tick, next: NONE, prev: NONE, generation });
+            return (index, generation);
         }
         let index = self.free;
         let entry = &mut self.slab[index as usize];
@@ -70,15 +73,15 @@ impl Entries {
         let free = self.free;
         let entry = &mut self.slab[index as usize];
         // No key has the last generation: `insert` never hands it out, as such an entry does not become free.
-        entry.generation += 1;
-        if entry.generation != u32::MAX {
+        entry.generation = entry.generation.saturating_add(1);
+        if entry.generation != NonZeroU32::MAX {
             entry.next = free;
             self.free = index;
         }
     }
 
     /// The entry, where it is still of that generation.
-    pub(super) fn get(&self, index: u32, generation: u32) -> Option<Entry> {
+    pub(super) fn get(&self, index: u32, generation: NonZeroU32) -> Option<Entry> {
         self.slab.get(index as usize).copied().filter(|entry| entry.generation == generation)
     }
 
@@ -126,13 +129,14 @@ mod tests {
     fn generations_run_out() {
         let mut entries = Entries::with_capacity(1);
         let (index, _) = entries.insert(1, 1);
-        entries.slab[index as usize].generation = u32::MAX - 1;
-        assert!(entries.get(index, u32::MAX - 1).is_some());
+        let last = NonZeroU32::new(u32::MAX - 1).expect("not zero");
+        entries.slab[index as usize].generation = last;
+        assert!(entries.get(index, last).is_some());
         entries.remove(index);
         let (other, generation) = entries.insert(2, 2);
         assert_ne!(other, index);
-        assert_eq!((generation, entries.in_use()), (0, 1));
-        assert!(entries.get(index, u32::MAX - 1).is_none());
+        assert_eq!((generation, entries.in_use()), (NonZeroU32::MIN, 1));
+        assert!(entries.get(index, last).is_none());
     }
 
     /// Taking from the middle and the ends keeps the rest in order.

@@ -13,6 +13,8 @@
 //! its six bits name. So all timers of a level come before all of the next one, and a slot's timers move down, in
 //! order, when time reaches the slot. Timers of one tick therefore fire in the order in which they were set.
 
+use std::num::NonZeroU32;
+
 use super::list::{Entries, List};
 use crate::time::Instant;
 
@@ -41,8 +43,11 @@ pub struct Wheel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimerKey {
     index: u32,
-    generation: u32,
+    /// Not zero, so that an optional key is no larger than a key.
+    generation: NonZeroU32,
 }
+
+const _: () = assert!(size_of::<Option<TimerKey>>() == 8);
 
 impl Wheel {
     /// A wheel without timers.
