@@ -117,7 +117,7 @@ pub fn rank_specs(limits: &Limits, shards: u16) -> [RankSpec; RANKS] {
     let pairs = u64::from(shards) * u64::from(shards);
     let share = (limits.mesh_memory / pairs).max(64 << 10);
     let floor = |bytes: u64| 1u32 << bytes.clamp(4 << 10, 16 << 20).ilog2();
-    let control = floor(share / 32);
+    let control = floor((share / 32).min(CONTROL_RING_BYTES_MAX));
     let mut specs = [RankSpec { bytes: control }; RANKS];
     specs[usize::from(PUBLISH.0)].bytes = floor(share / 4).max(8 * PARCEL_INLINE_MAX as u32);
     specs[usize::from(DELIVER.0)].bytes = floor(share / 4).max(8 * PARCEL_INLINE_MAX as u32);
@@ -127,6 +127,9 @@ pub fn rank_specs(limits: &Limits, shards: u16) -> [RankSpec; RANKS] {
     specs
 }
 
+/// What is said about clients and filters is short, and a ring is walked from end to end before its first byte is used
+/// again: a larger one only takes more memory, and more of the cache.
+const CONTROL_RING_BYTES_MAX: u64 = 64 << 10;
 /// A ring takes payloads of a little less than half of it, so a few credits need more than their own bytes.
 const ACK_RING_BYTES_MIN: u32 = 4 << 10;
 /// Three words and the ring's own header.
