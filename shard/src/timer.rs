@@ -3,4 +3,5 @@
 mod list;
 mod wheel;
 
+pub use list::TIMER_BYTES;
 pub use wheel::{TimerKey, Wheel};

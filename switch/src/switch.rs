@@ -278,7 +278,7 @@ impl Switch {
         self.counters.add(Counter::ConnectionsOpen, 1);
         let conn = self.connections.at_mut(id.slot);
         conn.phase = Phase::Handshake;
-        conn.peer = peer;
+        conn.peer = peer.into();
         conn.listener = listener.0;
         if self.stopping != Stopping::No {
             self.begin_closing(id.slot, fx);
@@ -294,7 +294,10 @@ impl Switch {
         let (index, generation) = ((word >> 32) as u32 & 0x0fff_ffff, word as u32);
         match word >> 60 {
             1 => self.connection_timer(ConnectionId { slot: Slot(index), generation }, fx),
-            2 => self.session_timer(SessionId { index, generation }, fx),
+            2 => {
+                let id = SessionId::from_word(u64::from(generation) << 32 | u64::from(index));
+                self.session_timer(id.expect("a session's timer names it"), fx);
+            }
             3 => self.second(fx),
             5 => self.stop_timer(fx),
             6 => self.fetch_timer(ConnectionId { slot: Slot(index), generation }, fx),

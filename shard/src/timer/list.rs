@@ -16,7 +16,10 @@ pub(super) struct Entry {
     generation: NonZeroU32,
 }
 
-const _: () = assert!(size_of::<Entry>() == 28);
+/// What a timer costs, in bytes.
+pub const TIMER_BYTES: usize = size_of::<Entry>();
+
+const _: () = assert!(TIMER_BYTES == 28);
 
 /// The first and the last entry of a list.
 #[derive(Clone, Copy)]

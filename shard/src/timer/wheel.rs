@@ -27,7 +27,7 @@ const _: () = assert!(u64::MAX / TICK_NANOS + 1 < 1 << (LEVELS as u32 * SLOT_BIT
 
 /// The timers of one shard. A timer is a word that comes back when its deadline has passed.
 ///
-/// Memory: 28 bytes for each timer that was ever set at once, and 4 KiB.
+/// Memory: [`TIMER_BYTES`](super::TIMER_BYTES) for each timer that was ever set at once, and 4 KiB.
 pub struct Wheel {
     entries: Entries,
     slots: Box<[[List; SLOTS]; LEVELS]>,

@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 
+use compact_str::CompactString;
 use shard::mesh::ShardId;
 use shard::{Effects, Errno, Op, Slot};
 use wire::Malformed;
@@ -239,7 +240,7 @@ impl Switch {
     fn detach(&mut self, slot: Slot, cause: Cause, fx: &mut Effects) {
         let connection = self.connections.id(slot);
         let conn = self.connections.at_mut(slot);
-        let peer: SocketAddr = conn.peer;
+        let peer = SocketAddr::from(conn.peer);
         let id = conn.session.take().expect("an open connection has a session");
         self.abandon_fetches(slot);
         let client_id = self.sessions.at(id).client_id.clone();
@@ -289,7 +290,7 @@ impl Switch {
         let conn = self.connections.at(slot);
         if cause != Cause::Moved {
             self.counters.add(Counter::ConnectsRefused, 1);
-            self.log.refused(self.now, Peer { client_id: "", address: conn.peer }, cause.text());
+            self.log.refused(self.now, Peer { client_id: "", address: conn.peer.into() }, cause.text());
         }
         let version = conn.version;
         let answer = match (version, cause) {
@@ -321,7 +322,7 @@ impl Switch {
 
     /// The session home is told that a connection has left, once every owner has taken its last publish off its ring:
     /// what the client publishes on its next connection cannot overtake it.
-    fn depart(&mut self, client_id: Box<str>, connection: ConnectionId, fx: &mut Effects) {
+    fn depart(&mut self, client_id: CompactString, connection: ConnectionId, fx: &mut Effects) {
         if planted(Fault::HomeToldEarly) || self.leaving.is_empty() && self.owners_have_all(fx) {
             return self.leave_home(&client_id, connection, fx);
         }
@@ -352,7 +353,7 @@ impl Switch {
 
 /// A connection that has left, and how far owners must have come before its home is told.
 pub struct Leaving {
-    client_id: Box<str>,
+    client_id: CompactString,
     connection: ConnectionId,
     tails: Box<[u64]>,
 }

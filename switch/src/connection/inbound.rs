@@ -39,7 +39,7 @@ impl Switch {
     /// Bytes came.
     pub fn received(&mut self, slot: Slot, bytes: &[u8], armed: bool, fx: &mut Effects) {
         self.counters.add(Counter::BytesReceived, bytes.len() as u64);
-        let now_ms = self.now.as_millis();
+        let now_ms = self.now.as_millis() as u32;
         let conn = self.connections.at_mut(slot);
         conn.receiving = armed;
         conn.cancelling &= armed;
@@ -107,7 +107,7 @@ impl Switch {
 
     /// A connection is open: handles what was read behind its CONNECT, and reads on.
     pub fn open(&mut self, slot: Slot, rest: Box<Vec<u8>>, fx: &mut Effects) {
-        self.connections.at_mut(slot).heard_ms = self.now.as_millis();
+        self.connections.at_mut(slot).heard_ms = self.now.as_millis() as u32;
         if !rest.is_empty() {
             self.connections.at_mut(slot).residue = Some(rest);
             self.process_residue(slot, fx);
@@ -155,7 +155,7 @@ impl Switch {
         conn.parked = false;
         conn.waits_for = None;
         // Time in which we did not read is not the client's silence.
-        conn.heard_ms = self.now.as_millis();
+        conn.heard_ms = self.now.as_millis() as u32;
         self.process_residue(id.slot, fx);
         self.receive_on(id.slot, fx);
     }

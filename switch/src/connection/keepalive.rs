@@ -23,7 +23,7 @@ impl Switch {
         let limit_ms = u32::from(seconds) * 1500;
         let conn = self.connections.at_mut(slot);
         conn.keepalive_ms = limit_ms;
-        conn.heard_ms = self.now.as_millis();
+        conn.heard_ms = self.now.as_millis() as u32;
         if limit_ms > 0 {
             self.set_connection_timer(slot, self.now.after(Duration::from_millis(limit_ms.into())), fx);
         } else if let Some(timer) = conn.timer.take() {
@@ -49,13 +49,13 @@ impl Switch {
             Phase::Handshake => self.close(id.slot, Cause::ConnectTimeout, fx),
             Phase::Lingering => self.begin_closing(id.slot, fx),
             Phase::Open => {
-                let limit = u64::from(conn.keepalive_ms);
-                let silent = now.as_millis().saturating_sub(conn.heard_ms);
+                let limit = conn.keepalive_ms;
+                let silent = (now.as_millis() as u32).wrapping_sub(conn.heard_ms);
                 if silent >= limit && !conn.parked {
                     return self.close(id.slot, Cause::KeepAlive, fx);
                 }
                 let left = if conn.parked { limit } else { limit - silent };
-                self.set_connection_timer(id.slot, now.after(Duration::from_millis(left.max(1))), fx);
+                self.set_connection_timer(id.slot, now.after(Duration::from_millis(left.max(1).into())), fx);
             }
             // The session home answers in its own time, and the kernel too.
             Phase::Claimed | Phase::Moving | Phase::Arriving | Phase::Accepting | Phase::Closing | Phase::Empty => {}

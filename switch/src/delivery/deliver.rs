@@ -12,7 +12,7 @@ use crate::counters::Counter;
 use crate::frames;
 use crate::planted::{Fault, planted};
 use crate::session::outgoing::Owed;
-use crate::session::{Options, SessionId};
+use crate::session::{Matched, Options, SessionId};
 use crate::switch::Switch;
 use crate::topic::tree::FilterId;
 
@@ -377,19 +377,19 @@ impl Fanout {
 
     /// Adds a subscription to its session's match, which carries all identifiers and the highest QoS
     /// ([MQTT-3.3.4-2], [MQTT-3.3.4-4]).
-    fn collect(&mut self, subscriber: &DirectSubscriber, matched: &mut (u64, u32)) {
-        if matched.0 != self.tick {
-            *matched = (self.tick, self.matches.len() as u32);
+    fn collect(&mut self, subscriber: &DirectSubscriber, matched: &mut Matched) {
+        if matched.tick != self.tick {
+            *matched = Matched { tick: self.tick, index: self.matches.len() as u32 };
             self.matches.push(Match::of(subscriber, None));
             return;
         }
-        let found = &mut self.matches[matched.1 as usize];
+        let found = &mut self.matches[matched.index as usize];
         found.qos = found.qos.max(subscriber.options.qos());
         found.retain_as_published |= subscriber.options.retain_as_published();
         if found.identifier == 0 {
             found.identifier = subscriber.identifier;
         } else if subscriber.identifier != 0 {
-            self.identifiers.push((matched.1, subscriber.identifier));
+            self.identifiers.push((matched.index, subscriber.identifier));
         }
     }
 

@@ -11,7 +11,7 @@
 //! One shard decides for a client, in one order, so a takeover has no race. Until a verdict is answered only the newest
 //! later claim is kept; older ones are refused.
 
-use hashbrown::HashMap;
+use compact_str::CompactString;
 use shard::Effects;
 use shard::mesh::{Inbound, ShardId};
 use wire::mqtt::ReasonCode;
@@ -21,15 +21,20 @@ use crate::connection::close::Cause;
 use crate::connection::{ConnectionId, Phase};
 use crate::planted::{Fault, planted};
 use crate::switch::Switch;
+use crate::topic::id_table::IdTable;
+use crate::topic::paged::Paged;
 
 /// The clients whose home this shard is, while somebody is or wants to be them.
 pub struct Home {
-    clients: HashMap<Box<str>, Client, ahash::RandomState>,
+    clients: Paged<Client>,
+    by_id: IdTable,
+    hasher: ahash::RandomState,
 }
 
 /// One client.
-#[derive(Default)]
 struct Client {
+    /// The client identifier. One of 24 bytes or less takes no memory of its own.
+    id: CompactString,
     /// Who is it now.
     holder: Option<Holder>,
     /// What is being decided.
@@ -77,7 +82,7 @@ pub struct Claim {
 impl Home {
     /// Nobody is anybody.
     pub fn new(hasher: ahash::RandomState) -> Home {
-        Home { clients: HashMap::with_hasher(hasher) }
+        Home { clients: Paged::default(), by_id: IdTable::default(), hasher }
     }
 
     /// How many clients are known.
@@ -87,16 +92,42 @@ impl Home {
 
     /// Whether none is known.
     pub fn is_empty(&self) -> bool {
-        self.clients.is_empty()
+        self.clients.len() == 0
     }
 
+    /// The client, who is known from now on.
     fn client(&mut self, client_id: &str) -> &mut Client {
-        if !self.clients.contains_key(client_id) {
-            self.clients.insert(client_id.into(), Client::default());
+        let row = self.row(client_id).unwrap_or_else(|| {
+            let row = self.clients.insert(Client { id: client_id.into(), holder: None, matter: None });
+            self.by_id.insert(self.hasher.hash_one(client_id), row);
+            row
+        });
+        &mut self.clients[row]
+    }
+
+    /// The client, if known.
+    fn known(&mut self, client_id: &str) -> Option<&mut Client> {
+        let row = self.row(client_id)?;
+        Some(&mut self.clients[row])
+    }
+
+    /// Forgets a client that nobody is and nobody wants to be.
+    fn forget(&mut self, client_id: &str) {
+        let Some(row) = self.row(client_id) else { return };
+        if self.clients[row].holder.is_none() && self.clients[row].matter.is_none() {
+            self.by_id.remove(self.hasher.hash_one(client_id), row);
+            self.clients.remove(row);
         }
-        self.clients.get_mut(client_id).expect("it is there now")
+    }
+
+    fn row(&self, client_id: &str) -> Option<u32> {
+        self.by_id.find(self.hasher.hash_one(client_id), |row| self.clients[row].id == *client_id)
     }
 }
+
+/// Bytes of the row of a client.
+#[cfg(test)]
+pub(crate) const CLIENT_BYTES: usize = crate::topic::paged::place_bytes::<Client>();
 
 const CLEAN_START: u64 = 1;
 const DURABLE: u64 = 2;
@@ -227,7 +258,7 @@ impl Switch {
         };
         if verdict == Verdict::Refuse {
             self.tell(client_id, claim, verdict, None, reason, fx);
-            return self.forget_client(client_id);
+            return self.home.forget(client_id);
         }
         let client = self.home.client(client_id);
         client.matter = Some(Box::new(Matter { stage: Stage::Offered(reserved), claim, newest: None, left: false }));
@@ -261,7 +292,7 @@ impl Switch {
         answer: Answer,
         fx: &mut Effects,
     ) {
-        let Some(client) = self.home.clients.get_mut(client_id) else { return };
+        let Some(client) = self.home.known(client_id) else { return };
         let offered = client.matter.as_ref().is_some_and(|matter| {
             matches!(matter.stage, Stage::Offered(_))
                 && (matter.claim.shard, matter.claim.connection) == (shard, connection)
@@ -285,7 +316,7 @@ impl Switch {
 
     /// Home: a socket that was handed over serves the client here.
     pub fn moved_in(&mut self, client_id: &str, fx: &mut Effects) {
-        let client = self.home.clients.get_mut(client_id).expect("the slot was reserved for this client");
+        let client = self.home.known(client_id).expect("the slot was reserved for this client");
         let matter = client.matter.take().expect("the slot was reserved for this client");
         if let Stage::Offered(Some(connection)) = matter.stage
             && !matter.left
@@ -297,7 +328,7 @@ impl Switch {
 
     /// Home: a connection is not the client any more.
     fn gone(&mut self, client_id: &str, shard: ShardId, connection: ConnectionId, fx: &mut Effects) {
-        let Some(client) = self.home.clients.get_mut(client_id) else { return };
+        let Some(client) = self.home.known(client_id) else { return };
         if let Some(matter) = &mut client.matter
             && let Stage::Offered(reserved) = matter.stage
         {
@@ -319,16 +350,7 @@ impl Switch {
     fn next_matter(&mut self, client_id: &str, claim: Option<Claim>, fx: &mut Effects) {
         match claim {
             Some(claim) => self.claimed(client_id, claim, fx),
-            None => self.forget_client(client_id),
-        }
-    }
-
-    fn forget_client(&mut self, client_id: &str) {
-        if let Some(client) = self.home.clients.get(client_id)
-            && client.holder.is_none()
-            && client.matter.is_none()
-        {
-            self.home.clients.remove(client_id);
+            None => self.home.forget(client_id),
         }
     }
 

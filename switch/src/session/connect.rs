@@ -1,15 +1,16 @@
 //! From CONNECT to CONNACK: checked here, decided by the session home, accepted where the session lives.
 
-use std::net::{IpAddr, SocketAddr};
-
+use compact_str::CompactString;
 use shard::{Effects, Errno, Op, Slot};
+use smallvec::SmallVec;
 use wire::Malformed;
 use wire::mqtt::topic::level_count;
 use wire::mqtt::{
     Connack, Connect, Deframed, ProtocolVersion, QoS, RawPacket, ReasonCode, decode_connect, deframe_connect,
 };
 
-use super::{EXPIRY_NEVER, Session, SessionId, Will};
+use super::{EXPIRY_NEVER, Matched, Session, SessionId, Will};
+use crate::connection::address::Address;
 use crate::connection::close::Cause;
 use crate::connection::{Connection, ConnectionId, Phase};
 use crate::counters::Counter;
@@ -102,8 +103,8 @@ impl Switch {
         if planted(Fault::BytesLeftBehind) {
             bytes.truncate(first_packet(&bytes, self.limits.max_connect_size).len);
         }
-        let [high, low, port] = address_words(conn.peer);
-        let words = [reserved.to_word(), high, low, port | u64::from(conn.listener) << 32];
+        let [high, low, rest] = conn.peer.to_words();
+        let words = [reserved.to_word(), high, low, rest | u64::from(conn.listener) << 16];
         let home = self.placement.home(&client_id);
         self.courier.send(&mut fx.tx, home, MOVE, &words, &[&bytes]);
         self.close(connection.slot, Cause::Moved, fx);
@@ -115,8 +116,8 @@ impl Switch {
         let conn = self.connections.find(connection).expect("a reserved slot waits for its socket");
         assert_eq!(conn.phase, Phase::Arriving, "a reserved slot waits for its socket");
         conn.phase = Phase::Claimed;
-        conn.peer = address_of([words[1], words[2], words[3] & 0xffff_ffff]);
-        conn.listener = (words[3] >> 32) as u16;
+        conn.peer = Address::from_words([words[1], words[2], words[3]]);
+        conn.listener = (words[3] >> 16) as u16;
         conn.residue = Some(Box::new(bytes.to_vec()));
         self.counters.add(Counter::ConnectionsOpen, 1);
         let raw = first_packet(bytes, self.limits.max_connect_size);
@@ -128,7 +129,7 @@ impl Switch {
 
     /// Checks a CONNECT. Returns the client id, one of our own where the client sent none, and what to ask its home
     /// for.
-    fn examine(&mut self, slot: Slot, raw: &RawPacket<'_>) -> Result<(String, Claim), Cause> {
+    fn examine(&mut self, slot: Slot, raw: &RawPacket<'_>) -> Result<(CompactString, Claim), Cause> {
         let conn = self.connections.at_mut(slot);
         let connect = decode_connect(raw).map_err(|error| {
             // The version decides how a refusal is written; it stands before what may be malformed.
@@ -162,18 +163,13 @@ impl Switch {
                 // [MQTT-3.1.3-8] of 3.1.1.
                 return Err(Cause::Refused(ReasonCode::ClientIdentifierNotValid));
             }
-            "" => match self.connections.at_mut(slot).assigned.take() {
-                Some(assigned) => assigned.into_string(),
-                None => {
-                    let random = self.random();
-                    self.placement.assigned_client_id(self.id, random)
-                }
-            },
-            given => given.to_owned(),
+            // It is at home here, so the socket stays here, too.
+            "" => {
+                let random = self.random();
+                self.placement.assigned_client_id(self.id, random).into()
+            }
+            given => given.into(),
         };
-        if connect.client_id.is_empty() {
-            self.connections.at_mut(slot).assigned = Some(client_id.as_str().into());
-        }
         let claim = Claim {
             shard: self.id,
             connection: self.connections.id(slot),
@@ -205,23 +201,23 @@ impl Switch {
                     connection: None,
                     expiry,
                     durable: expiry > 0,
-                    subscriptions: Vec::new(),
+                    subscriptions: SmallVec::new(),
                     outgoing: None,
                     incoming: None,
                     will: None,
                     timer: None,
                     left: false,
                     ends: shard::Instant::NEVER,
-                    matched: (0, 0),
+                    matched: Matched::default(),
                 })
             }
         };
         self.attach(session, connection, &connect, expiry, fx);
-        if !self.greet(slot, &connect, expiry, resumed.is_some()) {
+        if !self.greet(slot, client_id, &connect, expiry, resumed.is_some()) {
             self.give_buffer(bytes);
             return self.close(slot, Cause::NoConnackFits, fx);
         }
-        let peer = Peer { client_id, address: self.connections.at(slot).peer };
+        let peer = Peer { client_id, address: self.connections.at(slot).peer.into() };
         self.log.connected(self.now, peer, connect.version.level(), connect.keep_alive, resumed.is_some());
         self.wake_subscriptions(session, fx);
         self.pump(session, fx);
@@ -274,10 +270,15 @@ impl Switch {
     }
 
     /// Writes CONNACK with success. False: the client's Maximum Packet Size is too small for any ([MQTT-3.1.2-24]).
-    fn greet(&mut self, slot: Slot, connect: &Connect<'_>, expiry: u32, session_present: bool) -> bool {
-        let conn = self.connections.at_mut(slot);
-        let version = conn.version;
-        let assigned = conn.assigned.take();
+    fn greet(
+        &mut self,
+        slot: Slot,
+        client_id: &str,
+        connect: &Connect<'_>,
+        expiry: u32,
+        session_present: bool,
+    ) -> bool {
+        let version = connect.version;
         let limits = std::sync::Arc::clone(&self.limits);
         let mut connack = Connack::new(session_present, ReasonCode::Success);
         if version == ProtocolVersion::V5 {
@@ -287,7 +288,7 @@ impl Switch {
             connack.maximum_qos = Some(self.qos_max()).filter(|qos| *qos < QoS::ExactlyOnce);
             connack.retain_available = (!limits.retain_available).then_some(false);
             connack.maximum_packet_size = Some(limits.max_packet_size);
-            connack.assigned_client_identifier = assigned.as_deref();
+            connack.assigned_client_identifier = connect.client_id.is_empty().then_some(client_id);
             connack.topic_alias_maximum = (limits.max_topic_alias > 0).then_some(limits.max_topic_alias);
             connack.server_keep_alive = self.server_keep_alive(connect.keep_alive);
         }
@@ -331,35 +332,4 @@ fn says_v5(raw: &RawPacket<'_>) -> bool {
 /// ([MQTT-3.1.2-2] of 3.1.1).
 pub fn answer_in_311(error: Malformed) -> bool {
     matches!(error, Malformed::UnsupportedProtocolVersion(_))
-}
-
-fn address_words(address: SocketAddr) -> [u64; 3] {
-    let (bits, is_v4) = match address.ip() {
-        IpAddr::V4(ip) => (u128::from(u32::from(ip)), 1),
-        IpAddr::V6(ip) => (u128::from(ip), 0),
-    };
-    [(bits >> 64) as u64, bits as u64, u64::from(address.port()) | is_v4 << 16]
-}
-
-fn address_of([high, low, port]: [u64; 3]) -> SocketAddr {
-    let ip = if port >> 16 & 1 == 1 {
-        IpAddr::from((low as u32).to_be_bytes())
-    } else {
-        IpAddr::from((u128::from(high) << 64 | u128::from(low)).to_be_bytes())
-    };
-    SocketAddr::new(ip, port as u16)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// An address survives the way to another shard.
-    #[test]
-    fn addresses_travel_as_words() {
-        for text in ["127.0.0.1:1883", "[2001:db8::7]:65535"] {
-            let address: SocketAddr = text.parse().expect("an address");
-            assert_eq!(address_of(address_words(address)), address);
-        }
-    }
 }

@@ -290,9 +290,6 @@ impl Switch {
             None => {
                 self.counters.add(Counter::Subscriptions, 1);
                 let subscriptions = &mut self.sessions.at_mut(session).subscriptions;
-                if subscriptions.capacity() == 0 {
-                    subscriptions.reserve_exact(1);
-                }
                 subscriptions.push(subscription);
                 subscriptions.len() - 1
             }

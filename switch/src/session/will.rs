@@ -81,7 +81,7 @@ impl Switch {
 
     /// Sets the timer of a session without a connection.
     pub fn set_session_timer(&mut self, id: SessionId, due: Instant, fx: &mut Effects) {
-        let word = crate::switch::timer_word(crate::switch::TimerKind::Session, id.index, id.generation);
+        let word = crate::switch::timer_word(crate::switch::TimerKind::Session, id.index, id.generation.get());
         self.sessions.at_mut(id).timer = Some(fx.timers.set(due, word));
     }
 }

@@ -17,27 +17,31 @@ struct Slot {
 
 /// Slab indices by the hash of their keys. The caller hashes and compares.
 #[derive(Debug)]
-pub(super) struct IdTable {
+pub(crate) struct IdTable {
     parts: Box<[HashTable<Slot>; PARTS]>,
 }
 
 const PARTS: usize = 64;
 
+/// Bytes of an index at the worst: a table that has just doubled is 7/16 full, and has a byte of tag for each slot.
+#[cfg(test)]
+pub(crate) const ID_BYTES_MAX: usize = ((size_of::<Slot>() + 1) * 16).div_ceil(7);
+
 impl IdTable {
     /// The index with this hash for which `is_key` holds.
-    pub(super) fn find(&self, hash: u64, mut is_key: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub(crate) fn find(&self, hash: u64, mut is_key: impl FnMut(u32) -> bool) -> Option<u32> {
         let hash = fold(hash);
         self.parts[part(hash)].find(spread(hash), |slot| slot.hash == hash && is_key(slot.id)).map(|slot| slot.id)
     }
 
     /// Adds an index whose key is not in the table yet.
-    pub(super) fn insert(&mut self, hash: u64, id: u32) {
+    pub(crate) fn insert(&mut self, hash: u64, id: u32) {
         let hash = fold(hash);
         self.parts[part(hash)].insert_unique(spread(hash), Slot { hash, id }, |slot| spread(slot.hash));
     }
 
     /// Removes an index. Panics if it is not there under this hash: table and slab would disagree.
-    pub(super) fn remove(&mut self, hash: u64, id: u32) {
+    pub(crate) fn remove(&mut self, hash: u64, id: u32) {
         let hash = fold(hash);
         let entry = self.parts[part(hash)].find_entry(spread(hash), |slot| slot.id == id);
         entry.expect("an index is in the table from insert to remove").remove();

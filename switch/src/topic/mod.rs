@@ -3,8 +3,8 @@
 //! All three are plain values of one shard: no lock, no clock, no kernel. Topics and filters come in already validated
 //! ([`wire::mqtt::topic`]); an invalid one gives useless answers here, never a panic.
 
-mod id_table;
-mod paged;
+pub(crate) mod id_table;
+pub(crate) mod paged;
 pub mod retained;
 pub mod shared;
 #[cfg(test)]

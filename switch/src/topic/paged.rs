@@ -10,7 +10,7 @@ const PAGE: usize = 1024;
 
 /// Values by index. An index is used again after its value was removed, the last one removed first.
 #[derive(Debug)]
-pub(super) struct Paged<T> {
+pub(crate) struct Paged<T> {
     /// All are full but the last.
     pages: Vec<Vec<Place<T>>>,
     len: usize,
@@ -27,23 +27,23 @@ enum Place<T> {
 
 impl<T> Paged<T> {
     /// How many values there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Every index is below this.
-    pub(super) fn end(&self) -> u32 {
+    pub(crate) fn end(&self) -> u32 {
         let last = self.pages.last().map_or(0, Vec::len);
         index_of(self.pages.len().saturating_sub(1) * PAGE + last)
     }
 
     /// The index that the next value gets.
-    pub(super) fn next_index(&self) -> u32 {
+    pub(crate) fn next_index(&self) -> u32 {
         self.vacant.unwrap_or_else(|| self.end())
     }
 
     /// Keeps a value and returns its index.
-    pub(super) fn insert(&mut self, value: T) -> u32 {
+    pub(crate) fn insert(&mut self, value: T) -> u32 {
         let index = self.next_index();
         match self.vacant {
             Some(_) => {
@@ -60,7 +60,7 @@ impl<T> Paged<T> {
     }
 
     /// Removes a value. Panics if there is none.
-    pub(super) fn remove(&mut self, index: u32) -> T {
+    pub(crate) fn remove(&mut self, index: u32) -> T {
         let vacant = self.vacant;
         let place = self.place_mut(index).filter(|place| matches!(place, Place::Filled(_)));
         let Some(Place::Filled(value)) = place.map(|place| std::mem::replace(place, Place::Vacant(vacant))) else {
@@ -72,7 +72,7 @@ impl<T> Paged<T> {
     }
 
     /// The value with this index, if there is one.
-    pub(super) fn get(&self, index: u32) -> Option<&T> {
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
         match self.pages.get(index as usize / PAGE)?.get(index as usize % PAGE)? {
             Place::Filled(value) => Some(value),
             Place::Vacant(_) => None,
@@ -80,7 +80,7 @@ impl<T> Paged<T> {
     }
 
     /// All values, by index.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         (0..self.end()).filter_map(|index| Some((index, self.get(index)?)))
     }
 
@@ -96,6 +96,12 @@ impl<T> Paged<T> {
     fn place_mut(&mut self, index: u32) -> Option<&mut Place<T>> {
         self.pages.get_mut(index as usize / PAGE)?.get_mut(index as usize % PAGE)
     }
+}
+
+/// Bytes of a value's place.
+#[cfg(test)]
+pub(crate) const fn place_bytes<T>() -> usize {
+    size_of::<Place<T>>()
 }
 
 fn index_of(place: usize) -> u32 {
@@ -149,7 +155,7 @@ mod tests {
     /// A vacant place costs no more than a filled one where the value leaves a bit pattern free.
     #[test]
     fn places_are_no_larger_than_values() {
-        assert_eq!(size_of::<Place<(Box<str>, u64)>>(), size_of::<(Box<str>, u64)>());
+        assert_eq!(place_bytes::<(Box<str>, u64)>(), size_of::<(Box<str>, u64)>());
     }
 
     /// Removing twice is an error of the caller.
