@@ -30,3 +30,25 @@ fn nothing_is_lost_among_ten_thousand() {
         assert!(run.status.success(), "{args:?}: {}\n{said}\n{}", run.status, broker.log());
     }
 }
+
+/// Goal: an idle client costs little memory in user space, on one shard and on two. The bound leaves half as much again as
+/// the budget of 512 bytes, as there are fewer clients here than it is meant for to share what is there once.
+#[test]
+fn idle_clients_cost_little() {
+    const BYTES_MAX: f64 = 768.0;
+    if Program::tested() != Program::Ringmain {
+        return;
+    }
+    for shards in [1, 2] {
+        let mut broker = Setup::shards(shards).start();
+        let (port, pid) = (broker.address().port().to_string(), broker.process().id().to_string());
+        let args = ["idle", "-c", "4000", "-p", &port, "--broker-pid", &pid, "--stall", "60", "--json"];
+        let run = Command::new(ringload()).args(args).output().expect("ringload starts");
+        let said = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success(), "{args:?}: {}\n{said}\n{}", run.status, broker.log());
+        let (_, rest) = said.split_once("\"anonymous_per_connection\":").expect("ringload tells the memory");
+        let number = rest.trim_start().split([',', '}']).next().expect("there is a first part");
+        let bytes: f64 = number.trim().parse().expect("a number of bytes");
+        assert!(bytes > 0.0 && bytes <= BYTES_MAX, "{bytes} bytes for each idle client on {shards} shards");
+    }
+}

@@ -14,7 +14,7 @@ use super::plan::Plan;
 
 /// User-space memory of one idle connection with one subscription to a common topic, in bytes: what a release may take
 /// at most.
-pub const CONNECTION_BYTES_MAX: u64 = 768;
+pub const CONNECTION_BYTES_MAX: u64 = 512;
 
 /// One pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,5 +74,41 @@ impl fmt::Display for Memory {
             writeln!(f, "  {:<36} {:>9}  {}", pool.name, about_bytes(pool.bytes), pool.from)?;
         }
         writeln!(f, "  {:<36} {:>9}", "sum", about_bytes(self.total()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::Connection;
+    use crate::delivery::feed::Member;
+    use crate::routing::home;
+    use crate::session::{Subscription, table};
+    use crate::topic::id_table;
+
+    /// All that a shard keeps for one idle client: MQTT over TCP, a keep alive, one subscription to a topic that others
+    /// have too, a client identifier of 24 bytes at most. Each part is a ratchet: who needs more of one takes it from
+    /// another or says why. What the pools above bound, and pages that are only reserved, are not in it.
+    #[test]
+    fn an_idle_client_is_small() {
+        let parts = [
+            ("connection", size_of::<Connection>(), 128),
+            ("session", table::ROW_BYTES, 152),
+            ("client at its home", home::CLIENT_BYTES, 48),
+            ("its index at its home", id_table::ID_BYTES_MAX, 21),
+            ("place in a feed", size_of::<Member>(), 8),
+            ("timer", shard::timer::TIMER_BYTES, 28),
+        ];
+        for (part, bytes, most) in parts {
+            assert!(bytes <= most, "{part}: {bytes} bytes instead of {most}");
+        }
+        let sum: usize = parts.iter().map(|(_, bytes, _)| bytes).sum();
+        assert!(sum as u64 <= CONNECTION_BYTES_MAX * 4 / 5, "{sum} bytes leave too little for what the allocator adds");
+    }
+
+    /// Each subscription behind the first one costs this much, or twice where their list has just doubled.
+    #[test]
+    fn a_subscription_is_small() {
+        assert!(size_of::<Subscription>() <= 32, "{} bytes", size_of::<Subscription>());
     }
 }
