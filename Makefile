@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
-.PHONY: all test tools format lint build unit sim loom fuzz docs-check integration bench soak docs clean
+.PHONY: all test tools format lint build unit sim loom fuzz instructions instructions-record docs-check integration bench soak docs clean
 .DEFAULT_GOAL := all
 
 CARGO ?= cargo
@@ -24,7 +24,7 @@ all:
 ## test: everything that must pass before a change is good
 test:
 	@mkdir -p target; rm -f $(STAGES)
-	@for stage in tools format lint build unit sim loom fuzz docs-check integration; do $(MAKE) $$stage; done
+	@for stage in tools format lint build unit sim loom fuzz instructions docs-check integration; do $(MAKE) $$stage; done
 	@echo; echo "make test: all stages passed"; cat $(STAGES); awk '{ sum += $$1 } END { printf "%6d s  all\n", sum }' $(STAGES)
 
 ## tools: what the tests need from Debian, PyPI and npm, where it is missing
@@ -39,7 +39,7 @@ lint:
 	    $(CARGO) clippy -p ringmain-sim --all-targets --features planted-faults --locked -- -D warnings)
 
 build:
-	$(call stage,build,$(CARGO) build --release --locked -p ringmain -p ringmain-benches --bins)
+	$(call stage,build,$(CARGO) build --release --locked -p ringmain -p ringmain-benches -p ringmain-instructions --bins)
 
 unit:
 	$(call stage,unit tests,$(CARGO) test --workspace --exclude ringmain-tests --locked --quiet)
@@ -57,6 +57,14 @@ loom:
 FUZZ_SECONDS ?= 5
 fuzz:
 	$(call stage,fuzzing,FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/fuzz)
+
+## instructions: what the hot paths cost, beside what is committed; over 3 % more fails
+instructions:
+	$(call stage,instructions,$(RELEASE)/ringcost check)
+
+## instructions-record: commit to what they cost now
+instructions-record: build
+	$(RELEASE)/ringcost record
 
 docs-check:
 	$(call stage,documentation,RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet)
