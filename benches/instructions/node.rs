@@ -152,7 +152,12 @@ impl Node {
         some
     }
 
+    /// Every shard's clients answer. Returns whether any had something to say.
     fn clients_answer(&mut self) -> bool {
-        self.shards.iter_mut().fold(false, |some, shard| shard.reactor.driver().clients_answer() || some)
+        let mut some = false;
+        for shard in &mut self.shards {
+            some |= shard.reactor.driver().clients_answer();
+        }
+        some
     }
 }
