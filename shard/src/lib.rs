@@ -32,6 +32,7 @@ pub mod idle;
 pub mod launch;
 pub mod listen;
 pub mod mesh;
+pub mod profile;
 pub mod reactor;
 pub mod ring;
 pub mod stall;

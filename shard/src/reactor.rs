@@ -10,6 +10,7 @@ use crate::driver::{Completion, Driver, Errno, SendResult, Wait};
 use crate::handler::{Effects, Event, Handler, ReceiveEnd, Span};
 use crate::idle::IdlePolicy;
 use crate::mesh::{Inbound, MeshEnd};
+use crate::profile::{self, Stage};
 use crate::stall::{StallWatch, Stalls};
 use crate::time::Instant;
 use crate::timer::Wheel;
@@ -104,17 +105,19 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
 
     /// One turn. Reads the clock once, and never waits.
     pub fn turn(&mut self) -> Next {
+        profile::turn();
+        let receiving = profile::enter(Stage::Receive);
         self.driver.reap(Wait::Poll, &mut self.completions);
         let now = self.driver.now();
         self.stall.turn(now);
         self.handle_completions(now);
+        drop(receiving);
         self.rx.snapshot();
         let working = self.handler.work(now, &mut self.rx, &mut self.fx);
         self.push_ops();
         self.fire_timers(now);
         let flushing = self.flush(now);
-        self.rx.publish();
-        self.fx.tx.publish();
+        self.publish();
         if self.handler.finished() {
             Next::Finished
         } else if working || flushing || !self.completions.is_empty() || self.something_waits() {
@@ -184,6 +187,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
             Completion::Closed { slot, generation } => Event::Closed { slot, generation },
             Completion::FdSent { slot, generation, result } => Event::FdSent { slot, generation, result },
         };
+        let _stage = profile::enter(Stage::Other);
         self.handler.handle(now, event, &mut self.fx);
     }
 
@@ -199,6 +203,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
     /// Sends slice after slice until nothing is left, something else wants to be served, or the turn's budget is used
     /// up. Returns whether something may be left.
     fn flush(&mut self, now: Instant) -> bool {
+        let _stage = profile::enter(Stage::Flush);
         let mut sends = 0;
         loop {
             self.plan.clear();
@@ -220,6 +225,13 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
         }
     }
 
+    /// Shows the other shards what this turn has written for them, and what it has taken.
+    fn publish(&mut self) {
+        let _stage = profile::enter(Stage::Ring);
+        self.rx.publish();
+        self.fx.tx.publish();
+    }
+
     fn push_ops(&mut self) {
         for op in self.fx.ops.drain(..) {
             self.driver.push(op);
@@ -234,6 +246,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
 
     /// Waits until something comes or `until`: first awake, then asleep.
     fn wait(&mut self, until: Instant) {
+        let _stage = profile::enter(Stage::Receive);
         let now = self.driver.now();
         self.stall.idle(now);
         let spin_until = self.idle.spin_until(now, until);
@@ -255,6 +268,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
         if !self.completions.is_empty() {
             return true;
         }
+        let _stage = profile::enter(Stage::Spin);
         while !self.something_waits() {
             if self.driver.now() >= until {
                 return false;

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use shard::buffer::Arena;
 use shard::counters::CounterWriter;
 use shard::mesh::{Inbound, ShardId};
+use shard::profile::{self, Stage};
 use shard::stall::Stalls;
 use shard::{Effects, Event, Handler, Instant, ListenerId, Op, SendResult, Slot, Span};
 use slab::Slab;
@@ -420,6 +421,7 @@ impl Handler for Switch {
             self.start(fx);
         }
         let mut more = false;
+        let draining = profile::enter(Stage::Ring);
         for source in rx.sources() {
             self.drain_clients(source, rx, fx);
             more |= self.drain_interest(source, rx, fx);
@@ -429,6 +431,7 @@ impl Handler for Switch {
         }
         self.settle(fx);
         self.courier.run(&mut fx.tx);
+        drop(draining);
         self.run_own(fx);
         self.retry_parked(fx);
         self.tell_departures(fx);

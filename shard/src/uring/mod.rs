@@ -38,6 +38,7 @@ use self::token::{Kind, Token};
 use crate::config::KernelConfig;
 use crate::driver::{Completion, Driver, Errno, ListenerId, Op, RecvBuffer, SendResult, Slot, Wait};
 use crate::error::KernelError;
+use crate::profile::{self, Stage};
 use crate::ring::Doorbell;
 use crate::time::Instant;
 
@@ -110,7 +111,10 @@ impl UringDriver {
         self.intake.buffers.publish();
         for attempt in 0.. {
             // From the second time on, also fetch what has overflowed: it may be what the kernel wants room for.
-            match self.ring.enter(if attempt == 0 { enter } else { Enter::Collect }) {
+            let stage = profile::enter(if self.intake.owed > 0 { Stage::KernelSend } else { Stage::KernelPoll });
+            let entered = self.ring.enter(if attempt == 0 { enter } else { Enter::Collect });
+            drop(stage);
+            match entered {
                 Ok(()) if self.ring.is_empty() => return,
                 Ok(()) | Err(Errno(libc::EINTR)) => {}
                 // No memory for requests, or for completions that the queue has no room for.
@@ -322,7 +326,10 @@ impl UringDriver {
             Instant::NEVER => None,
             deadline => Some(deadline.since(self.now())),
         };
-        match self.ring.enter(Enter::Wait(timeout)) {
+        let waiting = profile::enter_wait();
+        let entered = self.ring.enter(Enter::Wait(timeout));
+        drop(waiting);
+        match entered {
             Ok(()) | Err(Errno(libc::EINTR)) => {}
             Err(Errno(libc::EAGAIN | libc::EBUSY)) => {
                 self.drain();

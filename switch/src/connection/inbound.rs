@@ -4,6 +4,7 @@
 //! rest has not come, or everything from a packet that cannot be passed on yet.
 
 use shard::mesh::ShardId;
+use shard::profile;
 use shard::{Effects, Errno, Op, ReceiveEnd, Slot};
 use wire::mqtt::{
     Auth, Deframed, Disconnect, Packet, RawPacket, ReasonCode, decode_from_client, decode_publish, deframe,
@@ -213,6 +214,7 @@ impl Switch {
 
     /// Handles whole packets. Returns how many bytes they took.
     fn process(&mut self, slot: Slot, bytes: &[u8], fx: &mut Effects) -> usize {
+        let _stage = profile::enter(profile::Stage::Parse);
         let generation = self.connections.at(slot).generation;
         let mut consumed = 0;
         loop {
@@ -276,6 +278,7 @@ impl Switch {
             Ok(packet) => packet,
             Err(error) => return Flow::End(Cause::Malformed(error)),
         };
+        let _stage = profile::enter(profile::Stage::Session);
         match packet {
             Packet::Puback(ack) => self.delivery_acknowledged(slot, &ack, Stage::Puback, fx),
             Packet::Pubrec(ack) => self.delivery_received(slot, &ack, fx),

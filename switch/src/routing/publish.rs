@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use shard::Effects;
 use shard::buffer::Blob;
 use shard::mesh::{Inbound, Outbound, ShardId};
+use shard::profile::{self, Stage};
 use slab::Slab;
 use wire::frame::{Frame, FrameHeader};
 use wire::mqtt::ReasonCode;
@@ -285,6 +286,7 @@ impl Switch {
         if self.shards == 1 {
             return;
         }
+        let _stage = profile::enter(Stage::Match);
         let mut filters = std::mem::take(&mut self.aimed);
         filters.clear();
         self.interest.matches(frame.topic, &mut filters);
@@ -330,6 +332,7 @@ impl Switch {
             self.route_here(frame, blob, origin, progress, fx);
         }
         for shard in progress.targets.iter() {
+            let _stage = profile::enter(Stage::Ring);
             let only = if progress.only { deliver::ONLY_GROUPS } else { 0 };
             let picks = progress.picks.iter().filter(|(picked, _)| *picked == shard).map(|(_, key)| *key);
             let words = &mut progress.words;
@@ -401,6 +404,7 @@ impl Switch {
     /// Keeps or clears the retained message of a topic ([MQTT-3.3.1-5], [MQTT-3.3.1-6]). It carries the number of its
     /// publish, so that who had it live does not get it again.
     fn retain(&mut self, frame: &Frame<'_>, number: u64) {
+        let _stage = profile::enter(Stage::Match);
         if frame.payload.is_empty() && !planted(Fault::RetainedClearedLate) {
             self.retained.clear(frame.topic);
             return;
