@@ -1,12 +1,13 @@
 //! Where the time of a shard goes: a stage clock, off unless a shard's thread calls [`start`].
 //!
 //! ```text
-//!  time ──▶ other │ receive │ parse │ frame │ match │ encode │ parse │ receive │ flush │ kernel_send │ flush │ other
-//!                 └ entered └ entered, one within the other ─┘ left, back to the stage around it
+//!        at      at      at      at      at       at          at      enter         dropped
+//!  other │ receive │ parse │ frame │ match │ encode │ receive │ flush │ kernel_send │ flush │ ...
 //! ```
 //!
-//! Time is exclusive: entering a stage ends the share of the one around it, and leaving it goes back there. So the
-//! stages add up to the time since the start, and what no stage claims is [`Stage::Other`].
+//! Time is exclusive: a boundary ends one stage and begins another, so the stages add up to the time since the start.
+//! [`at`] moves on, along the way of a message; [`enter`] is for what comes back to the stage that it was called in.
+//! What no stage claims is [`Stage::Other`].
 //!
 //! The clock belongs to the thread, as all of a shard does, and nothing that a shard does depends on it. While no clock
 //! runs, a boundary is one look at one word of the process.
@@ -71,7 +72,7 @@ impl Reading {
         self.nanos[stage.index()]
     }
 
-    /// How many times the stage was entered, by whatever stage was around it.
+    /// How many times the stage followed another one that did not come back to it.
     pub fn count(&self, stage: Stage) -> u64 {
         self.counts[stage.index()]
     }
@@ -108,7 +109,15 @@ pub fn turn() {
     }
 }
 
-/// Enters a stage, until what is returned is dropped.
+/// From here on the time is this stage's.
+#[inline]
+pub fn at(stage: Stage) {
+    if on() {
+        go_to_now(stage);
+    }
+}
+
+/// Enters a stage, and comes back to the one before when what is returned is dropped.
 #[inline]
 pub fn enter(stage: Stage) -> Entered {
     if on() {
@@ -134,16 +143,6 @@ pub struct Entered(PhantomData<*const ()>);
 /// A wait, which dropping this ends.
 #[must_use = "the wait ends when this is dropped"]
 pub struct Waiting(PhantomData<*const ()>);
-
-impl Entered {
-    /// Leaves the stage and enters another in its place.
-    #[inline]
-    pub fn next(&self, stage: Stage) {
-        if on() {
-            next_now(stage);
-        }
-    }
-}
 
 impl Drop for Entered {
     #[inline]
@@ -182,8 +181,8 @@ fn enter_now(stage: Stage) {
 
 #[cold]
 #[inline(never)]
-fn next_now(stage: Stage) {
-    CLOCK.with_borrow_mut(|clock| clock.next(stage, ticks()));
+fn go_to_now(stage: Stage) {
+    CLOCK.with_borrow_mut(|clock| clock.at(stage, ticks()));
 }
 
 #[cold]
@@ -261,15 +260,14 @@ impl Clock {
         self.depth += 1;
         if let Some(outer) = self.outer.get_mut(self.depth - 1) {
             *outer = self.stage;
-            self.go_to(stage, now);
-            self.counts[stage.index()] += 1;
+            self.at(stage, now);
         }
     }
 
-    fn next(&mut self, stage: Stage, now: u64) {
+    fn at(&mut self, stage: Stage, now: u64) {
         if self.depth <= DEPTH_MAX {
+            self.counts[stage.index()] += u64::from(self.stage != stage);
             self.go_to(stage, now);
-            self.counts[stage.index()] += 1;
         }
     }
 
@@ -373,7 +371,8 @@ mod tests {
         clock.enter(Stage::Receive, 1100);
         clock.enter(Stage::Parse, 1120);
         clock.enter(Stage::Match, 1220);
-        clock.next(Stage::Encode, 1420);
+        clock.at(Stage::Encode, 1420);
+        clock.at(Stage::Encode, 1520);
         clock.leave(1820);
         clock.leave(1840);
         clock.leave(1860);

@@ -106,12 +106,12 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
     /// One turn. Reads the clock once, and never waits.
     pub fn turn(&mut self) -> Next {
         profile::turn();
-        let receiving = profile::enter(Stage::Receive);
+        profile::at(Stage::Receive);
         self.driver.reap(Wait::Poll, &mut self.completions);
         let now = self.driver.now();
         self.stall.turn(now);
         self.handle_completions(now);
-        drop(receiving);
+        profile::at(Stage::Ring);
         self.rx.snapshot();
         let working = self.handler.work(now, &mut self.rx, &mut self.fx);
         self.push_ops();
@@ -162,6 +162,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
     fn handle_completion(&mut self, now: Instant, completion: Completion) {
         let event = match completion {
             Completion::Received { slot, generation, result: Ok(Some(buffer)), armed } => {
+                profile::at(Stage::Receive);
                 let bytes = self.driver.bytes(&buffer);
                 self.handler.handle(now, Event::Received { slot, generation, bytes, armed }, &mut self.fx);
                 return self.driver.recycle(buffer);
@@ -187,11 +188,12 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
             Completion::Closed { slot, generation } => Event::Closed { slot, generation },
             Completion::FdSent { slot, generation, result } => Event::FdSent { slot, generation, result },
         };
-        let _stage = profile::enter(Stage::Other);
+        profile::at(Stage::Other);
         self.handler.handle(now, event, &mut self.fx);
     }
 
     fn fire_timers(&mut self, now: Instant) {
+        profile::at(Stage::Other);
         self.fx.timers.expire(now, &mut self.due);
         self.handled += self.due.len() as u64;
         for word in self.due.drain(..) {
@@ -203,9 +205,9 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
     /// Sends slice after slice until nothing is left, something else wants to be served, or the turn's budget is used
     /// up. Returns whether something may be left.
     fn flush(&mut self, now: Instant) -> bool {
-        let _stage = profile::enter(Stage::Flush);
         let mut sends = 0;
         loop {
+            profile::at(Stage::Flush);
             self.plan.clear();
             self.handler.plan(now, &mut self.plan, &mut self.fx);
             self.push_ops();
@@ -227,9 +229,10 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
 
     /// Shows the other shards what this turn has written for them, and what it has taken.
     fn publish(&mut self) {
-        let _stage = profile::enter(Stage::Ring);
+        profile::at(Stage::Ring);
         self.rx.publish();
         self.fx.tx.publish();
+        profile::at(Stage::Other);
     }
 
     fn push_ops(&mut self) {
@@ -246,7 +249,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
 
     /// Waits until something comes or `until`: first awake, then asleep.
     fn wait(&mut self, until: Instant) {
-        let _stage = profile::enter(Stage::Receive);
+        profile::at(Stage::Receive);
         let now = self.driver.now();
         self.stall.idle(now);
         let spin_until = self.idle.spin_until(now, until);
@@ -268,7 +271,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
         if !self.completions.is_empty() {
             return true;
         }
-        let _stage = profile::enter(Stage::Spin);
+        profile::at(Stage::Spin);
         while !self.something_waits() {
             if self.driver.now() >= until {
                 return false;

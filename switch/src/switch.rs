@@ -421,7 +421,6 @@ impl Handler for Switch {
             self.start(fx);
         }
         let mut more = false;
-        let draining = profile::enter(Stage::Ring);
         for source in rx.sources() {
             self.drain_clients(source, rx, fx);
             more |= self.drain_interest(source, rx, fx);
@@ -431,7 +430,7 @@ impl Handler for Switch {
         }
         self.settle(fx);
         self.courier.run(&mut fx.tx);
-        drop(draining);
+        profile::at(Stage::Other);
         self.run_own(fx);
         self.retry_parked(fx);
         self.tell_departures(fx);

@@ -153,6 +153,7 @@ impl Switch {
         if conn.phase != Phase::Open || !conn.parked {
             return;
         }
+        let _stage = profile::enter(profile::Stage::Parse);
         conn.parked = false;
         conn.waits_for = None;
         // Time in which we did not read is not the client's silence.
@@ -214,7 +215,7 @@ impl Switch {
 
     /// Handles whole packets. Returns how many bytes they took.
     fn process(&mut self, slot: Slot, bytes: &[u8], fx: &mut Effects) -> usize {
-        let _stage = profile::enter(profile::Stage::Parse);
+        profile::at(profile::Stage::Parse);
         let generation = self.connections.at(slot).generation;
         let mut consumed = 0;
         loop {
@@ -240,6 +241,10 @@ impl Switch {
                 Flow::Next => {
                     consumed += raw.len;
                     self.counters.add(Counter::PacketsReceived, 1);
+                    if consumed == bytes.len() {
+                        return consumed;
+                    }
+                    profile::at(profile::Stage::Parse);
                 }
                 Flow::Wait => {
                     self.connections.at_mut(slot).parked = true;
@@ -278,7 +283,7 @@ impl Switch {
             Ok(packet) => packet,
             Err(error) => return Flow::End(Cause::Malformed(error)),
         };
-        let _stage = profile::enter(profile::Stage::Session);
+        profile::at(profile::Stage::Session);
         match packet {
             Packet::Puback(ack) => self.delivery_acknowledged(slot, &ack, Stage::Puback, fx),
             Packet::Pubrec(ack) => self.delivery_received(slot, &ack, fx),

@@ -75,7 +75,7 @@ impl Switch {
         if frame.header.qos == 2 && !self.store.room(frames::len(frame)) {
             return Delivered { matched: true, refused: true };
         }
-        let stage = profile::enter(Stage::Match);
+        profile::at(Stage::Match);
         let mut fanout = self.fanout.take().unwrap_or_default();
         self.tick += 1;
         fanout.begin(self.tick);
@@ -90,7 +90,7 @@ impl Switch {
             self.return_unmatched(keys, frame, &fanout);
         }
         if !fanout.matches.is_empty() {
-            stage.next(Stage::Encode);
+            profile::at(Stage::Encode);
         }
         for index in 0..fanout.matches.len() {
             delivered.refused |= !self.deliver_to(index, frame, blob, &mut fanout, fx);
@@ -190,7 +190,7 @@ impl Switch {
 
     /// Encodes a frame once for all members of a feed.
     fn append_to_feed(&mut self, id: FeedId, image: Image, frame: &Frame<'_>) {
-        let _stage = profile::enter(Stage::Encode);
+        profile::at(Stage::Encode);
         let feed = &mut self.feeds[id.0 as usize];
         let members = feed.members().len() as u64;
         let identifiers = [image.subscription_identifier];

@@ -193,7 +193,7 @@ impl Switch {
         number: u32,
         fx: &mut Effects,
     ) -> Routed {
-        let _stage = profile::enter(profile::Stage::Frame);
+        profile::at(profile::Stage::Frame);
         let mut joined = std::mem::take(&mut self.joined_properties);
         let mut pieces = publish.properties.forwardable();
         let properties = match (pieces.next(), pieces.next()) {
