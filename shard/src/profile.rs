@@ -6,15 +6,14 @@
 //! ```
 //!
 //! Time is exclusive: a boundary ends one stage and begins another, so the stages add up to the time since the start.
-//! [`at`] moves on, along the way of a message; [`enter`] is for what comes back to the stage that it was called in.
+//! [`Profile::at`] moves on, along the way of a message; [`Profile::enter`] is for what comes back to the stage that it was called in.
 //! What no stage claims is [`Stage::Other`].
 //!
-//! The clock belongs to the thread, as all of a shard does, and nothing that a shard does depends on it. While no clock
-//! runs, a boundary is one look at one word of the process.
+//! The clock belongs to the thread, as all of a shard does, and nothing that a shard does depends on it. Where it does not
+//! run, a boundary is one branch.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::counters::Counter;
 
@@ -83,71 +82,87 @@ impl Reading {
     }
 }
 
-/// Whether the clock of any thread runs; only ever set.
-static ON: AtomicBool = AtomicBool::new(false);
-
 thread_local! {
     static CLOCK: RefCell<Clock> = const { RefCell::new(Clock::STOPPED) };
 }
 
-/// Starts the clock of the calling thread, in [`Stage::Other`].
+/// Starts the clock of the calling thread, in [`Stage::Other`]. To be called before what it is to measure is made.
 pub fn start() {
     CLOCK.with_borrow_mut(|clock| clock.start(Moment::now()));
-    ON.store(true, Ordering::Relaxed);
 }
 
 /// What the clock of the calling thread has seen; `None` where it was not started.
 pub fn read() -> Option<Reading> {
-    on().then(|| CLOCK.with_borrow_mut(|clock| clock.read(Moment::now()))).flatten()
+    CLOCK.with_borrow_mut(|clock| clock.read(Moment::now()))
 }
 
-/// A turn begins.
-#[inline]
-pub fn turn() {
-    if on() {
-        count_turn();
-    }
+/// Whether the clock of the thread runs that this was made on. Who has boundaries keeps one, so that each costs a look
+/// at its own memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Profile {
+    on: bool,
 }
 
-/// From here on the time is this stage's.
-#[inline]
-pub fn at(stage: Stage) {
-    if on() {
-        go_to_now(stage);
+impl Profile {
+    /// Of the calling thread.
+    pub fn of_this_thread() -> Profile {
+        Profile { on: CLOCK.with_borrow(|clock| clock.began.is_some()) }
     }
-}
 
-/// Enters a stage, and comes back to the one before when what is returned is dropped.
-#[inline]
-pub fn enter(stage: Stage) -> Entered {
-    if on() {
-        enter_now(stage);
+    /// A turn begins.
+    #[inline]
+    pub fn turn(self) {
+        if self.on {
+            count_turn();
+        }
     }
-    Entered(PhantomData)
-}
 
-/// Enters the kernel to wait there, likewise. The thread's CPU time tells [`Stage::KernelWait`] from
-/// [`Stage::Asleep`].
-#[inline]
-pub fn enter_wait() -> Waiting {
-    if on() {
-        enter_wait_now();
+    /// From here on the time is this stage's.
+    #[inline]
+    pub fn at(self, stage: Stage) {
+        if self.on {
+            go_to_now(stage);
+        }
     }
-    Waiting(PhantomData)
+
+    /// Enters a stage, and comes back to the one before when what is returned is dropped.
+    #[inline]
+    pub fn enter(self, stage: Stage) -> Entered {
+        if self.on {
+            enter_now(stage);
+        }
+        Entered { on: self.on, thread: PhantomData }
+    }
+
+    /// Enters the kernel to wait there, likewise. The thread's CPU time tells [`Stage::KernelWait`] from
+    /// [`Stage::Asleep`].
+    #[inline]
+    pub fn enter_wait(self) -> Waiting {
+        if self.on {
+            enter_wait_now();
+        }
+        Waiting { on: self.on, thread: PhantomData }
+    }
 }
 
 /// A stage, which dropping this leaves.
 #[must_use = "the stage is left when this is dropped"]
-pub struct Entered(PhantomData<*const ()>);
+pub struct Entered {
+    on: bool,
+    thread: PhantomData<*const ()>,
+}
 
 /// A wait, which dropping this ends.
 #[must_use = "the wait ends when this is dropped"]
-pub struct Waiting(PhantomData<*const ()>);
+pub struct Waiting {
+    on: bool,
+    thread: PhantomData<*const ()>,
+}
 
 impl Drop for Entered {
     #[inline]
     fn drop(&mut self) {
-        if on() {
+        if self.on {
             leave_now();
         }
     }
@@ -156,15 +171,10 @@ impl Drop for Entered {
 impl Drop for Waiting {
     #[inline]
     fn drop(&mut self) {
-        if on() {
+        if self.on {
             leave_wait_now();
         }
     }
-}
-
-#[inline]
-fn on() -> bool {
-    ON.load(Ordering::Relaxed)
 }
 
 #[cold]
@@ -432,9 +442,10 @@ mod tests {
     fn each_thread_has_its_own() {
         std::thread::spawn(|| {
             start();
-            turn();
-            drop(enter(Stage::Flush));
-            drop(enter_wait());
+            let profile = Profile::of_this_thread();
+            profile.turn();
+            drop(profile.enter(Stage::Flush));
+            drop(profile.enter_wait());
             let reading = read().expect("it was started");
             assert_eq!((reading.turns, reading.count(Stage::Flush), reading.count(Stage::Asleep)), (1, 1, 1));
             std::thread::spawn(|| assert_eq!(read(), None)).join().expect("no panic");

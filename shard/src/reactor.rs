@@ -10,7 +10,7 @@ use crate::driver::{Completion, Driver, Errno, SendResult, Wait};
 use crate::handler::{Effects, Event, Handler, ReceiveEnd, Span};
 use crate::idle::IdlePolicy;
 use crate::mesh::{Inbound, MeshEnd};
-use crate::profile::{self, Stage};
+use crate::profile::{Profile, Stage};
 use crate::stall::{StallWatch, Stalls};
 use crate::time::Instant;
 use crate::timer::Wheel;
@@ -33,6 +33,7 @@ pub struct Reactor<D: Driver, H: Handler> {
     fx: Effects,
     idle: IdlePolicy,
     stall: StallWatch,
+    profile: Profile,
     /// What was reaped and not yet handled.
     completions: Vec<Completion>,
     /// The words of timers that are due.
@@ -84,6 +85,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
             fx: Effects { ops: Vec::new(), tx: mesh.tx, timers },
             idle,
             stall,
+            profile: Profile::of_this_thread(),
             completions: Vec::new(),
             due: Vec::with_capacity(DUE_EXPECTED),
             plan: Vec::new(),
@@ -105,13 +107,13 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
 
     /// One turn. Reads the clock once, and never waits.
     pub fn turn(&mut self) -> Next {
-        profile::turn();
-        profile::at(Stage::Receive);
+        self.profile.turn();
+        self.profile.at(Stage::Receive);
         self.driver.reap(Wait::Poll, &mut self.completions);
         let now = self.driver.now();
         self.stall.turn(now);
         self.handle_completions(now);
-        profile::at(Stage::Ring);
+        self.profile.at(Stage::Ring);
         self.rx.snapshot();
         let working = self.handler.work(now, &mut self.rx, &mut self.fx);
         self.push_ops();
@@ -162,7 +164,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
     fn handle_completion(&mut self, now: Instant, completion: Completion) {
         let event = match completion {
             Completion::Received { slot, generation, result: Ok(Some(buffer)), armed } => {
-                profile::at(Stage::Receive);
+                self.profile.at(Stage::Receive);
                 let bytes = self.driver.bytes(&buffer);
                 self.handler.handle(now, Event::Received { slot, generation, bytes, armed }, &mut self.fx);
                 return self.driver.recycle(buffer);
@@ -188,12 +190,12 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
             Completion::Closed { slot, generation } => Event::Closed { slot, generation },
             Completion::FdSent { slot, generation, result } => Event::FdSent { slot, generation, result },
         };
-        profile::at(Stage::Other);
+        self.profile.at(Stage::Other);
         self.handler.handle(now, event, &mut self.fx);
     }
 
     fn fire_timers(&mut self, now: Instant) {
-        profile::at(Stage::Other);
+        self.profile.at(Stage::Other);
         self.fx.timers.expire(now, &mut self.due);
         self.handled += self.due.len() as u64;
         for word in self.due.drain(..) {
@@ -207,7 +209,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
     fn flush(&mut self, now: Instant) -> bool {
         let mut sends = 0;
         loop {
-            profile::at(Stage::Flush);
+            self.profile.at(Stage::Flush);
             self.plan.clear();
             self.handler.plan(now, &mut self.plan, &mut self.fx);
             self.push_ops();
@@ -229,10 +231,10 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
 
     /// Shows the other shards what this turn has written for them, and what it has taken.
     fn publish(&mut self) {
-        profile::at(Stage::Ring);
+        self.profile.at(Stage::Ring);
         self.rx.publish();
         self.fx.tx.publish();
-        profile::at(Stage::Other);
+        self.profile.at(Stage::Other);
     }
 
     fn push_ops(&mut self) {
@@ -249,7 +251,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
 
     /// Waits until something comes or `until`: first awake, then asleep.
     fn wait(&mut self, until: Instant) {
-        profile::at(Stage::Receive);
+        self.profile.at(Stage::Receive);
         let now = self.driver.now();
         self.stall.idle(now);
         let spin_until = self.idle.spin_until(now, until);
@@ -271,7 +273,7 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
         if !self.completions.is_empty() {
             return true;
         }
-        profile::at(Stage::Spin);
+        self.profile.at(Stage::Spin);
         while !self.something_waits() {
             if self.driver.now() >= until {
                 return false;

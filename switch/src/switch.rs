@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use shard::buffer::Arena;
 use shard::counters::CounterWriter;
 use shard::mesh::{Inbound, ShardId};
-use shard::profile::{self, Stage};
+use shard::profile::{Profile, Stage};
 use shard::stall::Stalls;
 use shard::{Effects, Event, Handler, Instant, ListenerId, Op, SendResult, Slot, Span};
 use slab::Slab;
@@ -51,6 +51,7 @@ pub struct Switch {
     pub(crate) hasher: ahash::RandomState,
     pub(crate) counters: CounterWriter<Counter>,
     pub(crate) log: LogSink,
+    pub(crate) profile: Profile,
     stalls: Option<Arc<Stalls>>,
     random: u64,
     stop: StopFlag,
@@ -181,6 +182,7 @@ impl Switch {
             placement: node.placement.clone(),
             counters: part.counters,
             log: part.log,
+            profile: Profile::of_this_thread(),
             stalls: None,
             random: a ^ u64::from(part.id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             stop: part.stop,
@@ -430,7 +432,7 @@ impl Handler for Switch {
         }
         self.settle(fx);
         self.courier.run(&mut fx.tx);
-        profile::at(Stage::Other);
+        self.profile.at(Stage::Other);
         self.run_own(fx);
         self.retry_parked(fx);
         self.tell_departures(fx);

@@ -38,7 +38,7 @@ use self::token::{Kind, Token};
 use crate::config::KernelConfig;
 use crate::driver::{Completion, Driver, Errno, ListenerId, Op, RecvBuffer, SendResult, Slot, Wait};
 use crate::error::KernelError;
-use crate::profile::{self, Stage};
+use crate::profile::{Profile, Stage};
 use crate::ring::Doorbell;
 use crate::time::Instant;
 
@@ -52,6 +52,7 @@ pub struct UringDriver {
     peers: Vec<Peer>,
     origin: std::time::Instant,
     slots: u32,
+    profile: Profile,
 }
 
 impl UringDriver {
@@ -89,7 +90,8 @@ impl UringDriver {
             doorbell_armed: false,
         };
         let (features, slots) = (features.clone(), config.slots);
-        Ok(UringDriver { ring, intake, features, listeners, doorbell, peers: Vec::new(), origin, slots })
+        let profile = Profile::of_this_thread();
+        Ok(UringDriver { ring, intake, features, listeners, doorbell, peers: Vec::new(), origin, slots, profile })
     }
 
     /// What the other shards need in order to give this one a socket with [`Op::SendFd`].
@@ -111,7 +113,7 @@ impl UringDriver {
         self.intake.buffers.publish();
         for attempt in 0.. {
             // From the second time on, also fetch what has overflowed: it may be what the kernel wants room for.
-            let stage = profile::enter(if self.intake.owed > 0 { Stage::KernelSend } else { Stage::KernelPoll });
+            let stage = self.profile.enter(if self.intake.owed > 0 { Stage::KernelSend } else { Stage::KernelPoll });
             let entered = self.ring.enter(if attempt == 0 { enter } else { Enter::Collect });
             drop(stage);
             match entered {
@@ -326,7 +328,7 @@ impl UringDriver {
             Instant::NEVER => None,
             deadline => Some(deadline.since(self.now())),
         };
-        let waiting = profile::enter_wait();
+        let waiting = self.profile.enter_wait();
         let entered = self.ring.enter(Enter::Wait(timeout));
         drop(waiting);
         match entered {

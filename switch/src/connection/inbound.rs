@@ -4,7 +4,7 @@
 //! rest has not come, or everything from a packet that cannot be passed on yet.
 
 use shard::mesh::ShardId;
-use shard::profile;
+use shard::profile::Stage;
 use shard::{Effects, Errno, Op, ReceiveEnd, Slot};
 use wire::mqtt::{
     Auth, Deframed, Disconnect, Packet, RawPacket, ReasonCode, decode_from_client, decode_publish, deframe,
@@ -15,7 +15,7 @@ use super::{ConnectionId, Phase};
 use crate::counters::Counter;
 use crate::packets;
 use crate::planted::{Fault, planted};
-use crate::session::outgoing::Stage;
+use crate::session::outgoing;
 use crate::switch::Switch;
 
 /// What a packet leads to.
@@ -153,7 +153,7 @@ impl Switch {
         if conn.phase != Phase::Open || !conn.parked {
             return;
         }
-        let _stage = profile::enter(profile::Stage::Parse);
+        let _stage = self.profile.enter(Stage::Parse);
         conn.parked = false;
         conn.waits_for = None;
         // Time in which we did not read is not the client's silence.
@@ -215,7 +215,7 @@ impl Switch {
 
     /// Handles whole packets. Returns how many bytes they took.
     fn process(&mut self, slot: Slot, bytes: &[u8], fx: &mut Effects) -> usize {
-        profile::at(profile::Stage::Parse);
+        self.profile.at(Stage::Parse);
         let generation = self.connections.at(slot).generation;
         let mut consumed = 0;
         loop {
@@ -244,7 +244,7 @@ impl Switch {
                     if consumed == bytes.len() {
                         return consumed;
                     }
-                    profile::at(profile::Stage::Parse);
+                    self.profile.at(Stage::Parse);
                 }
                 Flow::Wait => {
                     self.connections.at_mut(slot).parked = true;
@@ -283,12 +283,12 @@ impl Switch {
             Ok(packet) => packet,
             Err(error) => return Flow::End(Cause::Malformed(error)),
         };
-        profile::at(profile::Stage::Session);
+        self.profile.at(Stage::Session);
         match packet {
-            Packet::Puback(ack) => self.delivery_acknowledged(slot, &ack, Stage::Puback, fx),
+            Packet::Puback(ack) => self.delivery_acknowledged(slot, &ack, outgoing::Stage::Puback, fx),
             Packet::Pubrec(ack) => self.delivery_received(slot, &ack, fx),
             Packet::Pubrel(ack) => self.publish_released(slot, &ack),
-            Packet::Pubcomp(ack) => self.delivery_acknowledged(slot, &ack, Stage::Pubcomp, fx),
+            Packet::Pubcomp(ack) => self.delivery_acknowledged(slot, &ack, outgoing::Stage::Pubcomp, fx),
             Packet::Subscribe(subscribe) => self.subscribe(slot, &subscribe, fx),
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(slot, &unsubscribe, fx),
             Packet::Pingreq => {

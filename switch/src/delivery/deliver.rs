@@ -2,7 +2,7 @@
 
 use shard::Effects;
 use shard::buffer::Blob;
-use shard::profile::{self, Stage};
+use shard::profile::Stage;
 use wire::frame::Frame;
 use wire::mqtt::{PublishImage, QoS};
 
@@ -75,7 +75,7 @@ impl Switch {
         if frame.header.qos == 2 && !self.store.room(frames::len(frame)) {
             return Delivered { matched: true, refused: true };
         }
-        profile::at(Stage::Match);
+        self.profile.at(Stage::Match);
         let mut fanout = self.fanout.take().unwrap_or_default();
         self.tick += 1;
         fanout.begin(self.tick);
@@ -90,7 +90,7 @@ impl Switch {
             self.return_unmatched(keys, frame, &fanout);
         }
         if !fanout.matches.is_empty() {
-            profile::at(Stage::Encode);
+            self.profile.at(Stage::Encode);
         }
         for index in 0..fanout.matches.len() {
             delivered.refused |= !self.deliver_to(index, frame, blob, &mut fanout, fx);
@@ -190,7 +190,7 @@ impl Switch {
 
     /// Encodes a frame once for all members of a feed.
     fn append_to_feed(&mut self, id: FeedId, image: Image, frame: &Frame<'_>) {
-        profile::at(Stage::Encode);
+        self.profile.at(Stage::Encode);
         let feed = &mut self.feeds[id.0 as usize];
         let members = feed.members().len() as u64;
         let identifiers = [image.subscription_identifier];

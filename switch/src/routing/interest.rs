@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 
 use shard::mesh::{Inbound, ShardId};
-use shard::profile::{self, Stage};
+use shard::profile::Stage;
 use shard::{Effects, Instant};
 
 use super::parcel::{self, DELIVER, INTEREST, deliver, interest};
@@ -161,7 +161,7 @@ impl Switch {
     /// Takes parcels of one owner, as the subscribers' shard. Whether some are left that could go on now.
     pub fn drain_deliveries(&mut self, owner: ShardId, rx: &mut Inbound, fx: &mut Effects) -> bool {
         for _ in 0..PARCELS_PER_TURN {
-            profile::at(Stage::Ring);
+            self.profile.at(Stage::Ring);
             let inbox = &mut self.inboxes[usize::from(owner.0)];
             if let Some(refused) = inbox.refused {
                 // Nothing beyond a remark is resolved until the owner has seen it.

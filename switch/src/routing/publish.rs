@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use shard::Effects;
 use shard::buffer::Blob;
 use shard::mesh::{Inbound, Outbound, ShardId};
-use shard::profile::{self, Stage};
+use shard::profile::Stage;
 use slab::Slab;
 use wire::frame::{Frame, FrameHeader};
 use wire::mqtt::ReasonCode;
@@ -179,7 +179,7 @@ impl Switch {
     /// could go on now.
     pub fn drain_publishes(&mut self, source: ShardId, rx: &mut Inbound, fx: &mut Effects) -> bool {
         for _ in 0..PARCELS_PER_TURN {
-            profile::at(Stage::Ring);
+            self.profile.at(Stage::Ring);
             let Some(parcel) = rx.peek(source, PUBLISH) else { return false };
             let frame = frames::read(parcel::body(&parcel, 1));
             let only = Some(parcel::word(&parcel, 0)).filter(|group| *group != 0);
@@ -287,7 +287,7 @@ impl Switch {
         if self.shards == 1 {
             return;
         }
-        profile::at(Stage::Match);
+        self.profile.at(Stage::Match);
         let mut filters = std::mem::take(&mut self.aimed);
         filters.clear();
         self.interest.matches(frame.topic, &mut filters);
@@ -333,7 +333,7 @@ impl Switch {
             self.route_here(frame, blob, origin, progress, fx);
         }
         for shard in progress.targets.iter() {
-            profile::at(Stage::Ring);
+            self.profile.at(Stage::Ring);
             let only = if progress.only { deliver::ONLY_GROUPS } else { 0 };
             let picks = progress.picks.iter().filter(|(picked, _)| *picked == shard).map(|(_, key)| *key);
             let words = &mut progress.words;
@@ -405,7 +405,7 @@ impl Switch {
     /// Keeps or clears the retained message of a topic ([MQTT-3.3.1-5], [MQTT-3.3.1-6]). It carries the number of its
     /// publish, so that who had it live does not get it again.
     fn retain(&mut self, frame: &Frame<'_>, number: u64) {
-        profile::at(Stage::Match);
+        self.profile.at(Stage::Match);
         if frame.payload.is_empty() && !planted(Fault::RetainedClearedLate) {
             self.retained.clear(frame.topic);
             return;

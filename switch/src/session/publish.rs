@@ -1,6 +1,7 @@
 //! PUBLISH and acknowledgements between a client and its session.
 
-use shard::{Effects, Slot, profile};
+use shard::profile;
+use shard::{Effects, Slot};
 use wire::frame::Frame;
 use wire::mqtt::topic::level_count;
 use wire::mqtt::{Ack, PacketId, Publish, QoS, ReasonCode};
@@ -193,7 +194,7 @@ impl Switch {
         number: u32,
         fx: &mut Effects,
     ) -> Routed {
-        profile::at(profile::Stage::Frame);
+        self.profile.at(profile::Stage::Frame);
         let mut joined = std::mem::take(&mut self.joined_properties);
         let mut pieces = publish.properties.forwardable();
         let properties = match (pieces.next(), pieces.next()) {
