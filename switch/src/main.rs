@@ -8,7 +8,7 @@ use switch::node::switches;
 use switch::program::args::{self, Options, Reference, Request};
 use switch::program::failure::Failure;
 use switch::program::plan::{self, Plan};
-use switch::program::{check, serve};
+use switch::program::{check, profile, serve};
 use switch::routing::parcel::rank_specs;
 
 fn main() -> ExitCode {
@@ -27,8 +27,12 @@ fn run(request: Request) -> Result<(), Failure> {
         Request::Serve(options) => {
             let (configuration, plan) = settle(&options)?;
             let ranks = rank_specs(&configuration.settings.limits, plan.shards());
-            let switches = switches(&configuration.settings, plan.shards()).expect("checked rules make a placement");
-            serve::until_stopped(&configuration.settings, &plan, &ranks, switches)
+            let (node, switches) =
+                switches(&configuration.settings, plan.shards()).expect("checked rules make a placement");
+            let profiles = serve::until_stopped(&configuration.settings, &plan, &ranks, switches)?;
+            // Standard error may be closed; that is no failure of what has been served.
+            let _ = io::stderr().write_all(profile::tables(&profiles, &node.counters).as_bytes());
+            Ok(())
         }
         Request::Test(options) => {
             settle(&options)?;

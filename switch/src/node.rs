@@ -58,8 +58,11 @@ impl Node {
     }
 }
 
-/// What makes each shard's switch on its own thread, for a node of `shards` shards.
-pub fn switches(settings: &Settings, shards: u16) -> Result<impl Fn(Seat) -> Switch + Clone + Send + use<>, RuleError> {
+/// A node of `shards` shards, and what makes each shard's switch on its own thread.
+pub fn switches(
+    settings: &Settings,
+    shards: u16,
+) -> Result<(Arc<Node>, impl Fn(Seat) -> Switch + Clone + Send + use<>), RuleError> {
     let [a, b] = [unpredictable(), unpredictable()];
     let mut seed = [0; 16];
     seed[..8].copy_from_slice(&a.to_le_bytes());
@@ -69,12 +72,14 @@ pub fn switches(settings: &Settings, shards: u16) -> Result<impl Fn(Seat) -> Swi
     let (node, writers) = Node::new(Arc::new(settings.clone()), placement, seeds, shards);
     let node = Arc::new(node);
     let writers = Arc::new(Mutex::new(writers.into_iter().map(Some).collect::<Vec<_>>()));
-    Ok(move |seat: Seat| {
+    let shared = node.clone();
+    let make = move |seat: Seat| {
         let mut writers = writers.lock().expect("no shard fails while it is made");
         let counters = writers[usize::from(seat.shard.0)].take().expect("each shard is made once");
         let Seat { shard: id, slots, listeners, log, stop, .. } = seat;
         Switch::new(node.clone(), Part { id, slots, listeners, counters, log, stop })
-    })
+    };
+    Ok((shared, make))
 }
 
 /// A number that nobody can guess: the standard library keys its hashers from the kernel's randomness.

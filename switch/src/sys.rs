@@ -1,6 +1,7 @@
 //! `$SYS`: what the node says of itself, in the topics that users of mosquitto know, and shard by shard.
 
 use shard::counters::Counter as _;
+use shard::profile::{self, Stage};
 use shard::{Effects, Instant};
 use wire::frame::Frame;
 
@@ -61,8 +62,21 @@ impl Switch {
             let topic = format!("$SYS/broker/shards/{shard}/{}", topic_of(*counter));
             self.publish_number(&topic, value, fx);
         }
+        self.publish_profile(fx);
         if shard == 0 {
             self.publish_node(fx);
+        }
+    }
+
+    /// What the shard has spent its time with since the start, where it measures that.
+    fn publish_profile(&mut self, fx: &mut Effects) {
+        let Some(reading) = profile::read() else { return };
+        let below = format!("$SYS/broker/shards/{}/profile", self.id.0);
+        self.publish_number(&format!("{below}/turns"), reading.turns, fx);
+        for stage in Stage::ALL {
+            let name = stage.label();
+            self.publish_number(&format!("{below}/{name}/ns"), reading.nanos(*stage), fx);
+            self.publish_number(&format!("{below}/{name}/count"), reading.count(*stage), fx);
         }
     }
 

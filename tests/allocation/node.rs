@@ -41,13 +41,14 @@ impl Node {
         let (tell, started) = mpsc::channel();
         let thread = thread::spawn(move || {
             let settings = &configuration.settings;
-            let make = switches(settings, shards).expect("no rules");
+            let (_, make) = switches(settings, shards).expect("no rules");
             serve::until_stopped(settings, &plan, &rank_specs(&settings.limits, shards), move |seat| {
                 // Nobody listens any more where another shard was first.
                 let _ = tell.send(seat.stop.clone());
                 counting::watch_this_thread(counts);
                 make(seat)
             })
+            .map(drop)
         });
         // Handlers are made after all listeners are open.
         match started.recv_timeout(DEADLINE) {

@@ -146,6 +146,13 @@ const NODE: &[Key<Settings>] = &[
     )
     .absent("all that the process may use"),
     SettingsKey::new(
+        "profile",
+        Kind::Switch,
+        |s| Field::Switch(&mut s.node.profile),
+        "Whether each shard measures how long it spends with each stage of a message. `$SYS/broker/shards/N/profile/` \
+         shows it, and a table when the switch stops. It costs some 10 ns for each stage of a message.",
+    ),
+    SettingsKey::new(
         "durability",
         Kind::Choice(&["memory"], &["written", "fsync"]),
         |s| Field::Choice(&mut s.node.durability),

@@ -27,6 +27,8 @@ pub struct Flags {
     pub cores: Option<String>,
     /// `--service-cores`.
     pub service_cores: Option<String>,
+    /// `--profile`.
+    pub profile: Option<String>,
     /// `--log`.
     pub log: Option<String>,
 }
@@ -109,6 +111,7 @@ fn flag_entries(flags: &Flags) -> Vec<Entry> {
         ("node", "shards", "--shards", &flags.shards),
         ("node", "cores", "--cores", &flags.cores),
         ("node", "service_cores", "--service-cores", &flags.service_cores),
+        ("node", "profile", "--profile", &flags.profile),
         ("log", "level", "--log", &flags.log),
     ];
     let entry = |(section, key, flag, text): (&str, _, _, &Option<String>)| {

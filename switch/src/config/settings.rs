@@ -105,6 +105,8 @@ pub struct Node {
     pub cores: Option<CoreList>,
     /// Cores of the service threads; absent: all that the process may use.
     pub service_cores: Option<CoreList>,
+    /// Whether shards measure what they spend their time with.
+    pub profile: bool,
     /// What an acknowledgement promises.
     pub durability: Durability,
 }

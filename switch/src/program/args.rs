@@ -93,6 +93,9 @@ pub struct Options {
     /// Cores for the service threads
     #[arg(long, value_name = "LIST")]
     service_cores: Option<String>,
+    /// Measure what shards spend their time with, and print it when they stop
+    #[arg(long)]
+    profile: bool,
     /// The least important lines to print: error, warn, info or debug
     #[arg(long, value_name = "LEVEL", conflicts_with = "verbose")]
     log: Option<String>,
@@ -110,6 +113,7 @@ impl Options {
             shards: self.shards.clone(),
             cores: self.cores.clone(),
             service_cores: self.service_cores.clone(),
+            profile: self.profile.then(|| "true".to_owned()),
             log: if self.verbose { Some("debug".to_owned()) } else { self.log.clone() },
         }
     }

@@ -9,5 +9,6 @@ pub mod failure;
 pub mod log;
 pub mod memory;
 pub mod plan;
+pub mod profile;
 pub mod serve;
 pub mod stop;

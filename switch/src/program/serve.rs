@@ -8,7 +8,7 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Instant, SystemTime};
 
 use rustix::io::Errno;
@@ -18,6 +18,7 @@ use shard::idle::IdlePolicy;
 use shard::launch::{Meeting, launch};
 use shard::listen::listen;
 use shard::mesh::{Mesh, MeshEnd, RankSpec, ShardId};
+use shard::profile::{self, Reading};
 use shard::reactor::Reactor;
 use shard::uring::{Features, Peer, UringDriver};
 
@@ -47,13 +48,14 @@ pub struct Seat {
 }
 
 /// Serves with a handler made by `handler` on each shard's own thread, until a stop was requested and every handler has
-/// finished. `ranks` are the rings between shards.
+/// finished. `ranks` are the rings between shards. Returns the stage profile of each shard, in order, where it was to be
+/// measured.
 pub fn until_stopped<H: Handler>(
     settings: &Settings,
     plan: &Plan,
     ranks: &[RankSpec],
     handler: impl Fn(Seat) -> H + Clone + Send + 'static,
-) -> Result<(), Failure> {
+) -> Result<Vec<(ShardId, Reading)>, Failure> {
     let features = Features::probe(&plan.kernel)?;
     let (origin, wall_origin) = (Instant::now(), SystemTime::now());
     let (logger, sinks) = Logger::start(&settings.log, &plan.cores, wall_origin).map_err(Failure::io(NO_THREAD))?;
@@ -71,13 +73,24 @@ pub fn until_stopped<H: Handler>(
     let count = addresses.len() as u16;
     let parts = mesh.into_iter().zip(listeners.sockets).zip(sinks);
     let meetings = Meeting::of(plan.shards().into()).into_iter().zip(Meeting::of(plan.shards().into()));
+    let (report, profiles) = mpsc::channel();
     let work = parts.zip(meetings).map(|(((mesh, sockets), log), (begin, end))| {
         let (kernel, features, stop, handler) = (plan.kernel.clone(), features.clone(), stop.clone(), handler.clone());
         let (settings, shards, slots) = (settings.clone(), plan.shards(), plan.kernel.slots);
+        let report = report.clone();
         move || {
+            if settings.node.profile {
+                profile::start();
+            }
             let driver = UringDriver::new(&kernel, &features, sockets, mesh.doorbell(), origin)?;
-            let seat = Seat { shard: mesh.id(), shards, slots, listeners: count, settings, log, stop };
-            run_shard(driver, mesh, begin, end, IdlePolicy { spin: kernel.spin }, || handler(seat))
+            let shard = mesh.id();
+            let seat = Seat { shard, shards, slots, listeners: count, settings, log, stop };
+            run_shard(driver, mesh, begin, end, IdlePolicy { spin: kernel.spin }, || handler(seat))?;
+            // The receiver is gone if another shard failed; nobody wants to know then.
+            if let Some(reading) = profile::read() {
+                let _ = report.send((shard, reading));
+            }
+            Ok(())
         }
     });
     let shards = launch(&plan.cores, work.collect())?;
@@ -85,7 +98,9 @@ pub fn until_stopped<H: Handler>(
     let _ = io::stderr().write_all(banner::text(plan, &features, &addresses).as_bytes());
     shards.join()?;
     logger.log().print(Level::Info, &"stopped");
-    Ok(())
+    let mut profiles: Vec<_> = profiles.try_iter().collect();
+    profiles.sort_unstable_by_key(|(shard, _)| *shard);
+    Ok(profiles)
 }
 
 const NO_THREAD: &str = "cannot start a service thread";
