@@ -36,9 +36,18 @@ fn help_and_version() {
     }
     let (code, help) = run(&["--help"]);
     assert_eq!(code, Some(0));
-    for flag in
-        ["--config", "--bind", "--port", "--shards", "--cores", "--service-cores", "--log", "--version", "check"]
-    {
+    for flag in [
+        "--config",
+        "--bind",
+        "--port",
+        "--shards",
+        "--cores",
+        "--service-cores",
+        "--profile",
+        "--log",
+        "--version",
+        "check",
+    ] {
         assert!(help.contains(flag), "{flag} in {help}");
     }
     let (code, version) = run(&["--version"]);

@@ -10,6 +10,7 @@ mod hazards;
 mod hostile;
 mod keepalive;
 mod limits;
+mod profile;
 mod properties;
 mod publish;
 mod regression;
