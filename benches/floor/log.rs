@@ -54,6 +54,8 @@ pub struct Logs {
     replies: Vec<(Slot, Vec<u8>)>,
     /// In how many groups a slot is behind; replies wait until it is in none.
     behind: Vec<u32>,
+    /// The groups that a slot is in.
+    groups: Vec<Vec<Group>>,
     results: Vec<i32>,
     /// Which members the batch in flight is for.
     batch: Vec<u32>,
@@ -124,18 +126,20 @@ impl Logs {
 impl Delivery for Logs {
     fn connect(&mut self, slot: Slot) {
         *grown(&mut self.behind, slot) = 0;
+        grown(&mut self.groups, slot).clear();
     }
 
     fn disconnect(&mut self, slot: Slot) {
         self.replies.retain(|(other, _)| *other != slot);
-        for log in &mut self.logs {
-            log.members.retain(|member| member.slot != slot);
+        for group in self.groups[slot as usize].drain(..) {
+            self.logs[group as usize].members.retain(|member| member.slot != slot);
         }
     }
 
     fn subscribe(&mut self, slot: Slot, group: Group) {
         let log = grown(&mut self.logs, group);
         log.members.push(Member { slot, cursor: log.end(), blocked: false, behind: false });
+        self.groups[slot as usize].push(group);
     }
 
     fn reply(&mut self, slot: Slot, bytes: &[u8]) {
@@ -148,7 +152,8 @@ impl Delivery for Logs {
     }
 
     fn writable(&mut self, slot: Slot) {
-        for group in 0..self.logs.len() as u32 {
+        for at in 0..self.groups[slot as usize].len() {
+            let group = self.groups[slot as usize][at];
             let Some(member) = self.logs[group as usize].members.iter_mut().find(|member| member.slot == slot) else {
                 continue;
             };

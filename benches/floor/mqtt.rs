@@ -50,17 +50,24 @@ pub fn subscribe(body: &[u8], version: u8, mut each: impl FnMut(&[u8])) -> Resul
         let (len, used) = varint(rest)?.ok_or(Unsupported)?;
         rest = rest.get(used + len..).ok_or(Unsupported)?;
     }
-    let mut suback = vec![0x90, 0, id[0], id[1]];
+    let mut answer = vec![id[0], id[1]];
     if version == 5 {
-        suback.push(0);
+        answer.push(0);
     }
     while !rest.is_empty() {
         let (filter, after) = string(rest)?;
         rest = after.get(1..).ok_or(Unsupported)?;
         each(filter);
-        suback.push(0);
+        answer.push(0);
     }
-    suback[1] = u8::try_from(suback.len() - 2).ok().filter(|len| *len < 128).ok_or(Unsupported)?;
+    let mut suback = vec![0x90];
+    let mut len = answer.len();
+    while len >= 0x80 {
+        suback.push(len as u8 | 0x80);
+        len >>= 7;
+    }
+    suback.push(len as u8);
+    suback.extend_from_slice(&answer);
     Ok(suback)
 }
 
@@ -97,7 +104,7 @@ mod tests {
         assert!(front(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF]).is_err());
     }
 
-    /// Both versions of SUBSCRIBE are answered with a code for each filter.
+    /// Both versions of SUBSCRIBE are answered with a code for each filter, however many.
     #[test]
     fn subscribe_grants_each_filter() {
         let mut seen = Vec::new();
@@ -105,6 +112,8 @@ mod tests {
         assert_eq!(suback, [0x90, 4, 0, 9, 0, 0]);
         assert_eq!(seen, [b"a", b"b"]);
         assert_eq!(subscribe(&[0, 9, 0, 0, 1, b'a', 0], 5, |_| {}).unwrap(), [0x90, 4, 0, 9, 0, 0]);
+        let many = [&[0, 9][..], &[0, 1, b'a', 0].repeat(200)].concat();
+        assert_eq!(subscribe(&many, 4, |_| {}).unwrap()[..5], [0x90, 202, 1, 0, 9]);
         assert!(subscribe(&[0, 9, 0, 9, b'a'], 4, |_| {}).is_err());
     }
 }

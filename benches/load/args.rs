@@ -31,7 +31,8 @@ pub enum Command {
     Fanin(Run),
     /// Publishers and subscribers in pairs (-c, 500), a topic for each.
     Pairs(Run),
-    /// Many topics (--rooms), each with its publishers and its subscribers (-c, 100 a room).
+    /// Many topics (--rooms), each with its publishers and its subscribers (-c, 100 a room; --zipf: of all rooms
+    /// together).
     Rooms(Run),
     /// Clients (-c, 1) that publish to themselves: the time of a round through the broker.
     PingPong(Run),
@@ -40,6 +41,9 @@ pub enum Command {
     Common(Run),
     /// A room (-c, 100) of which one more subscriber stops reading in every other window: do the others notice?
     Slow(Run),
+    /// A room (-c, 100) while, in every other window, many more (--storm) connect and subscribe elsewhere: how fast are
+    /// they served, and does the room notice?
+    Storm(Run),
     /// Connections (-c, 1000) as fast as they are answered, or at -R a second.
     Connect(Run),
     /// Connections (-c, 18000) that subscribe to one topic and wait: what does each cost in memory?
@@ -56,7 +60,7 @@ pub struct Run {
     /// Clients: publishers, subscribers or pairs; the scenario says which, and how many there are by default.
     #[arg(short = 'c', long)]
     pub count: Option<u32>,
-    /// Publishers of each topic (fanout, rooms, common, slow).
+    /// Publishers of each topic (fanout, rooms, common, slow, storm).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub publishers: Option<u32>,
     /// Subscribers (fanin).
@@ -65,6 +69,13 @@ pub struct Run {
     /// Topics (rooms).
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub rooms: u32,
+    /// Sizes of rooms fall with their rank to this power, 1 being Zipf's law; in an open loop a room publishes in
+    /// proportion to the square root of its size (rooms).
+    #[arg(long, value_parser = exponent)]
+    pub zipf: Option<f64>,
+    /// Unrelated subscriptions that the broker holds meanwhile, 1000 a connection, each tenth with a wildcard.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    pub others: u32,
     /// Topic name; %i is the number of the room, pair or client.
     #[arg(short = 't', long, value_parser = topic_name)]
     pub topic: Option<String>,
@@ -84,7 +95,7 @@ pub struct Run {
     /// Open loop: milliseconds between two messages of one publisher.
     #[arg(short = 'I', long = "interval_of_msg", id = "interval_of_msg", value_parser = positive)]
     pub interval_of_msg: Option<f64>,
-    /// Seconds measured (slow: of one window).
+    /// Seconds measured (slow: of one window; storm: of one quiet window).
     #[arg(long, default_value_t = 5.0, value_parser = positive)]
     pub seconds: f64,
     /// Seconds before, not measured.
@@ -96,9 +107,12 @@ pub struct Run {
     /// Messages of each publisher, topic and QoS (common: 5 where absent), instead of --seconds and without a warm-up.
     #[arg(long, conflicts_with = "messages", value_parser = clap::value_parser!(u64).range(1..))]
     pub each: Option<u64>,
-    /// Windows of each kind (slow).
+    /// Windows of each kind (slow, storm).
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub windows: u32,
+    /// Clients that connect in a stormy window, 64 of them at a time (storm).
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub storm: u32,
     /// Seconds to let memory settle (idle).
     #[arg(long, default_value_t = 2.0)]
     pub settle: f64,
@@ -238,6 +252,11 @@ impl Run {
 fn positive(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().map_err(|error| error.to_string())?;
     if number.is_finite() && number > 0.0 && number <= 1e9 { Ok(number) } else { Err("wanted: above 0".to_owned()) }
+}
+
+fn exponent(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().map_err(|error| error.to_string())?;
+    if (0.0..=10.0).contains(&number) { Ok(number) } else { Err("wanted: 0 (all alike) to 10".to_owned()) }
 }
 
 fn topic_name(text: &str) -> Result<String, String> {

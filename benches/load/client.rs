@@ -28,11 +28,16 @@ const UNSENT_BYTES_MAX: usize = 1 << 20;
 /// Unacknowledged publishes of one client, whatever the broker would allow: the search for an id is linear.
 const INFLIGHT_MAX: usize = 4096;
 
+/// Filters in one SUBSCRIBE; the next one leaves when it has been granted.
+const FILTERS_MAX: usize = 100;
+
 /// One connection.
 pub struct Client {
     pub socket: OwnedFd,
     pub phase: Phase,
     pub version: Version,
+    /// Which of all connections ever begun it is.
+    pub number: usize,
     /// When it began to connect, in nanoseconds of the run's clock.
     pub started: u64,
     /// The front of a packet whose end has not come.
@@ -46,6 +51,8 @@ pub struct Client {
     sent: usize,
     /// What it subscribes to after CONNACK.
     subscriptions: Vec<(String, u8)>,
+    /// How many of them it has.
+    granted: usize,
     /// PINGREQs without an answer.
     pub pings: u32,
     /// Packet ids of unacknowledged publishes, oldest first.
@@ -58,6 +65,8 @@ pub struct Client {
 pub enum Heard<'a> {
     /// Nothing.
     Nothing,
+    /// Some of its subscriptions are granted, and more are asked for.
+    Subscribing,
     /// The connection is ready.
     Ready,
     /// A message.
@@ -75,6 +84,7 @@ impl Client {
             socket,
             phase: Phase::Connecting,
             version,
+            number: 0,
             started: 0,
             partial: Vec::new(),
             listed: false,
@@ -82,6 +92,7 @@ impl Client {
             unsent: connect,
             sent: 0,
             subscriptions,
+            granted: 0,
             pings: 0,
             unacknowledged: VecDeque::new(),
             last_id: 0,
@@ -95,9 +106,9 @@ impl Client {
             && (qos == 0 || self.unacknowledged.len() < self.receive_maximum.min(INFLIGHT_MAX))
     }
 
-    /// Whether every publish has been acknowledged, and every PINGREQ answered.
-    pub fn settled(&self) -> bool {
-        self.phase == Phase::Closed || self.pings == 0 && self.unacknowledged.is_empty()
+    /// How many publishes have not been acknowledged, and PINGREQs not answered; a closed connection owes nothing.
+    pub fn owed(&self) -> usize {
+        if self.phase == Phase::Closed { 0 } else { self.pings as usize + self.unacknowledged.len() }
     }
 
     /// Queues a message. Only where [`Client::has_room`].
@@ -181,21 +192,33 @@ impl Client {
             self.phase = Phase::Ready;
             return Ok(Heard::Ready);
         }
-        let filters = self.subscriptions.iter().map(|(filter, qos)| (filter.as_str(), *qos));
-        packet::put_subscribe(&mut self.unsent, self.version, filters);
+        self.subscribe();
         self.phase = Phase::Subscribing;
         Ok(Heard::Nothing)
     }
 
+    /// Asks for what it does not have yet, or for as much of it as goes in one packet.
+    fn subscribe(&mut self) {
+        let filters = self.subscriptions[self.granted..].iter().take(FILTERS_MAX);
+        let filters = filters.map(|(filter, qos)| (filter.as_str(), *qos));
+        packet::put_subscribe(&mut self.unsent, self.version, filters);
+    }
+
     fn subscribed<'a>(&mut self, body: &[u8]) -> Result<Heard<'a>, Malformed> {
-        let granted = packet::suback(body, self.version)?;
-        if granted.len() != self.subscriptions.len() {
+        let codes = packet::suback(body, self.version)?;
+        let asked = &self.subscriptions[self.granted..];
+        if codes.len() != asked.len().min(FILTERS_MAX) {
             return Err(Malformed("a SUBACK with another number of codes than the SUBSCRIBE had filters"));
         }
-        for ((filter, asked), code) in self.subscriptions.iter().zip(granted) {
-            if code != asked {
-                return Ok(Heard::End(format!("SUBACK {code:#04x} for `{filter}` at QoS {asked}")));
+        for ((filter, qos), code) in asked.iter().zip(codes) {
+            if code != qos {
+                return Ok(Heard::End(format!("SUBACK {code:#04x} for `{filter}` at QoS {qos}")));
             }
+        }
+        self.granted += codes.len();
+        if self.granted < self.subscriptions.len() {
+            self.subscribe();
+            return Ok(Heard::Subscribing);
         }
         self.phase = Phase::Ready;
         self.subscriptions = Vec::new();

@@ -25,10 +25,13 @@ mod payload;
 mod plan;
 mod report;
 mod scenario;
+mod schedule;
 mod socket;
 mod swarm;
 mod tally;
 mod traffic;
+mod windows;
+mod zipf;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -71,6 +74,7 @@ fn run(command: &Command) -> Result<u8, Box<dyn Error>> {
         | Command::PingPong(run)
         | Command::Common(run)
         | Command::Slow(run)
+        | Command::Storm(run)
         | Command::Connect(run)
         | Command::Idle(run) => (run.target.core, run.target.json),
     };

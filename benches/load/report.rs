@@ -23,10 +23,34 @@ pub struct Report {
     pub size: usize,
     pub version: u8,
     pub pace: String,
+    pub rooms: Option<Rooms>,
+    pub others: Option<Others>,
     pub connect: Option<Connecting>,
     pub traffic: Option<Measured>,
     pub slow: Option<Slow>,
+    pub storm: Option<Storm>,
     pub faults: Faults,
+}
+
+/// How subscribers gather in rooms of several sizes.
+#[derive(Serialize)]
+pub struct Rooms {
+    pub rooms: usize,
+    pub largest: u32,
+    pub median: f64,
+    pub smallest: u32,
+}
+
+/// Unrelated subscriptions, made before anything else.
+#[derive(Serialize)]
+pub struct Others {
+    pub subscriptions: u32,
+    pub connections: usize,
+    pub seconds: f64,
+    pub per_second: f64,
+    /// CPU time and growth of anonymous memory of the broker.
+    pub cpu_ns_per_subscription: Option<f64>,
+    pub anonymous_per_subscription: Option<f64>,
 }
 
 /// How connecting went.
@@ -62,7 +86,18 @@ pub struct Measured {
     pub delivered_per_second: f64,
     /// From when a message was to be sent until it was received, in µs.
     pub latency_us: Percentiles,
+    /// The generator's own part of it.
+    pub own: Own,
     pub broker: Option<TrafficCost>,
+}
+
+/// What the load generator may have added to the latencies that it reports.
+#[derive(Serialize)]
+pub struct Own {
+    /// How long after it was due a message was published, in µs; part of the latency (open loop only).
+    pub late_us: Option<Percentiles>,
+    /// How long a socket waited to be read after epoll_wait(2) had told that it could be, in µs.
+    pub read_us: Percentiles,
 }
 
 /// What messages cost the broker.
@@ -102,6 +137,37 @@ pub struct Window {
     pub memory: Option<Memory>,
 }
 
+/// What many connections did to those already connected.
+#[derive(Serialize)]
+pub struct Storm {
+    pub windows: Vec<StormWindow>,
+    /// Of all quiet windows, in µs.
+    pub quiet_us: Percentiles,
+    /// Of all stormy ones.
+    pub stormy_us: Percentiles,
+    /// Median p99 of the stormy windows by that of the quiet ones.
+    pub p99_ratio: f64,
+    /// Median of the stormy windows.
+    pub connections_per_second: f64,
+    /// From connect(2) to SUBACK, in µs, in all storms.
+    pub connect_us: Percentiles,
+    /// CPU time of the broker beyond what the room cost it in the quiet window before; median.
+    pub cpu_ns_per_connection: Option<f64>,
+}
+
+/// One window of `storm`.
+#[derive(Serialize)]
+pub struct StormWindow {
+    pub stormy: bool,
+    pub seconds: f64,
+    pub delivered: u64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    pub own: Own,
+    pub connections_per_second: Option<f64>,
+    pub cpu_ns_per_connection: Option<f64>,
+}
+
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -109,6 +175,12 @@ impl Display for Report {
             "{}: {} clients, {} streams, {} B, MQTT {}, {}",
             self.scenario, self.clients, self.streams, self.size, self.version, self.pace
         )?;
+        if let Some(Rooms { rooms, largest, median, smallest }) = &self.rooms {
+            writeln!(f, "  rooms     {rooms}: largest {largest}, median {median:.0}, smallest {smallest} subscribers")?;
+        }
+        if let Some(others) = &self.others {
+            others.fmt(f)?;
+        }
         if let Some(connect) = &self.connect {
             connect.fmt(f)?;
         }
@@ -117,6 +189,9 @@ impl Display for Report {
         }
         if let Some(slow) = &self.slow {
             slow.fmt(f)?;
+        }
+        if let Some(storm) = &self.storm {
+            storm.fmt(f)?;
         }
         let Faults { lost, repeated, reordered, corrupted, misrouted, refused, closed } = self.faults;
         writeln!(
@@ -133,6 +208,20 @@ impl Display for Report {
             writeln!(f, "INVALID")
         } else {
             Ok(())
+        }
+    }
+}
+
+impl Display for Others {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "  others    {} subscriptions of {} connections in {:.2} s, {:.0}/s",
+            self.subscriptions, self.connections, self.seconds, self.per_second
+        )?;
+        match (self.cpu_ns_per_subscription, self.anonymous_per_subscription) {
+            (Some(cpu), Some(bytes)) => writeln!(f, "; broker {cpu:.0} ns CPU, {bytes:.0} B anonymous each"),
+            _ => writeln!(f),
         }
     }
 }
@@ -162,6 +251,7 @@ impl Display for Measured {
             self.published, self.published_per_second, self.delivered, self.delivered_per_second, self.seconds
         )?;
         writeln!(f, "  latency   {}", self.latency_us)?;
+        writeln!(f, "            of which the generator's own, at p99: {}", self.own)?;
         let Some(cost) = &self.broker else { return Ok(()) };
         writeln!(
             f,
@@ -171,6 +261,15 @@ impl Display for Measured {
             cost.cpu_share * 100.0,
             cost.memory_after.anonymous / 1024
         )
+    }
+}
+
+impl Display for Own {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(late) = &self.late_us {
+            write!(f, "published {:.1} µs late, ", late.p99)?;
+        }
+        write!(f, "read {:.1} µs after the wait", self.read_us.p99)
     }
 }
 
@@ -192,6 +291,35 @@ impl Display for Slow {
         writeln!(f, "  stalled   {}", self.stalled_us)?;
         let end = if self.disconnected { "; the broker closed its connection" } else { "" };
         writeln!(f, "  ratio     p99 {:.2}; the slow subscriber missed {}{end}", self.p99_ratio, self.missed)
+    }
+}
+
+impl Display for Storm {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for window in &self.windows {
+            write!(
+                f,
+                "  {:<9} {} delivered in {:.2} s, p50 {:.0} p99 {:.0} µs (own: {})",
+                if window.stormy { "stormy" } else { "quiet" },
+                window.delivered,
+                window.seconds,
+                window.p50_us,
+                window.p99_us,
+                window.own
+            )?;
+            match window.connections_per_second {
+                Some(rate) => writeln!(f, ", {rate:.0} connections/s")?,
+                None => writeln!(f)?,
+            }
+        }
+        writeln!(f, "  quiet     {}", self.quiet_us)?;
+        writeln!(f, "  stormy    {}", self.stormy_us)?;
+        writeln!(f, "  connect   {}", self.connect_us)?;
+        write!(f, "  ratio     p99 {:.2}; {:.0} connections/s", self.p99_ratio, self.connections_per_second)?;
+        match self.cpu_ns_per_connection {
+            Some(cpu) => writeln!(f, ", {cpu:.0} ns of the broker's CPU each"),
+            None => writeln!(f),
+        }
     }
 }
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::args::{Command, Run};
 use crate::broker::Process;
-use crate::client::Phase;
-use crate::histogram::{Latencies, median};
+use crate::histogram::median;
 use crate::plan::{ClientPlan, Plan};
-use crate::report::{ConnectCost, Connecting, Measured, Report, Slow, TrafficCost, Window};
+use crate::report::{ConnectCost, Connecting, Measured, Others, Own, Report, Rooms, TrafficCost};
 use crate::socket::{self, Sources};
 use crate::swarm::{Dial, Swarm};
 use crate::traffic::{Counts, Pace, Stopped, Terms, Traffic, Until};
+use crate::windows;
 
 /// No run takes longer.
 const RUN_NS_MAX: u64 = 3_600_000_000_000;
@@ -30,82 +30,96 @@ pub fn run(command: &Command, stop: &Stop) -> Result<Report, Box<dyn Error>> {
         Command::Fanout(args) => {
             let plan =
                 Plan::one_topic(args.publishers(1), args.count(1000), args.topic("ringload/fanout"), args.qos(0));
-            traffic("fanout", args, &plan, stop)
+            traffic("fanout", args, plan, stop)
         }
         Command::Fanin(args) => {
             let plan = Plan::one_topic(args.count(1000), args.subscribers, args.topic("ringload/fanin"), args.qos(0));
-            traffic("fanin", args, &plan, stop)
+            traffic("fanin", args, plan, stop)
         }
         Command::Pairs(args) => {
             let plan = Plan::rooms(args.count(500), 1, 1, args.topic("ringload/pair/%i"), args.qos(0));
-            traffic("pairs", args, &plan, stop)
+            traffic("pairs", args, plan, stop)
         }
         Command::Rooms(args) => {
-            let topic = args.topic("ringload/room/%i");
-            let plan = Plan::rooms(args.rooms, args.publishers(1), args.count(100), topic, args.qos(0));
-            traffic("rooms", args, &plan, stop)
+            let (topic, publishers, qos) = (args.topic("ringload/room/%i"), args.publishers(1), args.qos(0));
+            let plan = match args.zipf {
+                Some(exponent) => {
+                    let subscribers = args.count(100 * args.rooms);
+                    Plan::zipf(args.rooms, exponent, publishers, subscribers, topic, qos)?
+                }
+                None => Plan::rooms(args.rooms, publishers, args.count(100), topic, qos),
+            };
+            traffic("rooms", args, plan, stop)
         }
         Command::PingPong(args) => {
             let plan = Plan::echo(args.count(1), args.topic("ringload/ping/%i"), args.qos(0));
-            traffic("ping-pong", args, &plan, stop)
+            traffic("ping-pong", args, plan, stop)
         }
         Command::Common(args) => {
             let levels = args.qos.map_or(vec![1, 2], |qos| vec![qos]);
             let count = args.count(10_000);
             let plan = Plan::common(count, args.publishers(4).min(count), args.topic("ringload/common"), &levels);
-            traffic("common", &Run { each: args.each.or(Some(5)), ..args.clone() }, &plan, stop)
+            traffic("common", &Run { each: args.each.or(Some(5)), ..args.clone() }, plan, stop)
         }
-        Command::Slow(args) => slow(args, stop),
+        Command::Slow(args) => windows::slow(args, stop),
+        Command::Storm(args) => windows::storm(args, stop),
         Command::Connect(args) => connect(args, stop),
         Command::Idle(args) => {
             let plan = Plan::one_topic(1, args.count(18_000), args.topic("ringload/idle"), args.qos(0));
             // One message at the end tells whether every connection lives.
-            traffic("idle", &Run { each: Some(1), ..args.clone() }, &plan, stop)
+            traffic("idle", &Run { each: Some(1), ..args.clone() }, plan, stop)
         }
         Command::Compare(_) => unreachable!("compare runs ringload, not a scenario"),
     }
 }
 
 impl Run {
-    fn count(&self, default: u32) -> u32 {
+    pub fn count(&self, default: u32) -> u32 {
         self.count.unwrap_or(default).max(1)
     }
 
-    fn publishers(&self, default: u32) -> u32 {
+    pub fn publishers(&self, default: u32) -> u32 {
         self.publishers.unwrap_or(default)
     }
 
-    fn topic<'a>(&'a self, default: &'a str) -> &'a str {
+    pub fn topic<'a>(&'a self, default: &'a str) -> &'a str {
         self.topic.as_deref().unwrap_or(default)
     }
 
-    fn qos(&self, default: u8) -> u8 {
+    pub fn qos(&self, default: u8) -> u8 {
         self.qos.unwrap_or(default)
     }
 
-    fn broker(&self) -> Option<Process> {
+    pub fn broker(&self) -> Option<Process> {
         self.target.broker_pid.map(Process)
     }
 
-    fn patience(&self) -> Duration {
+    pub fn patience(&self) -> Duration {
         Duration::from_secs(self.target.stall)
     }
 }
 
 /// Connects, lets messages run, measures, and waits for what is under way.
-fn traffic(name: &'static str, args: &Run, plan: &Plan, stop: &Stop) -> Result<Report, Box<dyn Error>> {
+fn traffic(name: &'static str, args: &Run, plan: Plan, stop: &Stop) -> Result<Report, Box<dyn Error>> {
+    let mut plan = plan.beside(args.others);
     let pace = args.pace(plan.streams.len(), None);
-    let mut report = begin(name, args, plan, &pace);
+    let mut report = begin(name, args, &plan, &pace);
+    report.rooms = args.zipf.and_then(|_| rooms(&plan));
     let settle = (name == "idle").then(|| Duration::from_secs_f64(args.settle));
-    let mut swarm = dial(args, plan)?;
-    report.connect = Some(connected(&mut swarm, args, plan, settle, stop)?);
-    let mut traffic = Traffic::new(plan, terms(args, pace, stop), swarm.now());
+    let mut swarm = dial(args, &plan, 0)?;
+    let mut subscriptions = plan.take_subscriptions();
+    let rest = subscriptions.split_off(plan.others);
+    if args.others > 0 {
+        report.others = Some(others(&mut swarm, args, subscriptions, stop)?);
+    }
+    report.connect = Some(connected(&mut swarm, args, rest, settle, stop)?);
+    let mut traffic = Traffic::new(&plan, terms(args, pace, stop), swarm.now());
     let mut meter = Meter::new(args, &traffic, &swarm)?;
     let mut ended = Ok(());
     if args.messages.is_none() && args.each.is_none() {
         let start = swarm.now();
         ended = traffic.run(&mut swarm, Until::Time(start + ns(args.warmup)));
-        traffic.latencies.clear();
+        forget(&mut traffic, &mut swarm);
         meter = Meter::new(args, &traffic, &swarm)?;
         ended = ended.and_then(|()| traffic.run(&mut swarm, Until::Time(start + ns(args.warmup) + ns(args.seconds))));
         report.traffic = measured(&meter, &traffic, &swarm, &ended)?;
@@ -124,71 +138,17 @@ fn traffic(name: &'static str, args: &Run, plan: &Plan, stop: &Stop) -> Result<R
 fn connect(args: &Run, stop: &Stop) -> Result<Report, Box<dyn Error>> {
     let subscriptions = args.topic.iter().map(|topic| (topic.clone(), args.qos(0))).collect();
     let client = ClientPlan { subscriptions, ..ClientPlan::default() };
-    let plan = Plan { clients: vec![client; args.count(1000) as usize], ..Plan::default() };
+    let mut plan = Plan { clients: vec![client; args.count(1000) as usize], ..Plan::default() };
     let pace = Pace::Window(1);
     let mut report = begin("connect", args, &plan, &pace);
-    let mut swarm = dial(args, &plan)?;
-    report.connect = Some(connected(&mut swarm, args, &plan, None, stop)?);
+    let mut swarm = dial(args, &plan, 0)?;
+    report.connect = Some(connected(&mut swarm, args, plan.take_subscriptions(), None, stop)?);
     let traffic = Traffic::new(&plan, terms(args, pace, stop), swarm.now());
     finish(report, &traffic, swarm, Ok(()))
 }
 
-/// A room in which one more subscriber reads in every other window only.
-fn slow(args: &Run, stop: &Stop) -> Result<Report, Box<dyn Error>> {
-    let count = args.count(100);
-    let topic = args.topic("ringload/slow");
-    let mut plan = Plan::one_topic(args.publishers(1), count, topic, args.qos(0));
-    let excused = ClientPlan { excused: true, ..plan.clients[plan.clients.len() - 1].clone() };
-    let sluggard = plan.clients.len() as u32;
-    plan.clients.push(excused);
-
-    let pace = args.pace(plan.streams.len(), Some(10_000.0));
-    let mut report = begin("slow", args, &plan, &pace);
-    let mut swarm = dial(args, &plan)?;
-    report.connect = Some(connected(&mut swarm, args, &plan, None, stop)?);
-    let mut traffic = Traffic::new(&plan, terms(args, pace, stop), swarm.now());
-    let (mut quiet, mut stalled) = (Latencies::new(), Latencies::new());
-    let mut windows = Vec::new();
-    let mut ended = Ok(());
-    for index in 0..2 * args.windows {
-        let is_stalled = index % 2 == 1;
-        swarm.pause(sluggard, is_stalled, &mut traffic);
-        let start = swarm.now();
-        ended = traffic.run(&mut swarm, Until::Time(start + ns(args.warmup)));
-        traffic.latencies.clear();
-        ended = ended.and_then(|()| traffic.run(&mut swarm, Until::Time(start + ns(args.warmup) + ns(args.seconds))));
-        if ended.is_err() {
-            break;
-        }
-        let memory = args.broker().map(Process::memory).transpose()?;
-        let percentiles = traffic.latencies.percentiles();
-        let (p50_us, p99_us) = (percentiles.p50, percentiles.p99);
-        windows.push(Window { stalled: is_stalled, delivered: percentiles.count, p50_us, p99_us, memory });
-        if is_stalled { &mut stalled } else { &mut quiet }.add(&traffic.latencies);
-    }
-    swarm.pause(sluggard, false, &mut traffic);
-    let published = traffic.counts.published;
-    ended = ended.and_then(|()| traffic.drain(&mut swarm));
-    // The sluggard reads what is still on its way to it.
-    let end = swarm.now() + ns(1.0);
-    while swarm.now() < end {
-        swarm.poll(Duration::from_millis(50), &mut traffic)?;
-    }
-    let (quiet_us, stalled_us) = (quiet.percentiles(), stalled.percentiles());
-    let p99 = |stalled| median(windows.iter().filter(|window| window.stalled == stalled).map(|w| w.p99_us).collect());
-    let p99_ratio = p99(true).zip(p99(false)).map_or(0.0, |(stalled, quiet)| stalled / quiet);
-    report.slow = Some(Slow {
-        windows,
-        quiet_us,
-        stalled_us,
-        p99_ratio,
-        missed: published.saturating_sub(traffic.counts.excused),
-        disconnected: swarm.clients[sluggard as usize].phase == Phase::Closed,
-    });
-    finish(report, &traffic, swarm, ended)
-}
-
-fn begin(scenario: &'static str, args: &Run, plan: &Plan, pace: &Pace) -> Report {
+/// A report in which nothing has been measured.
+pub fn begin(scenario: &'static str, args: &Run, plan: &Plan, pace: &Pace) -> Report {
     Report {
         scenario,
         clients: plan.clients.len(),
@@ -204,12 +164,14 @@ fn begin(scenario: &'static str, args: &Run, plan: &Plan, pace: &Pace) -> Report
     }
 }
 
-fn dial(args: &Run, plan: &Plan) -> Result<Swarm, Box<dyn Error>> {
+/// A swarm for the clients of a plan, and `more` connections that come and go meanwhile.
+pub fn dial(args: &Run, plan: &Plan, more: usize) -> Result<Swarm, Box<dyn Error>> {
     let target = &args.target;
-    socket::make_room(plan.clients.len())?;
+    let connections = plan.clients.len() + more;
+    socket::make_room(connections)?;
     let targets = target.addresses()?;
     let dial = Dial {
-        sources: Sources::new(target.sources, plan.clients.len(), &targets),
+        sources: Sources::new(target.sources, connections, &targets),
         targets,
         version: target.version(),
         keep_alive: target.keepalive,
@@ -223,20 +185,42 @@ fn dial(args: &Run, plan: &Plan) -> Result<Swarm, Box<dyn Error>> {
     Ok(Swarm::new(dial, args.size + topic_bytes_max + 64)?)
 }
 
-/// Connects all clients of the plan; `settle` is how long memory may take to come to rest.
-fn connected(
+/// Makes the unrelated subscriptions.
+fn others(
     swarm: &mut Swarm,
     args: &Run,
-    plan: &Plan,
+    subscriptions: Vec<Vec<(String, u8)>>,
+    stop: &Stop,
+) -> Result<Others, Box<dyn Error>> {
+    let connect = connected(swarm, args, subscriptions, None, stop)?;
+    // Those that are measured have figures of their own.
+    swarm.connect_times.clear();
+    let (count, connections) = (f64::from(args.others), connect.connections);
+    let each = |per_connection: f64| per_connection * connections as f64 / count;
+    Ok(Others {
+        subscriptions: args.others,
+        connections,
+        seconds: connect.seconds,
+        per_second: count / connect.seconds,
+        cpu_ns_per_subscription: connect.broker.as_ref().map(|cost| each(cost.cpu_ns_per_connection)),
+        anonymous_per_subscription: connect.broker.as_ref().map(|cost| each(cost.anonymous_per_connection)),
+    })
+}
+
+/// Connects a client for each item; `settle` is how long memory may take to come to rest.
+pub fn connected(
+    swarm: &mut Swarm,
+    args: &Run,
+    subscriptions: Vec<Vec<(String, u8)>>,
     settle: Option<Duration>,
     stop: &Stop,
 ) -> Result<Connecting, Box<dyn Error>> {
     let broker = args.broker();
     let before = broker.map(|broker| Ok::<_, std::io::Error>((broker.cpu_ns()?, broker.memory()?))).transpose()?;
     let begun = swarm.now();
-    swarm.connect(plan.subscriptions(), args.patience(), &|| stop.load(Ordering::Relaxed))?;
+    let connections = subscriptions.len();
+    swarm.connect(subscriptions, args.patience(), &|| stop.load(Ordering::Relaxed))?;
     let seconds = (swarm.now() - begun) as f64 / 1e9;
-    let connections = plan.clients.len();
     let mut cost = None;
     if let (Some(broker), Some((cpu, memory_before))) = (broker, before) {
         let cpu = broker.cpu_ns()? - cpu;
@@ -255,7 +239,34 @@ fn connected(
     Ok(Connecting { connections, seconds, per_second: connections as f64 / seconds, latency_us, broker: cost })
 }
 
-fn terms(args: &Run, pace: Pace, stop: &Stop) -> Terms {
+/// How subscribers gather in the rooms of a plan.
+fn rooms(plan: &Plan) -> Option<Rooms> {
+    let mut seen = plan.streams.iter().map(|stream| (&stream.topic, stream.receivers)).collect::<Vec<_>>();
+    seen.dedup();
+    let sizes = seen.iter().map(|(_, size)| *size);
+    Some(Rooms {
+        rooms: seen.len(),
+        largest: sizes.clone().max()?,
+        median: median(sizes.clone().map(f64::from).collect())?,
+        smallest: sizes.min()?,
+    })
+}
+
+/// Forgets all latencies so far, the generator's own too.
+pub fn forget(traffic: &mut Traffic, swarm: &mut Swarm) {
+    for latencies in [&mut traffic.latencies, &mut traffic.lateness, &mut swarm.read_lags] {
+        latencies.clear();
+    }
+}
+
+/// What the generator itself may have added since.
+pub fn own(traffic: &Traffic, swarm: &Swarm) -> Own {
+    let late_us = traffic.paced().then(|| traffic.lateness.percentiles());
+    Own { late_us, read_us: swarm.read_lags.percentiles() }
+}
+
+/// The terms that the command line asks for.
+pub fn terms(args: &Run, pace: Pace, stop: &Stop) -> Terms {
     let stop = Arc::clone(stop);
     Terms {
         pace,
@@ -301,6 +312,7 @@ impl Meter {
             published_per_second: published as f64 / seconds,
             delivered_per_second: delivered as f64 / seconds,
             latency_us: traffic.latencies.percentiles(),
+            own: own(traffic, swarm),
             broker: self.broker.map(cost).transpose()?,
         })
     }
@@ -320,7 +332,7 @@ fn measured(
 }
 
 /// Judges the run.
-fn finish(
+pub fn finish(
     mut report: Report,
     traffic: &Traffic,
     mut swarm: Swarm,
@@ -338,6 +350,7 @@ fn finish(
     Ok(report)
 }
 
-fn ns(seconds: f64) -> u64 {
+/// Nanoseconds.
+pub fn ns(seconds: f64) -> u64 {
     (seconds.max(0.0) * 1e9) as u64
 }

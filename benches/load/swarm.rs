@@ -22,6 +22,8 @@ use crate::socket::{self, Sources};
 /// Connections that may be under way at once: fewer than the listen backlog of any broker (mosquitto: 100), as a SYN
 /// that overflows it is sent again only after a second.
 const CONNECTING_MAX: usize = 64;
+/// Connections begun in one pass: those that are ready are not to wait for more than a few.
+const OPENS_PER_PASS_MAX: usize = 8;
 const EVENTS_MAX: usize = 1024;
 
 /// How to connect.
@@ -57,13 +59,29 @@ pub struct Swarm {
     pub clients: Vec<Client>,
     /// From connect(2) until ready.
     pub connect_times: Latencies,
+    /// From the end of the wait that found a socket readable until it had been read: what reading one after the other
+    /// may have added to the latencies of messages.
+    pub read_lags: Latencies,
     dial: Dial,
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
     buffer: Vec<u8>,
     listed: Vec<u32>,
-    ready: usize,
+    /// What those subscribe to that are yet to be connected.
+    waiting: VecDeque<Vec<(String, u8)>>,
+    /// When connecting began, and how many connections since.
+    opening: (u64, u64),
+    /// Connections ever begun: the number of the next one.
+    opened: usize,
+    /// Connections that have begun and are not ready.
+    unready: usize,
+    /// Steps toward being ready, of all: a connection that is ready, or a SUBSCRIBE that is granted.
+    steps: u64,
+    /// Publishes unacknowledged and PINGREQs unanswered, of all.
+    owed: usize,
     origin: Instant,
+    /// When the last wait ended.
+    woken: u64,
     pinged: u64,
 }
 
@@ -76,13 +94,20 @@ impl Swarm {
         Ok(Swarm {
             clients: Vec::new(),
             connect_times: Latencies::new(),
+            read_lags: Latencies::new(),
             dial,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             events: Vec::with_capacity(EVENTS_MAX),
             buffer: vec![0; (2 * packet_bytes_max).max(256 * 1024)],
             listed: Vec::new(),
-            ready: 0,
+            waiting: VecDeque::new(),
+            opening: (0, 0),
+            opened: 0,
+            unready: 0,
+            steps: 0,
+            owed: 0,
             origin: Instant::now(),
+            woken: 0,
             pinged: 0,
         })
     }
@@ -90,6 +115,17 @@ impl Swarm {
     /// Nanoseconds since the run began.
     pub fn now(&self) -> u64 {
         self.origin.elapsed().as_nanos() as u64
+    }
+
+    /// Begins to connect one client for each item; [`Swarm::poll`] goes on with it.
+    pub fn enlist(&mut self, subscriptions: Vec<Vec<(String, u8)>>) {
+        self.opening = (self.now(), 0);
+        self.waiting.extend(subscriptions);
+    }
+
+    /// Whether some are not connected or do not have what they subscribe to.
+    pub fn connecting(&self) -> bool {
+        !self.waiting.is_empty() || self.unready > 0
     }
 
     /// Connects one client for each item, and waits until all have what they subscribed to.
@@ -103,35 +139,24 @@ impl Swarm {
         stop: &dyn Fn() -> bool,
     ) -> io::Result<()> {
         let wanted = self.clients.len() + subscriptions.len();
-        let mut waiting = VecDeque::from(subscriptions);
+        self.enlist(subscriptions);
         let mut closed = FirstClosed(None);
-        let begun = self.now();
-        let (mut moved, mut last_ready) = (begun, self.ready);
-        let mut opened = 0_u64;
-        while self.ready < wanted {
-            let now = self.now();
-            let allowed = self.dial.rate.map_or(u64::MAX, |rate| ((now - begun) as f64 * rate / 1e9) as u64 + 1);
-            while opened < allowed && self.clients.len() - self.ready < CONNECTING_MAX {
-                let Some(subscriptions) = waiting.pop_front() else { break };
-                self.open(subscriptions)?;
-                opened += 1;
-            }
-            self.flush(&mut closed);
-            let timeout = if self.dial.rate.is_some() { Duration::from_millis(1) } else { Duration::from_millis(100) };
-            self.poll(timeout, &mut closed)?;
+        let mut moved = (self.now(), self.steps);
+        while self.connecting() {
+            self.poll(Duration::from_millis(100), &mut closed)?;
             if let Some((client, why)) = closed.0 {
                 return Err(io::Error::other(format!("client {client} could not connect and subscribe: {why}")));
             }
             if stop() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
-            if self.ready > last_ready {
-                (moved, last_ready) = (self.now(), self.ready);
+            if self.steps > moved.1 {
+                moved = (self.now(), self.steps);
             }
-            if self.now() - moved > patience.as_nanos() as u64 {
+            if self.now() - moved.0 > patience.as_nanos() as u64 {
                 return Err(io::Error::other(format!(
                     "{} of {wanted} clients are connected and none more for {} s; --stall says how long to wait",
-                    self.ready,
+                    self.clients.len() - self.unready,
                     patience.as_secs()
                 )));
             }
@@ -139,9 +164,25 @@ impl Swarm {
         Ok(())
     }
 
+    /// Says goodbye on the connections from this index on, and forgets them.
+    pub fn leave(&mut self, from: usize) {
+        self.waiting.clear();
+        for client in &mut self.clients[from..] {
+            self.owed -= client.owed();
+            self.unready -= usize::from(matches!(client.phase, Phase::Connecting | Phase::Subscribing));
+            if client.phase != Phase::Closed {
+                client.disconnect();
+                let _ = client.flush();
+            }
+        }
+        self.listed.retain(|index| (*index as usize) < from);
+        self.clients.truncate(from);
+    }
+
     /// Queues a message. Only where the client has room.
     pub fn publish(&mut self, client: u32, qos: u8, topic: &[u8], payload: &[u8]) {
         self.clients[client as usize].publish(qos, topic, payload);
+        self.owed += usize::from(qos > 0);
         self.list(client);
     }
 
@@ -161,11 +202,12 @@ impl Swarm {
         self.listed = listed;
     }
 
-    /// Waits for events for at most `timeout`, and hands what they bring to `sink`.
+    /// Goes on connecting, waits for events for at most `timeout`, and hands what they bring to `sink`.
     ///
     /// # Errors
-    /// epoll_wait(2) failed.
+    /// epoll_wait(2) failed, or a connection could not begin.
     pub fn poll<S: Sink>(&mut self, timeout: Duration, sink: &mut S) -> io::Result<()> {
+        let timeout = timeout.min(self.open_waiting()?);
         let timeout = if self.dial.spin { Duration::ZERO } else { timeout };
         let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
         let mut events = std::mem::take(&mut self.events);
@@ -174,6 +216,7 @@ impl Swarm {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        self.woken = self.now();
         for event in &events {
             let (index, flags) = (event.data.u64() as u32, event.flags);
             if flags.contains(epoll::EventFlags::OUT) {
@@ -204,6 +247,7 @@ impl Swarm {
         for index in 0..self.clients.len() as u32 {
             if self.clients[index as usize].phase == Phase::Ready {
                 self.clients[index as usize].ping();
+                self.owed += 1;
                 self.list(index);
             }
         }
@@ -211,7 +255,7 @@ impl Swarm {
 
     /// Whether every publish of every client has been acknowledged, and every PINGREQ answered.
     pub fn settled(&self) -> bool {
-        self.clients.iter().all(Client::settled)
+        self.owed == 0
     }
 
     /// Says goodbye on every connection; what cannot be sent at once is not.
@@ -223,15 +267,40 @@ impl Swarm {
         }
     }
 
+    /// Begins as many connections as may begin now; returns how long until more may.
+    fn open_waiting(&mut self) -> io::Result<Duration> {
+        if self.waiting.is_empty() {
+            return Ok(Duration::MAX);
+        }
+        let (begun, mut opened) = self.opening;
+        let since = (self.now() - begun) as f64;
+        let allowed = self.dial.rate.map_or(u64::MAX, |rate| (since * rate / 1e9) as u64 + 1);
+        for _ in 0..OPENS_PER_PASS_MAX {
+            if opened >= allowed {
+                break;
+            }
+            if self.unready >= CONNECTING_MAX {
+                return Ok(Duration::MAX);
+            }
+            let Some(subscriptions) = self.waiting.pop_front() else { break };
+            self.open(subscriptions)?;
+            opened += 1;
+            self.opening.1 = opened;
+        }
+        Ok(if opened < allowed { Duration::ZERO } else { Duration::from_millis(1) })
+    }
+
     fn open(&mut self, subscriptions: Vec<(String, u8)>) -> io::Result<()> {
         let index = self.clients.len();
+        let number = self.opened;
+        self.opened += 1;
         let started = self.now();
-        let to = self.dial.targets[index % self.dial.targets.len()];
-        let socket = socket::open(to, &mut self.dial.sources, index)?;
+        let to = self.target(number);
+        let socket = socket::open(to, &mut self.dial.sources, number)?;
         let mut connect = Vec::new();
         Connect {
             version: self.dial.version,
-            client_id: &format!("{}{index}", self.dial.prefix),
+            client_id: &format!("{}{number}", self.dial.prefix),
             keep_alive: self.dial.keep_alive,
             user_name: self.dial.user_name.as_deref(),
             password: self.dial.password.as_deref(),
@@ -240,9 +309,15 @@ impl Swarm {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
         epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(index as u64), flags)?;
         let mut client = Client::new(socket, self.dial.version, connect, subscriptions);
-        client.started = started;
+        (client.started, client.number) = (started, number);
         self.clients.push(client);
+        self.unready += 1;
         Ok(())
+    }
+
+    /// The broker's address that the connection with this number uses.
+    fn target(&self, number: usize) -> SocketAddr {
+        self.dial.targets[number % self.dial.targets.len()]
     }
 
     fn writable<S: Sink>(&mut self, index: u32, sink: &mut S) {
@@ -251,9 +326,9 @@ impl Swarm {
             return;
         }
         if let Ok(Err(error)) = sockopt::socket_error(&client.socket) {
-            let to = self.dial.targets[index as usize % self.dial.targets.len()];
             let why = if client.phase == Phase::Connecting {
-                socket::refused(error, to).to_string()
+                let number = client.number;
+                socket::refused(error, self.target(number)).to_string()
             } else {
                 format!("{error}")
             };
@@ -299,20 +374,29 @@ impl Swarm {
     /// Takes whole packets off the front of the buffer and keeps the rest with the client.
     fn packets<S: Sink>(&mut self, index: u32, len: usize, sink: &mut S) -> Result<(), Malformed> {
         let now = self.now();
+        self.read_lags.record(now - self.woken);
         let mut used = 0;
         let client = &mut self.clients[index as usize];
         let mut answered = false;
         while let Some(packet) = packet::front(&self.buffer[used..len])? {
             used += packet.len;
-            match client.hear(&packet)? {
+            let owed = client.owed();
+            let heard = client.hear(&packet)?;
+            self.owed -= owed - client.owed();
+            match heard {
                 Heard::Message(message) => {
                     answered |= message.qos > 0;
                     sink.message(index, &message, now);
                 }
                 Heard::Acknowledged(reason) => sink.acknowledged(index, reason),
                 Heard::Nothing => answered = true,
+                Heard::Subscribing => {
+                    answered = true;
+                    self.steps += 1;
+                }
                 Heard::Ready => {
-                    self.ready += 1;
+                    self.unready -= 1;
+                    self.steps += 1;
                     self.connect_times.record(now - client.started);
                 }
                 Heard::End(why) => {
@@ -348,8 +432,11 @@ impl Swarm {
     }
 
     fn end<S: Sink>(&mut self, index: u32, why: &str, sink: &mut S) {
-        self.clients[index as usize].phase = Phase::Closed;
-        let _ = epoll::delete(&self.epoll, &self.clients[index as usize].socket);
+        let client = &mut self.clients[index as usize];
+        self.owed -= client.owed();
+        self.unready -= usize::from(matches!(client.phase, Phase::Connecting | Phase::Subscribing));
+        client.phase = Phase::Closed;
+        let _ = epoll::delete(&self.epoll, &client.socket);
         sink.closed(index, why);
     }
 }

@@ -12,6 +12,7 @@ use crate::histogram::Latencies;
 use crate::packet::Publish;
 use crate::payload::{self, Payload, Stamp};
 use crate::plan::{Plan, StreamPlan};
+use crate::schedule::Schedule;
 use crate::swarm::{Sink, Swarm};
 use crate::tally::{Arrival, Faults, Sequence};
 
@@ -20,7 +21,7 @@ use crate::tally::{Arrival, Faults, Sequence};
 pub enum Pace {
     /// That many messages of each stream under way.
     Window(u32),
-    /// That many messages in a second, over all streams, in turn.
+    /// That many messages in a second, over all streams, as their weights say.
     Rate(f64),
 }
 
@@ -37,6 +38,8 @@ pub enum Until {
     Published(u64, u64),
     /// When every stream has published its limit, at the latest at that time.
     Exhausted(u64),
+    /// When all clients that were to connect are ready, at the latest at that time.
+    Connected(u64),
 }
 
 /// Why a stretch ended early.
@@ -104,6 +107,8 @@ pub struct Traffic {
     pub faults: Faults,
     pub counts: Counts,
     pub latencies: Latencies,
+    /// How much later than due messages were published: the generator's own part of their latencies (rate only).
+    pub lateness: Latencies,
     streams: Vec<Stream>,
     receivers: Vec<Receiver>,
     /// The streams that each client publishes.
@@ -113,9 +118,8 @@ pub struct Traffic {
     pace: Pace,
     /// Messages of each stream, at most.
     each_max: u64,
-    /// How many messages have become due, and when the first was (rate only).
-    due: u64,
-    begun: u64,
+    /// Rate only.
+    schedule: Option<Schedule>,
     /// Deliveries that published messages will have caused when all is well.
     expected: u64,
     broken: Option<String>,
@@ -140,6 +144,8 @@ impl Traffic {
     /// A traffic that publishes from `now` on.
     pub fn new(plan: &Plan, terms: Terms, now: u64) -> Traffic {
         let window = if let Pace::Window(window) = terms.pace { window } else { 0 };
+        let weights = plan.streams.iter().map(|stream| stream.weight);
+        let schedule = if let Pace::Rate(rate) = terms.pace { Some(Schedule::new(rate, weights, now)) } else { None };
         let stream = |plan: &StreamPlan| Stream {
             plan: plan.clone(),
             next: 0,
@@ -161,6 +167,7 @@ impl Traffic {
             faults: Faults::default(),
             counts: Counts::default(),
             latencies: Latencies::new(),
+            lateness: Latencies::new(),
             streams: plan.streams.iter().map(stream).collect(),
             receivers: receivers.collect(),
             publishes,
@@ -168,13 +175,17 @@ impl Traffic {
             payload: Payload::new(terms.size),
             pace: terms.pace,
             each_max: terms.each_max,
-            due: 0,
-            begun: now,
+            schedule,
             expected: 0,
             broken: None,
             patience: terms.patience,
             stop: terms.stop,
         }
+    }
+
+    /// Whether messages are due by the clock.
+    pub fn paced(&self) -> bool {
+        self.schedule.is_some()
     }
 
     /// Publishes and receives until then.
@@ -189,6 +200,7 @@ impl Traffic {
                 Until::Time(end) => now >= end,
                 Until::Published(count, end) => self.counts.published >= count || now >= end,
                 Until::Exhausted(end) => self.exhausted() || now >= end,
+                Until::Connected(end) => !swarm.connecting() || now >= end,
             };
             if over {
                 return Ok(());
@@ -231,15 +243,16 @@ impl Traffic {
     /// to do but receive.
     fn publish(&mut self, swarm: &mut Swarm, now: u64, limit: u64) -> Duration {
         let mut sleep = SLEEP_MAX;
-        if let Pace::Rate(rate) = self.pace {
-            let interval = 1e9 / rate;
-            while (self.due as f64 * interval) as u64 + self.begun <= now {
-                let stream = (self.due % self.streams.len() as u64) as u32;
-                self.due += 1;
-                self.streams[stream as usize].allowed += 1;
-                self.list(stream);
+        if let Some(schedule) = &mut self.schedule {
+            while let Some(stream) = schedule.take(now) {
+                let at = &mut self.streams[stream as usize];
+                at.allowed += 1;
+                if !at.listed {
+                    at.listed = true;
+                    self.listed.push(stream);
+                }
             }
-            let next = Duration::from_nanos((self.due as f64 * interval) as u64 + self.begun - now);
+            let next = schedule.next().map_or(SLEEP_MAX, |due| Duration::from_nanos(due - now));
             sleep = if next < SLEEP_MIN { Duration::ZERO } else { (next - SLEEP_MIN / 2).min(SLEEP_MAX) };
         }
         let mut listed = std::mem::take(&mut self.listed);
@@ -254,7 +267,6 @@ impl Traffic {
     }
 
     fn publish_stream(&mut self, swarm: &mut Swarm, index: u32, now: u64, limit: u64) {
-        let streams = self.streams.len() as u64;
         let stream = &mut self.streams[index as usize];
         let end = stream.allowed.min(self.each_max);
         while stream.next < end && self.counts.published < limit {
@@ -264,13 +276,11 @@ impl Traffic {
             }
             let sequence = stream.next;
             stream.next += 1;
-            let intended = match self.pace {
-                Pace::Window(window) => {
-                    stream.outstanding[(sequence % u64::from(window)) as usize] = stream.plan.receivers;
-                    now
-                }
-                Pace::Rate(rate) => self.begun + ((sequence * streams + u64::from(index)) as f64 * (1e9 / rate)) as u64,
-            };
+            if let Pace::Window(window) = self.pace {
+                stream.outstanding[(sequence % u64::from(window)) as usize] = stream.plan.receivers;
+            }
+            let intended = self.schedule.as_ref().map_or(now, |schedule| schedule.due(index, sequence));
+            self.lateness.record(now - intended);
             let topic = stream.plan.topic.as_bytes();
             let payload = self.payload.stamp(topic, Stamp { stream: index, sequence, intended });
             swarm.publish(stream.plan.client, stream.plan.qos, topic, payload);
@@ -338,8 +348,9 @@ impl Sink for Traffic {
             self.faults.corrupted += 1;
             return;
         };
-        let receiver = &mut self.receivers[client as usize];
-        let Some(place) = receiver.place(stamp.stream) else {
+        // A client beyond the plan expects nothing.
+        let receiver = self.receivers.get_mut(client as usize);
+        let Some((receiver, place)) = receiver.and_then(|it| it.place(stamp.stream).map(|place| (it, place))) else {
             self.faults.misrouted += 1;
             return;
         };
@@ -377,7 +388,7 @@ impl Sink for Traffic {
     }
 
     fn writable(&mut self, client: u32) {
-        let streams = std::mem::take(&mut self.publishes[client as usize]);
+        let Some(streams) = self.publishes.get_mut(client as usize).map(std::mem::take) else { return };
         for stream in &streams {
             self.list(*stream);
         }
@@ -385,7 +396,7 @@ impl Sink for Traffic {
     }
 
     fn closed(&mut self, client: u32, why: &str) {
-        if !self.receivers[client as usize].excused {
+        if !self.receivers.get(client as usize).is_some_and(|receiver| receiver.excused) {
             self.faults.closed += 1;
             self.broken.get_or_insert_with(|| format!("the connection of client {client} ended: {why}"));
         }
