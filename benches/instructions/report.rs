@@ -11,6 +11,8 @@ use crate::measure::Cost;
 const FUNCTIONS_SHOWN: usize = 30;
 /// Functions that are told of a workload that costs more.
 const CULPRITS_SHOWN: usize = 8;
+/// What a count may differ by because the baseline is rounded.
+const ROUNDING: f64 = 0.001;
 
 /// Each workload with its crates and functions, then the budget of the second shard.
 pub fn show(costs: &[Cost]) -> String {
@@ -120,7 +122,7 @@ fn write_culprits(out: &mut String, cost: &Cost, was: &Count) -> fmt::Result {
         let before = was.functions.get(name).copied();
         (name, before, *now, now - before.unwrap_or(least))
     });
-    let mut grown: Vec<_> = grown.filter(|(.., by)| *by > 0.0).collect();
+    let mut grown: Vec<_> = grown.filter(|(.., by)| *by > ROUNDING).collect();
     grown.sort_by(|(.., by), (.., other)| other.total_cmp(by));
     for (name, before, now, _) in grown.into_iter().take(CULPRITS_SHOWN) {
         let before = before.map_or(format!("below {least:.2}"), |before| format!("{before:.2}"));
