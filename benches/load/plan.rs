@@ -110,7 +110,7 @@ impl Plan {
         let holder = |number: u32| {
             let first = number * OTHERS_PER_CLIENT;
             let filter = |room: u32| {
-                let what = if room % OTHERS_PER_WILDCARD == 0 { "+" } else { "chat" };
+                let what = if room.is_multiple_of(OTHERS_PER_WILDCARD) { "+" } else { "chat" };
                 (format!("other/{room}/{what}"), 0)
             };
             let subscriptions = (first..others.min(first + OTHERS_PER_CLIENT)).map(filter).collect();
