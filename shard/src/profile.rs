@@ -1,21 +1,24 @@
 //! Where the time of a shard goes: a stage clock, off unless a shard's thread calls [`start`].
 //!
 //! ```text
-//!        at      at      at      at      at       at          at      enter         dropped
-//!  other │ receive │ parse │ frame │ match │ encode │ receive │ flush │ kernel_send │ flush │ ...
+//!      at        at      at      at      at       at        at      enter         dropped
+//! other │ receive │ parse │ frame │ match │ encode │ receive │ flush │ kernel_send │ flush │ ...
 //! ```
 //!
 //! Time is exclusive: a boundary ends one stage and begins another, so the stages add up to the time since the start.
-//! [`Profile::at`] moves on, along the way of a message; [`Profile::enter`] is for what comes back to the stage that it was called in.
-//! What no stage claims is [`Stage::Other`].
+//! [`Profile::at`] moves on, along the way of a message; [`Profile::enter`] is for what comes back to the stage that it
+//! was called in. What no stage claims is [`Stage::Other`].
 //!
-//! The clock belongs to the thread, as all of a shard does, and nothing that a shard does depends on it. Where it does not
-//! run, a boundary is one branch.
+//! The clock belongs to the thread, as all of a shard does, and nothing that a shard does depends on it. Where it does
+//! not run, a boundary is one branch.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
+use self::ticks::{clock_nanos, cpu_nanos, ticks};
 use crate::counters::Counter;
+
+mod ticks;
 
 crate::counters! {
     /// What a shard spends its time with, in the order of a message.
@@ -319,46 +322,6 @@ impl Moment {
     }
 }
 
-/// The time stamp counter where it ticks evenly whatever the core does, else nanoseconds of the monotonic clock.
-#[cfg(target_arch = "x86_64")]
-fn ticks() -> u64 {
-    use std::sync::LazyLock;
-
-    /// Whether the kernel says of the counter that it neither changes its rate nor stops (proc_cpuinfo(5)).
-    static INVARIANT: LazyLock<bool> = LazyLock::new(|| {
-        let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let flags = about.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
-        ["constant_tsc", "nonstop_tsc"].iter().all(|flag| flags.split_ascii_whitespace().any(|has| has == *flag))
-    });
-    if *INVARIANT {
-        // SAFETY: every x86-64 processor has the instruction, and Linux lets user space execute it unless a process
-        // asked otherwise for itself (prctl(2), PR_SET_TSC).
-        unsafe { std::arch::x86_64::_rdtsc() }
-    } else {
-        clock_nanos(libc::CLOCK_MONOTONIC)
-    }
-}
-
-/// Nanoseconds of the monotonic clock.
-#[cfg(not(target_arch = "x86_64"))]
-fn ticks() -> u64 {
-    clock_nanos(libc::CLOCK_MONOTONIC)
-}
-
-/// CPU time of the calling thread, in nanoseconds.
-fn cpu_nanos() -> u64 {
-    clock_nanos(libc::CLOCK_THREAD_CPUTIME_ID)
-}
-
-/// clock_gettime(2), in nanoseconds.
-fn clock_nanos(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is valid for the write, which is all that the call does.
-    let result = unsafe { libc::clock_gettime(clock, &mut time) };
-    assert_eq!(result, 0, "Linux has this clock");
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -394,7 +357,7 @@ mod tests {
         assert_eq!(reading.total(), 500);
     }
 
-    /// Goal: the stages add up to the time since the start at any moment, in the middle of a stage and after a wait too.
+    /// Goal: the stages add up to the time since the start at any moment, within a stage too.
     #[test]
     fn stages_add_up() {
         let mut clock = started();
