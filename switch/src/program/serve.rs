@@ -3,6 +3,7 @@
 //! ```text
 //!  probe the kernel ─▶ listen ─▶ mesh ─▶ log and signals ─▶ shards, each on its thread:
 //!                                                             ring ─▶ meet ─▶ reactor ─▶ meet ─▶ end
+//!                                                                         └─▶ banner, when all have one
 //! ```
 
 use std::io::{self, Write};
@@ -74,10 +75,11 @@ pub fn until_stopped<H: Handler>(
     let parts = mesh.into_iter().zip(listeners.sockets).zip(sinks);
     let meetings = Meeting::of(plan.shards().into()).into_iter().zip(Meeting::of(plan.shards().into()));
     let (report, profiles) = mpsc::channel();
+    let (ready, all_ready) = mpsc::sync_channel(plan.shards().into());
     let work = parts.zip(meetings).map(|(((mesh, sockets), log), (begin, end))| {
         let (kernel, features, stop, handler) = (plan.kernel.clone(), features.clone(), stop.clone(), handler.clone());
         let (settings, shards, slots) = (settings.clone(), plan.shards(), plan.kernel.slots);
-        let report = report.clone();
+        let (report, ready) = (report.clone(), ready.clone());
         move || {
             if settings.node.profile {
                 profile::start();
@@ -85,7 +87,12 @@ pub fn until_stopped<H: Handler>(
             let driver = UringDriver::new(&kernel, &features, sockets, mesh.doorbell(), origin)?;
             let shard = mesh.id();
             let seat = Seat { shard, shards, slots, listeners: count, settings, log, stop };
-            run_shard(driver, mesh, begin, end, IdlePolicy { spin: kernel.spin }, || handler(seat))?;
+            let handler = || {
+                let made = handler(seat);
+                let _ = ready.send(());
+                made
+            };
+            run_shard(driver, mesh, begin, end, IdlePolicy { spin: kernel.spin }, handler)?;
             // The receiver is gone if another shard failed; nobody wants to know then.
             if let Some(reading) = profile::read() {
                 let _ = report.send((shard, reading));
@@ -94,8 +101,12 @@ pub fn until_stopped<H: Handler>(
         }
     });
     let shards = launch(&plan.cores, work.collect())?;
-    // A log that cannot be written (a full disk, a closed pipe) is no reason not to serve.
-    let _ = io::stderr().write_all(banner::text(plan, &features, &addresses).as_bytes());
+    drop(ready);
+    // Who reads that it listens finds every shard and all its memory there. A shard that cannot start says nothing here.
+    if all_ready.iter().take(plan.shards().into()).count() == usize::from(plan.shards()) {
+        // A log that cannot be written (a full disk, a closed pipe) is no reason not to serve.
+        let _ = io::stderr().write_all(banner::text(plan, &features, &addresses).as_bytes());
+    }
     shards.join()?;
     logger.log().print(Level::Info, &"stopped");
     let mut profiles: Vec<_> = profiles.try_iter().collect();
