@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv, sockopt};
@@ -23,8 +22,11 @@ use crate::socket::{self, Sources};
 /// that overflows it is sent again only after a second.
 const CONNECTING_MAX: usize = 64;
 /// Connections begun in one pass: those that are ready are not to wait for more than a few.
-const OPENS_PER_PASS_MAX: usize = 8;
+const OPENS_PER_PASS_MAX: usize = 4;
+/// Sockets read in one pass, so that the acknowledgements of a burst leave together.
 const EVENTS_MAX: usize = 1024;
+/// The same where messages are due by the clock and are not to wait for a long pass: 64 reads take 0.1 ms.
+const EVENTS_MAX_PACED: usize = 64;
 
 /// How to connect.
 pub struct Dial {
@@ -62,6 +64,8 @@ pub struct Swarm {
     /// From the end of the wait that found a socket readable until it had been read: what reading one after the other
     /// may have added to the latencies of messages.
     pub read_lags: Latencies,
+    /// Whether passes are short, for messages that are due by the clock.
+    pub paced: bool,
     dial: Dial,
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
@@ -95,9 +99,13 @@ impl Swarm {
             clients: Vec::new(),
             connect_times: Latencies::new(),
             read_lags: Latencies::new(),
+            paced: false,
             dial,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            events: Vec::with_capacity(EVENTS_MAX),
+            events: vec![
+                epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
+                EVENTS_MAX
+            ],
             buffer: vec![0; (2 * packet_bytes_max).max(256 * 1024)],
             listed: Vec::new(),
             waiting: VecDeque::new(),
@@ -211,13 +219,14 @@ impl Swarm {
         let timeout = if self.dial.spin { Duration::ZERO } else { timeout };
         let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
         let mut events = std::mem::take(&mut self.events);
-        events.clear();
-        match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
-            Ok(_) | Err(Errno::INTR) => {}
+        let room = if self.paced { EVENTS_MAX_PACED } else { EVENTS_MAX };
+        let ready = match epoll::wait(&self.epoll, &mut events[..room], Some(&timeout)) {
+            Ok(count) => count,
+            Err(Errno::INTR) => 0,
             Err(error) => return Err(error.into()),
-        }
+        };
         self.woken = self.now();
-        for event in &events {
+        for event in &events[..ready] {
             let (index, flags) = (event.data.u64() as u32, event.flags);
             if flags.contains(epoll::EventFlags::OUT) {
                 self.writable(index, sink);

@@ -194,6 +194,7 @@ impl Traffic {
     /// The run ended before.
     pub fn run(&mut self, swarm: &mut Swarm, until: Until) -> Result<(), Stopped> {
         let mut progress = (swarm.now(), self.progress());
+        swarm.paced = self.paced();
         loop {
             let now = swarm.now();
             let over = match until {
