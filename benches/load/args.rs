@@ -73,7 +73,8 @@ pub struct Run {
     /// proportion to the square root of its size (rooms).
     #[arg(long, value_parser = exponent)]
     pub zipf: Option<f64>,
-    /// Unrelated subscriptions that the broker holds meanwhile, 1000 a connection, each tenth with a wildcard.
+    /// Unrelated subscriptions that the broker holds meanwhile, 1000 a connection, each tenth with a wildcard (not slow,
+    /// storm, connect).
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
     pub others: u32,
     /// Topic name; %i is the number of the room, pair or client.

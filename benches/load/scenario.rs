@@ -164,12 +164,13 @@ pub fn begin(scenario: &'static str, args: &Run, plan: &Plan, pace: &Pace) -> Re
     }
 }
 
-/// A swarm for the clients of a plan, and `more` connections that come and go meanwhile.
+/// A swarm for the clients of a plan, and `more` connections that come and go in each of the windows.
 pub fn dial(args: &Run, plan: &Plan, more: usize) -> Result<Swarm, Box<dyn Error>> {
     let target = &args.target;
-    let connections = plan.clients.len() + more;
-    socket::make_room(connections)?;
+    socket::make_room(plan.clients.len() + more)?;
     let targets = target.addresses()?;
+    // Ports of those that have gone are not free at once.
+    let connections = plan.clients.len() + more * args.windows as usize;
     let dial = Dial {
         sources: Sources::new(target.sources, connections, &targets),
         targets,

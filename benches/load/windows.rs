@@ -81,7 +81,7 @@ pub fn storm(args: &Run, stop: &Stop) -> Result<Report, Box<dyn Error>> {
     let mut plan = Plan::one_topic(args.publishers(1), args.count(100), args.topic("ringload/storm"), args.qos(0));
     let pace = args.pace(plan.streams.len(), Some(1000.0));
     let mut report = begin("storm", args, &plan, &pace);
-    let mut swarm = dial(args, &plan, (args.storm * args.windows) as usize)?;
+    let mut swarm = dial(args, &plan, args.storm as usize)?;
     report.connect = Some(connected(&mut swarm, args, plan.take_subscriptions(), None, stop)?);
     let traffic = Traffic::new(&plan, terms(args, pace, stop), swarm.now());
     swarm.connect_times.clear();
