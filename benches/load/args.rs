@@ -1,12 +1,12 @@
 //! The command line: names as emqtt-bench has them where they fit.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::packet::Version;
 use crate::payload::STAMP_BYTES;
+use crate::suite::args::Suite;
 use crate::traffic::Pace;
 
 /// Loads an MQTT broker, and counts exactly what became of each message.
@@ -48,8 +48,8 @@ pub enum Command {
     Connect(Run),
     /// Connections (-c, 18000) that subscribe to one topic and wait: what does each cost in memory?
     Idle(Run),
-    /// Floor, ringmain and mosquitto in interleaved rounds: medians and ratios.
-    Compare(Compare),
+    /// Floor, ringmain and other brokers in interleaved rounds, and a report of it.
+    Suite(Suite),
 }
 
 /// Where to, who, what, how fast and how long.
@@ -169,38 +169,6 @@ pub struct Target {
     pub json: bool,
 }
 
-/// What `compare` runs.
-#[derive(Args)]
-pub struct Compare {
-    /// The `floor` program; beside this one where absent.
-    #[arg(long)]
-    pub floor: Option<PathBuf>,
-    /// The `ringmain` program; beside this one where absent, left out where there is none.
-    #[arg(long)]
-    pub ringmain: Option<PathBuf>,
-    /// The `mosquitto` program; from PATH where absent, left out where there is none.
-    #[arg(long)]
-    pub mosquitto: Option<PathBuf>,
-    /// Rounds; the median of each figure counts.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub rounds: u32,
-    /// Seconds measured in each run.
-    #[arg(long, default_value_t = 2.0, value_parser = positive)]
-    pub seconds: f64,
-    /// Only the measures whose name contains this.
-    #[arg(long)]
-    pub only: Option<String>,
-    /// The broker's core.
-    #[arg(long, default_value_t = 0)]
-    pub broker_core: usize,
-    /// The load's core.
-    #[arg(long, default_value_t = 1)]
-    pub load_core: usize,
-    /// One JSON object instead of a table.
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// MQTT version, as it may be written.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Protocol {
@@ -250,7 +218,8 @@ impl Run {
     }
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+/// A number above 0.
+pub fn positive(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().map_err(|error| error.to_string())?;
     if number.is_finite() && number > 0.0 && number <= 1e9 { Ok(number) } else { Err("wanted: above 0".to_owned()) }
 }

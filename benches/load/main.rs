@@ -18,7 +18,6 @@
 mod args;
 mod broker;
 mod client;
-mod compare;
 mod histogram;
 mod packet;
 mod payload;
@@ -27,6 +26,7 @@ mod report;
 mod scenario;
 mod schedule;
 mod socket;
+mod suite;
 mod swarm;
 mod tally;
 mod traffic;
@@ -66,7 +66,7 @@ fn run(command: &Command) -> Result<u8, Box<dyn Error>> {
         flag::register(signal, Arc::clone(&stop))?;
     }
     let (core, json) = match command {
-        Command::Compare(args) => return compare::run(args, &stop),
+        Command::Suite(args) => return suite::run(args, &stop),
         Command::Fanout(run)
         | Command::Fanin(run)
         | Command::Pairs(run)
