@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
-.PHONY: all test tools format lint build unit sim loom fuzz instructions instructions-record docs-check integration bench soak docs clean
+.PHONY: all test tools format lint build unit sim loom fuzz instructions instructions-record docs-check integration
+.PHONY: peers bench soak docs clean
 .DEFAULT_GOAL := all
 
 CARGO ?= cargo
@@ -72,10 +73,16 @@ docs-check:
 integration:
 	$(call stage,integration tests,RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RUST_TEST_THREADS=16 $(CARGO) test -p ringmain-tests --locked)
 
-## bench: the hot kernels (criterion), then ringmain beside the floor and Debian's mosquitto
+## peers: the brokers that `make bench` compares with, into target/peers; nothing is installed in the system
+peers:
+	benches/peers/install
+
+## bench: the hot kernels (criterion), then floor, ringmain and its peers in interleaved rounds, and a report of them;
+## SUITE="--profile quick" takes minutes, the whole takes three quarters of an hour
+SUITE ?=
 bench: build
 	$(CARGO) bench --locked -p ringmain-benches
-	benches/compare.sh
+	$(RELEASE)/ringload suite $(SUITE)
 
 ## soak: what takes too long for every change: SOAK_SEEDS of the simulator, the proof that it finds each planted fault,
 ## AddressSanitizer, and each decoder fuzzed for SOAK_SECONDS

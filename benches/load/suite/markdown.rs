@@ -173,8 +173,8 @@ fn circumstances(text: &mut String, document: &Document) {
     }
     text.push_str(
         "\n## Programs\n\nNone keeps anything on disk or asks who a client is. Every run has a fresh process, except that \
-         rubbish of one run cannot matter to the next where a broker starts slowly: rabbitmq-server serves all rounds of \
-         a group, stopped (SIGSTOP) while others run.\n\n",
+         rabbitmq-server, which takes seconds to start, serves all rounds of a group and is stopped (SIGSTOP) while \
+         others run.\n\n",
     );
     for program in &document.programs {
         let _ = writeln!(text, "### {}\n\n{}\n", program.name, program.version);
@@ -236,7 +236,7 @@ mod tests {
         let text = report(&document);
         for want in [
             "| CPU a delivery, 1 to 1000, 1 in flight ÷ floor | `fanout-1` | 1.15 | 1.10 (1.00–1.20) | 2 | met |",
-            "| `fanout-1` | 100 | 110 (100–120) | not installed | invalid (1 of 1) | not run | not run |",
+            "| `fanout-1` | 100 (100–100) | 110 (100–120) | not installed | invalid (1 of 1) | not run | not run |",
             "- `fanout-1`, nats-server, round 1: INVALID: lost 7 \\| reordered 1",
             "- `qos2`, nats-server: not supported: nats-server 2.9 has no QoS 2.",
             "- mosquitto: not installed; `make peers`.",
