@@ -105,6 +105,8 @@ pub const OUTBOX_FILL_BYTES: usize = 16 << 10;
 pub const OUTBOX_POOL_BYTES: usize = 64 << 20;
 /// Sends in one flush slice; between slices completions and parcels are served.
 pub const FLUSH_SLICE: usize = 256;
+/// Sends that the pass of one feed may take before other feeds and connections come first.
+pub const FLUSH_VISIT: u32 = 4 * FLUSH_SLICE as u32;
 /// Bytes of one send at most.
 pub const SEND_BYTES_MAX: usize = 256 << 10;
 /// Accepts armed on each listener of a shard: newcomers of one turn.

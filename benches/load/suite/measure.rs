@@ -119,7 +119,7 @@ pub const GROUPS: &[Group] = &[
                 two cores for the pace.",
         rounds: 5,
         measures: &[
-            Measure { seconds: 2.0, ..fanout("paced", &["fanout", "-c", "100", "--rate", "400"], BRISK) },
+            Measure { seconds: 4.0, ..fanout("paced", &["fanout", "-c", "100", "--rate", "400"], BRISK) },
             measure(
                 "ping-pong",
                 &["ping-pong"],

@@ -21,6 +21,7 @@ use shard::buffer::{Arena, Chunk};
 use shard::{Instant, Slot};
 use wire::mqtt::PublishOffsets;
 
+use super::flush::FlushState;
 use crate::limits::FEED_CHUNK_BYTES;
 use crate::planted::{Fault, planted};
 use crate::topic::tree::FilterId;
@@ -166,17 +167,6 @@ pub struct Feed {
     pub flush: FlushState,
     /// It has lost its last member while it waited in the flush queue, which ends it.
     pub retired: bool,
-}
-
-/// How far a flush has come through a feed's members.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct FlushState {
-    /// The feed is in the flush queue.
-    pub queued: bool,
-    /// Next member to look at.
-    pub next: u32,
-    /// Something was appended, or left over, since the pass began: another pass follows.
-    pub again: bool,
 }
 
 impl Feed {

@@ -39,8 +39,9 @@ impl ShardSet {
     }
 
     /// Its shards, in order.
+    #[inline]
     pub fn iter(&self) -> Iter {
-        Iter { words: self.0, at: 0 }
+        Iter { words: self.0, at: if self.is_empty() { WORDS } else { 0 } }
     }
 }
 
