@@ -21,8 +21,18 @@
 //!
 //! Read next: [`layout`], then `journal` and `keeper::plan`. This crate imports no other crate of the workspace.
 
+mod checkpoint;
+mod header;
+pub mod journal;
+pub mod keeper;
 pub mod layout;
+pub mod map;
+mod segment;
 pub mod shared;
+pub mod staging;
 
+pub use header::{HeaderFault, Owner};
+pub use journal::{Durability, Journal, Refused};
+pub use keeper::{Keeper, KeeperError, KeeperHandle, KeeperOptions};
 pub use layout::{Position, RecordHeader};
 pub use shared::{Bell, Fence, Shared, Trouble};
