@@ -19,7 +19,7 @@
 //! - **An error is never ignored.** A failed write, a failed sync or a page that is gone fences the journal: it takes
 //!   nothing more, and nothing more of it becomes durable.
 //!
-//! Read next: [`layout`], then `journal` and `keeper::plan`. This crate imports no other crate of the workspace.
+//! Read next: [`layout`], then [`journal`] and [`keeper::plan`]. This crate imports no other crate of the workspace.
 
 mod checkpoint;
 mod header;
