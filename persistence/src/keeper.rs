@@ -24,7 +24,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use run::{Keeper, KeeperHandle};
+pub use run::{Doorbell, Keeper, KeeperHandle};
 pub use stats::{KeeperCounts, KeeperStats, SYNC_BUCKETS};
 
 use crate::header::Owner;
@@ -95,7 +95,9 @@ impl fmt::Display for KeeperError {
                 "the journal needs io_uring: {error}. Allow it (sysctl kernel.io_uring_disabled=0, or the container's \
                  seccomp profile)"
             ),
-            KeeperError::Cores(cores, error) => write!(f, "the journal's keeper cannot run on cores {cores:?}: {error}"),
+            KeeperError::Cores(cores, error) => {
+                write!(f, "the journal's keeper cannot run on cores {cores:?}: {error}")
+            }
             KeeperError::Retain(path, error) => write!(f, "{} cannot be opened: {error}", path.display()),
             KeeperError::Thread(error) => write!(f, "the journal's keeper cannot be started: {error}"),
             KeeperError::Executor(error) => write!(f, "the journal's keeper cannot be started: {error}"),

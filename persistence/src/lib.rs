@@ -33,6 +33,6 @@ pub mod staging;
 
 pub use header::{HeaderFault, Owner};
 pub use journal::{Durability, Journal, Refused};
-pub use keeper::{Keeper, KeeperError, KeeperHandle, KeeperOptions};
+pub use keeper::{Keeper, KeeperCounts, KeeperError, KeeperHandle, KeeperOptions, KeeperStats};
 pub use layout::{Position, RecordHeader};
 pub use shared::{Bell, Fence, Shared, Trouble};

@@ -398,9 +398,7 @@ impl Plan {
         // is staged needs it.
         let wanted = match self.current {
             None => end > self.written,
-            Some((_, base)) if self.stopping => {
-                end.0 > base.0 + self.limits.segment_bytes
-            }
+            Some((_, base)) if self.stopping => end.0 > base.0 + self.limits.segment_bytes,
             Some((_, base)) => end.0 - base.0 >= self.limits.segment_bytes / 2,
         };
         let files = self.closed.iter().map(|closed| closed.bytes).sum::<u64>()

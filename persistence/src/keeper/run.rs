@@ -41,10 +41,7 @@ pub struct Keeper;
 
 impl Keeper {
     /// Starts the keeper's thread for these journals, with the doorbell of the shard of each.
-    pub fn start(
-        journals: Vec<(Begin, Doorbell)>,
-        options: KeeperOptions,
-    ) -> Result<KeeperHandle, KeeperError> {
+    pub fn start(journals: Vec<(Begin, Doorbell)>, options: KeeperOptions) -> Result<KeeperHandle, KeeperError> {
         allow_locked_memory()?;
         // The executor's own answer to a kernel that gives no ring is a panic.
         io_uring::IoUring::new(2).map_err(KeeperError::Ring)?;
@@ -234,7 +231,7 @@ struct Keep {
     doorbell: LocalDoorbell,
     queues: Queues,
     /// Rests under way: they are given up at the end.
-    rests: RefCell<Vec<Task<()>>>,
+    rests: RefCell<Vec<(Kind, Task<()>)>>,
 }
 
 struct State {
@@ -286,9 +283,9 @@ impl Keep {
             self.bell.sleep();
             // What came before the bell was heard.
             plan.step(staged, ops);
-            if !plan.listens() {
-                self.bell.awake();
-            }
+        }
+        if !plan.listens() {
+            self.bell.awake();
         }
         if !fenced && self.shared.fenced().is_some() {
             (self.doorbell)();
@@ -352,9 +349,9 @@ impl Keep {
                     self.queues.background,
                 );
                 let mut rests = self.rests.borrow_mut();
-                // Those that are over.
-                rests.truncate(0);
-                rests.extend(rest.ok());
+                // One of the same kind is over, or this one stands for it.
+                rests.retain(|(other, _)| *other != of);
+                rests.push((of, rest.expect("the queue is there as long as the executor")));
             }
         }
     }
@@ -384,7 +381,7 @@ impl Keep {
     /// Gives up its rests, closes its files, and removes what staged its bytes if all of them are on disk.
     async fn end(self: Rc<Keep>) {
         let rests = std::mem::take(&mut *self.rests.borrow_mut());
-        for rest in rests {
+        for (_, rest) in rests {
             rest.cancel().await;
         }
         self.disk.close().await;
@@ -394,3 +391,6 @@ impl Keep {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

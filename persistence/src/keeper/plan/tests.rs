@@ -214,7 +214,8 @@ impl World {
         let mut spans: Vec<_> = self.files.values().filter_map(|file| Some((file.base?, file.synced))).collect();
         spans.sort_unstable();
         // The first one may begin anywhere before the cut.
-        let reads_on = |end: u64, (base, synced): (u64, u64)| if base <= end.max(self.cut) { end.max(synced) } else { end };
+        let reads_on =
+            |end: u64, (base, synced): (u64, u64)| if base <= end.max(self.cut) { end.max(synced) } else { end };
         spans.into_iter().fold(0, reads_on)
     }
 
