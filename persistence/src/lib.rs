@@ -21,10 +21,15 @@
 //!
 //! Read next: [`layout`], then [`journal`] and `keeper::plan`. This crate imports no other crate of the workspace.
 
+pub mod checkpoint;
+pub mod files;
 mod header;
 pub mod journal;
 pub mod layout;
+pub mod manifest;
 pub mod map;
+pub mod recover;
+pub mod segment;
 pub mod shared;
 pub mod staging;
 
