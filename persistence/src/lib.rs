@@ -21,13 +21,16 @@
 //!
 //! Read next: [`layout`], then [`journal`] and [`keeper::plan`]. This crate imports no other crate of the workspace.
 
-mod checkpoint;
+pub mod checkpoint;
+pub mod files;
 mod header;
 pub mod journal;
 pub mod keeper;
 pub mod layout;
+pub mod manifest;
 pub mod map;
-mod segment;
+pub mod recover;
+pub mod segment;
 pub mod shared;
 pub mod staging;
 
