@@ -12,14 +12,17 @@ use std::time::{Duration, Instant};
 
 use persistence::keeper::plan::{Files, Limits};
 use persistence::keeper::{Begin, Doorbell};
+use persistence::staging::Reader;
 use persistence::{Durability, Journal, Keeper, KeeperOptions, Owner};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const TIME: Duration = Duration::from_millis(500);
 /// Bytes of a record, with its header.
 const RECORD_BYTES: usize = 256;
 const BODY_BYTES: usize = RECORD_BYTES - 32;
-const SEGMENT_BYTES: u64 = 64 << 20;
+const SEGMENT_BYTES: u64 = 8 << 20;
+/// Segments written before the clock runs.
+const WARM_SEGMENTS: u64 = 4;
 const RING_BYTES: u64 = 16 << 20;
 
 fn main() {
@@ -83,50 +86,17 @@ fn keeper(directory: &Path, publishers: usize, journals: usize) -> (f64, f64) {
 }
 
 fn run(paths: Vec<PathBuf>, publishers: usize) -> (f64, f64) {
-    let limits = Limits { segment_bytes: SEGMENT_BYTES, max_bytes: 0, batch_bytes: 1 << 20 };
     let mut begins = Vec::new();
     let mut shards = Vec::new();
-    for path in &paths {
-        let (mut journal, staged, shared) = Journal::detached(RING_BYTES, Durability::Fsync);
+    for directory in paths {
+        let (mut journal, staged, _) = Journal::detached(RING_BYTES, Durability::Fsync);
         let (bell, hung) = crossbeam::channel::bounded(1);
-        // The shard, which waits for its doorbell as a reactor would.
-        shards.push((
-            bell,
-            thread::spawn(move || {
-                journal.set_bell(hung.recv().expect("a bell"));
-                let turn = |journal: &mut Journal, records: usize| {
-                    for _ in 0..records {
-                        journal.append(1, BODY_BYTES, |body| body.fill(7)).expect("there is room");
-                    }
-                    journal.show();
-                };
-                // The first segment is made before the clock runs.
-                turn(&mut journal, 1);
-                while journal.durable() < journal.tail() {
-                    thread::park();
-                }
-                let (begun, before) = (Instant::now(), journal.durable());
-                let syncs = shared.stats().counts().syncs;
-                let mut seen = journal.durable();
-                turn(&mut journal, publishers);
-                while begun.elapsed() < TIME {
-                    let durable = journal.durable();
-                    match (durable.0 - seen.0) as usize / RECORD_BYTES {
-                        0 => thread::park(),
-                        records => {
-                            seen = durable;
-                            turn(&mut journal, records);
-                        }
-                    }
-                }
-                let time = begun.elapsed().as_secs_f64();
-                let records = (journal.durable().0 - before.0) / RECORD_BYTES as u64;
-                (records as f64 / time, (shared.stats().counts().syncs - syncs) as f64 / time)
-            }),
-        ));
-        let owner = Owner { node: 1, generation: 0, shard: 0 };
-        let files = Files { next: 1, ..Files::default() };
-        begins.push(Begin { directory: path.clone(), owner, epoch: 1, limits, files, staged });
+        let shard = thread::spawn(move || {
+            journal.set_bell(hung.recv().expect("a bell"));
+            shard(journal, publishers)
+        });
+        shards.push((bell, shard));
+        begins.push(begin(directory, staged));
     }
     let doorbell = |(_, shard): &(_, thread::JoinHandle<_>)| {
         let shard = shard.thread().clone();
@@ -134,22 +104,66 @@ fn run(paths: Vec<PathBuf>, publishers: usize) -> (f64, f64) {
     };
     let journals = begins.into_iter().zip(shards.iter().map(doorbell)).collect();
     let keeper = Keeper::start(journals, KeeperOptions::default()).expect("it starts");
-    let mut rates = (0.0, 0.0);
-    for (index, (bell, shard)) in shards.into_iter().enumerate() {
+    for (index, (bell, _)) in shards.iter().enumerate() {
         bell.send(keeper.bell(index)).expect("the shard waits");
-        let (records, syncs) = shard.join().expect("a shard");
-        rates = (rates.0 + records, rates.1 + syncs);
     }
+    let rates: Vec<_> = shards.into_iter().map(|(_, shard)| shard.join().expect("a shard")).collect();
     assert!(keeper.stop(Duration::from_secs(10)), "it stops");
-    rates
+    rates.into_iter().fold((0.0, 0.0), |sum, rate| (sum.0 + rate.0, sum.1 + rate.1))
+}
+
+fn begin(directory: PathBuf, staged: Reader) -> Begin {
+    let limits = Limits { segment_bytes: SEGMENT_BYTES, max_bytes: 0, batch_bytes: 1 << 20 };
+    let owner = Owner { node: 1, generation: 0, shard: 0 };
+    Begin { directory, owner, epoch: 1, limits, files: Files { next: 1, ..Files::default() }, staged }
+}
+
+/// One shard, which waits for its doorbell as a reactor would.
+fn shard(mut journal: Journal, publishers: usize) -> (f64, f64) {
+    go(&mut journal, 4096, &|bytes| bytes >= WARM_SEGMENTS * SEGMENT_BYTES);
+    let syncs = journal.shared().stats().counts().syncs;
+    let begun = Instant::now();
+    let records = go(&mut journal, publishers, &|_| begun.elapsed() >= TIME);
+    let time = begun.elapsed().as_secs_f64();
+    (records as f64 / time, (journal.shared().stats().counts().syncs - syncs) as f64 / time)
+}
+
+/// Keeps `publishers` records under way, until so many bytes became durable; how many records did.
+fn go(journal: &mut Journal, publishers: usize, until: &dyn Fn(u64) -> bool) -> u64 {
+    let begin = journal.durable();
+    let mut seen = begin;
+    let mut under_way = 0;
+    loop {
+        let durable = journal.durable();
+        under_way -= (durable.0 - seen.0) as usize / RECORD_BYTES;
+        seen = durable;
+        if until(durable.0 - begin.0) {
+            break;
+        }
+        if under_way == publishers {
+            thread::park();
+            continue;
+        }
+        for _ in under_way..publishers {
+            journal.append(1, BODY_BYTES, |body| body.fill(7)).expect("there is room");
+        }
+        under_way = publishers;
+        // Nothing is kept, so that dead segments become new ones.
+        match durable.0 - journal.shared().trimmed().0 >= SEGMENT_BYTES {
+            true => journal.trim(durable),
+            false => journal.show(),
+        }
+    }
+    while journal.durable() < journal.tail() {
+        thread::park();
+    }
+    (seen.0 - begin.0) / RECORD_BYTES as u64
 }
 
 /// CPU time and wake-ups of a keeper that has nothing to do.
 fn idle(directory: &Path) {
     let (_journal, staged, _shared) = Journal::detached(RING_BYTES, Durability::Fsync);
-    let limits = Limits { segment_bytes: SEGMENT_BYTES, max_bytes: 0, batch_bytes: 1 << 20 };
-    let owner = Owner { node: 1, generation: 0, shard: 0 };
-    let begin = Begin { directory: directory.into(), owner, epoch: 1, limits, files: Files::default(), staged };
+    let begin = begin(directory.into(), staged);
     let keeper = Keeper::start(vec![(begin, Box::new(|| {}))], KeeperOptions::default()).expect("it starts");
     thread::sleep(Duration::from_millis(200));
     let used = || {

@@ -42,7 +42,8 @@ impl Disk {
     /// The files of this journal. Each sync takes `sync_delay` longer than it does.
     pub fn new(begin: &Begin, retain: Rc<Retain>, sync_delay: Duration) -> Disk {
         Disk {
-            directory: begin.directory.clone(),
+            // Of a relative path the executor's directories want to know what it is relative to.
+            directory: std::path::absolute(&begin.directory).unwrap_or_else(|_| begin.directory.clone()),
             owner: begin.owner,
             epoch: begin.epoch,
             segment_bytes: begin.limits.segment_bytes,

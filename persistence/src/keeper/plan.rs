@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::layout::{HEADER_BYTES, Position};
+pub use crate::recover::Dead;
 use crate::shared::{Fence, Shared, Trouble};
 
 /// Dead segments that are kept to be used again; more are removed.
@@ -59,15 +60,6 @@ pub struct Closed {
     pub base: Position,
     /// Where it ends: the next one's beginning.
     pub end: Position,
-    /// Bytes of its file.
-    pub bytes: u64,
-}
-
-/// A segment whose records are not needed, to be used again or removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dead {
-    /// Its number.
-    pub number: u64,
     /// Bytes of its file.
     pub bytes: u64,
 }

@@ -16,7 +16,7 @@ use crate::{KeeperCounts, Owner};
 const LIMITS: Limits = Limits { segment_bytes: 64 << 10, max_bytes: 0, batch_bytes: 16 << 10 };
 const RING_BYTES: u64 = 32 << 10;
 /// Longer than anything here takes on a machine that does other things, too.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A journal on a keeper.
 struct Shard {
@@ -69,7 +69,7 @@ impl Shard {
             match self.append() {
                 Ok(_) => {}
                 Err(Refused::Full) if begun.elapsed() < PATIENCE => thread::sleep(Duration::from_micros(200)),
-                Err(refused) => panic!("{refused:?}: {:?}", self.journal.fenced()),
+                Err(refused) => panic!("{refused:?}: {:?}, {:?}", self.journal.fenced(), self.counts()),
             }
         }
     }
