@@ -19,10 +19,16 @@
 //! - **An error is never ignored.** A failed write, a failed sync or a page that is gone fences the journal: it takes
 //!   nothing more, and nothing more of it becomes durable.
 //!
-//! Read next: [`layout`], then `journal` and `keeper::plan`. This crate imports no other crate of the workspace.
+//! Read next: [`layout`], then [`journal`] and `keeper::plan`. This crate imports no other crate of the workspace.
 
+mod header;
+pub mod journal;
 pub mod layout;
+pub mod map;
 pub mod shared;
+pub mod staging;
 
+pub use header::{HeaderFault, Owner};
+pub use journal::{Durability, Journal, Refused};
 pub use layout::{Position, RecordHeader};
 pub use shared::{Bell, Fence, Shared, Trouble};
