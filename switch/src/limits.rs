@@ -130,5 +130,22 @@ pub const STOP_MAX: Duration = Duration::from_millis(4500);
 /// SUBSCRIBE and UNSUBSCRIBE packets of one connection being handled at once.
 pub const REQUESTS_PER_CONNECTION: u32 = 64;
 
+/// The share of a journal's staging ring that is left to notes: one part in so many.
+pub const JOURNAL_RESERVE_SHARE: u64 = 4;
+/// Bytes of the ring that the notes of one packet take at most: an UNSUBSCRIBE of many filters is the longest.
+pub const JOURNAL_NOTE_BYTES: u64 = 4 << 10;
+/// How soon what found no room in a journal is tried again where nothing tells that there is some.
+pub const JOURNAL_LOOK: Duration = Duration::from_millis(10);
+/// Bytes that compaction writes in one turn.
+pub const JOURNAL_SWEEP_BYTES_PER_TURN: u64 = 32 << 10;
+/// A log is compacted when it has grown to its least size and this many times what is live.
+pub const JOURNAL_SWEEP_GROWTH: u64 = 3;
+/// A log below this many bytes, on one shard, is not compacted.
+pub const JOURNAL_SWEEP_LEAST_BYTES: u64 = 64 << 20;
+/// Marks of QoS 2 messages that a shard keeps, of all publishers.
+pub const JOURNAL_MARKS_MAX: usize = 1 << 20;
+/// Parcels of one owner that wait for the journal before no more are taken.
+pub const HELD_MAX: usize = 64 << 10;
+
 const _: () = assert!(FEED_CHUNK_BYTES.is_power_of_two());
 const _: () = assert!(OUTBOX_FILL_BYTES < FEED_CHUNK_BYTES);

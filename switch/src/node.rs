@@ -9,6 +9,8 @@ use shard::mesh::ShardId;
 
 use crate::config::Settings;
 use crate::counters::Counter;
+use crate::journal::WallClock;
+use crate::journal::state::State;
 use crate::program::log::LogSink;
 use crate::program::serve::Seat;
 use crate::program::stop::StopFlag;
@@ -27,6 +29,8 @@ pub struct Node {
     pub counters: Vec<CounterReader<Counter>>,
     /// Shards that have closed all their connections, while the node stops.
     pub quiet: AtomicU32,
+    /// Shards that have taken up what their journals told, while the node starts.
+    pub recovered: AtomicU32,
 }
 
 /// What one switch gets of its own.
@@ -43,6 +47,22 @@ pub struct Part {
     pub log: LogSink,
     /// Whether to come to the end.
     pub stop: StopFlag,
+    /// Its journal, and what that tells.
+    pub journal: Option<Recovered>,
+    /// The wall clock of the shard's clock.
+    pub wall: WallClock,
+}
+
+/// A journal that was read.
+pub struct Recovered {
+    /// To write to from now on.
+    pub log: persistence::Journal,
+    /// What was live.
+    pub state: State,
+    /// A log of more bytes is compacted if it can be; 0: no such bound.
+    pub most_bytes: u64,
+    /// A log of fewer bytes is not compacted.
+    pub least_bytes: u64,
 }
 
 impl Node {
@@ -54,7 +74,7 @@ impl Node {
         shards: u16,
     ) -> (Node, Vec<CounterWriter<Counter>>) {
         let (writers, counters) = (0..shards).map(|_| block::<Counter>()).unzip();
-        (Node { settings, placement, seeds, counters, quiet: AtomicU32::new(0) }, writers)
+        (Node { settings, placement, seeds, counters, quiet: AtomicU32::new(0), recovered: AtomicU32::new(0) }, writers)
     }
 }
 
@@ -77,7 +97,10 @@ pub fn switches(
         let mut writers = writers.lock().expect("no shard fails while it is made");
         let counters = writers[usize::from(seat.shard.0)].take().expect("each shard is made once");
         let Seat { shard: id, slots, listeners, log, stop, .. } = seat;
-        Switch::new(node.clone(), Part { id, slots, listeners, counters, log, stop })
+        Switch::new(
+            node.clone(),
+            Part { id, slots, listeners, counters, log, stop, journal: None, wall: WallClock::default() },
+        )
     };
     Ok((shared, make))
 }

@@ -144,11 +144,11 @@ impl<'a> Entry<'a> {
                 sink.u64(*message);
                 sink.u32(owners.0.len() as u32);
                 sink.put(owners.0);
-                sink.put(frame);
+                put_frame(frame, sink);
             }
             Entry::Body { message, frame } => {
                 sink.u64(*message);
-                sink.put(frame);
+                put_frame(frame, sink);
             }
             Entry::Owing { message, owner, stage, packet_id } => {
                 sink.u64(*message);
@@ -178,7 +178,7 @@ impl<'a> Entry<'a> {
                 sink.u16(*packet_id);
                 sink.u32(*count);
             }
-            Entry::Retained { frame } => sink.put(frame),
+            Entry::Retained { frame } => put_frame(frame, sink),
             Entry::RetainedCleared { topic } => sink.put(topic.as_bytes()),
             Entry::Sweep { end } => sink.u8(u8::from(*end)),
         }
@@ -265,6 +265,7 @@ fn put_words(sink: &mut impl Sink, words: &[u64]) {
 fn put_will(will: &Will<'_>, sink: &mut impl Sink) {
     sink.u64(will.uid);
     sink.u32(will.number);
+    sink.u64(will.publisher);
     sink.u32(will.delay);
     let expires = if will.expiry.is_some() { EXPIRES } else { 0 };
     sink.u8(will.qos as u8 | if will.retain { RETAIN } else { 0 } | expires);
@@ -276,7 +277,7 @@ fn put_will(will: &Will<'_>, sink: &mut impl Sink) {
 }
 
 fn get_will<'a>(reader: &mut Reader<'a>) -> Result<Will<'a>, Malformed> {
-    let (uid, number, delay) = (reader.u64()?, reader.u32()?, reader.u32()?);
+    let (uid, number, publisher, delay) = (reader.u64()?, reader.u32()?, reader.u64()?, reader.u32()?);
     let (flags, expiry) = (reader.u8()?, reader.u32()?);
     let (topic, properties) = (reader.string()?, reader.u32()?);
     let properties = reader.take(properties as usize)?;
@@ -284,7 +285,7 @@ fn get_will<'a>(reader: &mut Reader<'a>) -> Result<Will<'a>, Malformed> {
     reader.take(payload.len())?;
     let expiry = (flags & EXPIRES != 0).then_some(expiry);
     let retain = flags & RETAIN != 0;
-    Ok(Will { uid, number, delay, expiry, qos: qos(flags & 3)?, retain, topic, properties, payload })
+    Ok(Will { uid, number, publisher, delay, expiry, qos: qos(flags & 3)?, retain, topic, properties, payload })
 }
 
 fn put_owner(owner: &Owner<'_>, sink: &mut impl Sink) {
@@ -304,11 +305,16 @@ fn qos(bits: u8) -> Result<QoS, Malformed> {
     QoS::from_bits(bits).ok_or(Malformed::Truncated)
 }
 
+fn put_frame(frame: &Frame<'_>, sink: &mut impl Sink) {
+    sink.put(&frame.head());
+    [frame.topic.as_bytes(), frame.properties, frame.payload].into_iter().for_each(|part| sink.put(part));
+}
+
 /// The rest of the bytes, which must be a frame.
-fn frame<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
+fn frame<'a>(reader: &mut Reader<'a>) -> Result<Frame<'a>, Malformed> {
     let bytes = reader.rest();
-    Frame::read(bytes).map_err(|_| Malformed::Truncated)?;
-    reader.take(bytes.len())
+    reader.take(bytes.len())?;
+    Frame::read(bytes).map_err(|_| Malformed::Truncated)
 }
 
 impl<'a> Owners<'a> {
@@ -391,7 +397,8 @@ mod tests {
     /// Every kind reads back as what was written, and no shorter or longer body is taken for one.
     #[test]
     fn every_kind_reads_back() {
-        let frame = frame_bytes();
+        let bytes = frame_bytes();
+        let frame = Frame::read(&bytes).expect("a frame");
         let mut identifiers = Vec::new();
         Identifiers::push(&mut identifiers, 7);
         let identifiers = Identifiers::new(&identifiers);
@@ -403,6 +410,7 @@ mod tests {
         let will = Will {
             uid: 1,
             number: 2,
+            publisher: 9,
             delay: 3,
             expiry: Some(4),
             qos: QoS::AtLeastOnce,
@@ -427,8 +435,8 @@ mod tests {
             Entry::Unsubscribed { uid: 1, filter: "a/#", group: "" },
             Entry::Will(will),
             Entry::WillDone { uid: 1, number: 2 },
-            Entry::Owed { message: 1, owners: Owners::new(&owners), frame: &frame },
-            Entry::Body { message: 1, frame: &frame },
+            Entry::Owed { message: 1, owners: Owners::new(&owners), frame },
+            Entry::Body { message: 1, frame },
             Entry::Owing { message: 1, owner, stage: Stage::Received, packet_id: 5 },
             Entry::Sent { uid: 1, message: 2, group: 3, packet_id: 4 },
             Entry::Received { uid: 1, packet_id: 2 },
@@ -439,7 +447,7 @@ mod tests {
             Entry::Inbound { uid: 1, packet_id: 2 },
             Entry::Released { uid: 1, packet_id: 2, count: 3 },
             Entry::Marked(Mark { publisher: 1, packet_id: 2, count: 3 }),
-            Entry::Retained { frame: &frame },
+            Entry::Retained { frame },
             Entry::RetainedCleared { topic: "a/b" },
             Entry::Sweep { end: true },
         ];

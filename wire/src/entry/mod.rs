@@ -53,7 +53,7 @@ pub enum Entry<'a> {
         /// The group; empty: none.
         group: &'a str,
     },
-    /// A connection of a session has this will, and the one before has none any more.
+    /// A connection of a session has this will.
     Will(Will<'a>),
     /// A will was published, or is not wanted any more.
     WillDone {
@@ -69,14 +69,14 @@ pub enum Entry<'a> {
         /// Who is owed it.
         owners: Owners<'a>,
         /// The message itself. A frame with a mark is dropped when it comes again.
-        frame: &'a [u8],
+        frame: Frame<'a>,
     },
     /// A message that is owed, while the journal is compacted: its owners follow.
     Body {
         /// The message.
         message: u64,
         /// The message itself.
-        frame: &'a [u8],
+        frame: Frame<'a>,
     },
     /// A session is owed a message, and how far that has come.
     Owing {
@@ -158,7 +158,7 @@ pub enum Entry<'a> {
     /// A topic has this retained message.
     Retained {
         /// The message, topic included.
-        frame: &'a [u8],
+        frame: Frame<'a>,
     },
     /// A topic has no retained message any more.
     RetainedCleared {
@@ -213,6 +213,8 @@ pub struct Will<'a> {
     pub uid: u64,
     /// The number of the connection that has it.
     pub number: u32,
+    /// Hash of its client identifier.
+    pub publisher: u64,
     /// Will Delay Interval, in seconds.
     pub delay: u32,
     /// Message Expiry Interval, in seconds.

@@ -172,6 +172,21 @@ impl<'a> Frame<'a> {
         FrameHeader::BYTES + put(body, at, payload)
     }
 
+    /// The archived header of this frame, its lengths and version filled in: what stands before topic, properties and
+    /// payload.
+    pub fn head(&self) -> [u8; FrameHeader::BYTES] {
+        let mut head = [0; FrameHeader::BYTES];
+        let header = FrameHeader {
+            topic_len: u16::try_from(self.topic.len()).expect("a topic has at most 65,535 bytes"),
+            properties_len: self.properties.len() as u32,
+            payload_len: self.payload.len() as u32,
+            version: FrameHeader::VERSION,
+            ..self.header
+        };
+        archive(&header, &mut head);
+        head
+    }
+
     /// Reads a frame that is all of `bytes`, payload included.
     #[inline]
     pub fn read(bytes: &'a [u8]) -> Result<Frame<'a>, FrameError> {
