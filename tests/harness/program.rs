@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::{env, fs, net};
 
-use crate::broker::Setup;
+use crate::broker::{Data, Setup};
 
 /// The brokers that the tests can run against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,9 @@ impl Program {
 fn launch_ringmain(setup: &Setup, directory: &Path) -> Launch {
     let mut args = vec!["--bind".to_owned(), format!("127.0.0.1:{}", setup.port)];
     args.extend(["--shards".to_owned(), setup.shards.to_string()]);
+    if matches!(setup.data, Data::Nowhere) {
+        args.push("--no-persistence".to_owned());
+    }
     if !setup.tables.is_empty() {
         let file = directory.join("ringmain.toml");
         fs::write(&file, &setup.tables).expect("the scratch directory can be written");

@@ -6,12 +6,20 @@ use std::time::Duration;
 
 use ringmain_tests::process::Process;
 use ringmain_tests::program::{Program, ringmain, scratch};
-use ringmain_tests::{DEADLINE, Setup, Version};
+use ringmain_tests::{DEADLINE, DataDirectory, Setup, Version};
 
-/// Runs the program with arguments to its end: exit code and all that it printed.
+/// Runs the program with arguments to its end, with a data directory of its own: exit code and all that it printed.
 fn run(args: &[&str]) -> (Option<i32>, String) {
-    let (status, printed) = Process::run(&ringmain().display().to_string(), args, DEADLINE);
-    (status.code(), printed)
+    let data = DataDirectory::new();
+    run_in(&data.environment(), args)
+}
+
+/// Runs it with arguments and environment variables.
+fn run_in(environment: &[(String, String)], args: &[&str]) -> (Option<i32>, String) {
+    let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+    let mut process = Process::start(&ringmain().display().to_string(), &args, environment);
+    let status = process.exit(DEADLINE).unwrap_or_else(|| panic!("{args:?} runs on: {}", process.printed()));
+    (status.code(), process.printed())
 }
 
 /// Runs it with a configuration file.
@@ -44,6 +52,8 @@ fn help_and_version() {
         "--cores",
         "--service-cores",
         "--profile",
+        "--data-dir",
+        "--no-persistence",
         "--log",
         "--version",
         "check",
@@ -91,7 +101,10 @@ fn wrong_configuration() {
         ("[limits]\nmax_inflight = \"five\"\n", &["ringmain.toml:2", "max_inflight", "five"]),
         ("[limits]\nmax_qos_allowed = 3\n", &["ringmain.toml:2", "max_qos_allowed"]),
         ("[limits\n", &["ringmain.toml:1"]),
-        ("[node]\ndurability = \"fsync\"\n", &["durability", "not in this version"]),
+        ("[node]\ndurability = \"fsync\"\n", &["durability", "belongs in [journal]"]),
+        ("[journal]\ndurability = \"perhaps\"\n", &["ringmain.toml:2", "durability", "perhaps", "fsync"]),
+        ("[limits]\nmax_packet_size = \"64MiB\"\n", &["max_packet_size", "staging_size", "segment_size", "64MiB"]),
+        ("[journal]\nmax_size = \"1KiB\"\n", &["ringmain.toml:2", "max_size", "1KiB", "segment_size"]),
         ("[[listener]]\nbind = \"127.0.0.1:0\"\ntransport = \"wss\"\n", &["transport", "not in this version"]),
         ("[[listener]]\nbind = \"0.0.0.0:0\"\n", &["0.0.0.0", "allow_anonymous"]),
         ("[[listener]]\n", &["bind"]),
@@ -155,13 +168,11 @@ fn check_prints_what_is_in_effect() {
     let file = scratch("cli-check").join("ringmain.toml");
     fs::write(&file, "[limits]\nmax_inflight = 11\nreceive_maximum = 22\n[node]\nshards = 3\n")
         .expect("our own directory");
-    let args = ["check", "--config", file.to_str().expect("a path of text"), "--shards", "1"].map(str::to_owned);
+    let args = ["check", "--config", file.to_str().expect("a path of text"), "--shards", "1"];
     let environment = [("RINGMAIN__LIMITS__MAX_INFLIGHT", "13"), ("RINGMAIN__NODE__SHARDS", "2")]
         .map(|(k, v)| (k.to_owned(), v.to_owned()));
-    let mut process = Process::start(&ringmain().display().to_string(), &args, &environment);
-    let status = process.exit(DEADLINE).expect("check ends");
-    let printed = process.printed();
-    assert!(status.success(), "{printed}");
+    let (code, printed) = run_in(&environment, &args);
+    assert_eq!(code, Some(0), "{printed}");
     for (key, value) in [("max_inflight", "13"), ("receive_maximum", "22"), ("shards", "1")] {
         let line = printed
             .lines()
@@ -179,11 +190,46 @@ fn unknown_environment() {
         return;
     }
     let environment = [("RINGMAIN__LIMITS__MAX_INFLGHT".to_owned(), "5".to_owned())];
-    let args = ["--bind".to_owned(), "127.0.0.1:0".to_owned()];
-    let mut process = Process::start(&ringmain().display().to_string(), &args, &environment);
-    let status = process.exit(DEADLINE).expect("it ends");
-    assert_eq!(status.code(), Some(2), "{}", process.printed());
-    assert!(process.printed().to_lowercase().contains("max_inflight"), "{}", process.printed());
+    let (code, printed) = run_in(&environment, &["--bind", "127.0.0.1:0"]);
+    assert_eq!(code, Some(2), "{printed}");
+    assert!(printed.to_lowercase().contains("max_inflight"), "{printed}");
+}
+
+/// Goal: the data directory is the one of the flag, else of the environment or file, else the user's; without any there
+/// is an error, unless nothing is to be kept.
+#[test]
+fn where_the_journal_lies() {
+    if foreign() {
+        return;
+    }
+    let variables = |list: &[(&str, &str)]| -> Vec<(String, String)> {
+        // An empty value is as good as none.
+        let user = ["HOME", "XDG_STATE_HOME"].map(|name| (name.to_owned(), String::new()));
+        user.into_iter().chain(list.iter().map(|(name, value)| (name.to_string(), value.to_string()))).collect()
+    };
+    let key = ("RINGMAIN__JOURNAL__DATA_DIR", "/key");
+    for (environment, args, shown) in [
+        (variables(&[("HOME", "/h")]), &["check"][..], "durability: fsync in /h/.local/state/ringmain\n"),
+        (variables(&[("HOME", "/h"), ("XDG_STATE_HOME", "/s")]), &["check"], "durability: fsync in /s/ringmain\n"),
+        (variables(&[("HOME", "/h"), key]), &["check"], "durability: fsync in /key\n"),
+        (variables(&[key]), &["check", "--data-dir", "/flag"], "durability: fsync in /flag\n"),
+        (variables(&[]), &["check", "--no-persistence"], "durability: memory, without a journal"),
+        (
+            variables(&[key, ("RINGMAIN__JOURNAL__DURABILITY", "written")]),
+            &["check"],
+            "durability: written in /dev/shm",
+        ),
+    ] {
+        let (code, printed) = run_in(&environment, args);
+        assert_eq!(code, Some(0), "{printed}");
+        assert!(printed.contains(shown), "{shown} in {printed}");
+        assert!(printed.contains("journal, not yet on disk"), "{printed}");
+    }
+    let (code, printed) = run_in(&variables(&[]), &["--bind", "127.0.0.1:0"]);
+    assert_eq!(code, Some(2), "{printed}");
+    for named in ["journal.data_dir", "XDG_STATE_HOME", "HOME", "--data-dir DIR", "--no-persistence"] {
+        assert!(printed.contains(named), "{named} in {printed}");
+    }
 }
 
 /// Goal: the banner says what there is: version, shards, durability, listeners; connects and disconnects are logged
@@ -201,7 +247,7 @@ fn banner_and_log() {
     log(&mut broker, "a client for the log");
     assert!(broker.terminate(Duration::from_secs(5)).success());
     let printed = broker.log();
-    for named in [env!("CARGO_PKG_VERSION"), "durability: memory", "shards: 2", "listening on 127.0.0.1:"] {
+    for named in [env!("CARGO_PKG_VERSION"), "durability: fsync in ", "shards: 2", "listening on 127.0.0.1:"] {
         assert!(printed.contains(named), "{named} in {printed}");
     }
     assert!(printed.matches("a client for the log").count() >= 2, "connect and disconnect in {printed}");
@@ -214,7 +260,8 @@ fn listens_on_ipv6() {
         return;
     }
     let args = ["--bind", "[::1]:0", "--bind", "127.0.0.1:0", "--shards", "2"].map(str::to_owned);
-    let process = Process::start(&ringmain().display().to_string(), &args, &[]);
+    let data = DataDirectory::new();
+    let process = Process::start(&ringmain().display().to_string(), &args, &data.environment());
     for family in ["[::1]", "127.0.0.1"] {
         let line = process.wait_for(&format!("listening on {family}:"), DEADLINE).unwrap_or_else(|log| panic!("{log}"));
         let port: String = line.chars().take_while(char::is_ascii_digit).collect();
