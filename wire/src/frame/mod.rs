@@ -4,11 +4,11 @@
 //!    0           8           16          24          32          40          48
 //!    ┌───────────┬───────────┬───────────┬───────────┬───────────┬───────────┐
 //!    │ arrived   │ expires   │ publisher │ connection│ number    │ topic hash│
-//!    ├───────────┴──┬────────┴──────┬────┴────────┬─────┬───────┬┴──────┬────┴────┐
-//!    │ topic length │ properties    │ payload     │ QoS │ flags │ class │ version │
-//!    │              │ length        │ length      │     │       │       │         │
-//!    48             52              56            60    61      62      63        64
-//!    ├──────────────┴──┬────────────┴────┬────────┴─────┴───────┴───────┴─────────┘
+//!    ├────────┬──┴─────┬─────┴────────┬──┴────────┬──┴──┬───────┬┴──────┬────┴────┐
+//!    │ topic  │ packet │ properties   │ payload   │ QoS │ flags │ class │ version │
+//!    │ length │ id     │ length       │ length    │     │       │       │         │
+//!    48       50       52             56          60    61      62      63        64
+//!    ├────────┴────────┬──────────────┴──┬────────┴─────┴───────┴───────┴─────────┘
 //!    │ topic           │ properties      │ payload, unless it travels beside
 //!    └─────────────────┴─────────────────┴──────────────────────────────────
 //! ```
@@ -35,19 +35,22 @@ pub struct FrameHeader {
     pub publisher: u64,
     /// Slot and generation of the publisher's connection at its shard.
     pub connection: u64,
-    /// Number of the publish on that connection.
+    /// Number of the publish on that connection, and in the upper half how often its packet identifier had been
+    /// released before, where that marks it.
     pub number: u64,
     /// Hash of the topic by placement.
     pub topic_hash: u64,
     /// Bytes of the topic.
-    pub topic_len: u32,
+    pub topic_len: u16,
+    /// Its packet identifier, where that marks it.
+    pub packet_id: u16,
     /// Bytes of the properties.
     pub properties_len: u32,
     /// Bytes of the payload, wherever it is.
     pub payload_len: u32,
     /// Quality of service that it was published with: 0, 1 or 2.
     pub qos: u8,
-    /// [`FrameHeader::RETAIN`], [`FrameHeader::FROM_SWITCH`].
+    /// [`FrameHeader::RETAIN`], [`FrameHeader::FROM_SWITCH`], [`FrameHeader::MARKED`].
     pub flags: u8,
     /// Index of its delivery class.
     pub class: u8,
@@ -65,7 +68,10 @@ impl FrameHeader {
     /// Flag: made by the switch itself, not by a client.
     pub const FROM_SWITCH: u8 = 1 << 1;
 
-    const FLAGS: u8 = FrameHeader::RETAIN | FrameHeader::FROM_SWITCH;
+    /// Flag: publisher, packet identifier and the upper half of the number tell a repeat of it (QoS 2).
+    pub const MARKED: u8 = 1 << 2;
+
+    const FLAGS: u8 = FrameHeader::RETAIN | FrameHeader::FROM_SWITCH | FrameHeader::MARKED;
 
     /// Whether it was published with RETAIN.
     pub const fn retain(&self) -> bool {
@@ -157,7 +163,7 @@ impl<'a> Frame<'a> {
             at = put(body, at, bytes);
         }
         let header = FrameHeader {
-            topic_len: topic.len() as u32,
+            topic_len: u16::try_from(topic.len()).expect("a topic has at most 65,535 bytes"),
             properties_len: (at - topic.len()) as u32,
             version: FrameHeader::VERSION,
             ..*header
@@ -238,6 +244,7 @@ mod tests {
             number: 5,
             topic_hash: 6,
             topic_len: 0,
+            packet_id: 7,
             properties_len: 0,
             payload_len: 2,
             qos: 1,
@@ -263,7 +270,7 @@ mod tests {
         for (field, value) in [(16, 3), (24, 4), (32, 5), (40, 6)] {
             assert_eq!(bytes[field..field + 8], [value, 0, 0, 0, 0, 0, 0, 0]);
         }
-        assert_eq!(bytes[48..64], [3, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 1, 1, 9, 1]);
+        assert_eq!(bytes[48..64], [3, 0, 7, 0, 4, 0, 0, 0, 2, 0, 0, 0, 1, 1, 9, 1]);
         assert_eq!(&bytes[64..], b"a/b\x01\x02\x03\x04hi");
     }
 
@@ -307,9 +314,9 @@ mod tests {
         };
         assert_eq!(patched(63, 2), Err(FrameError::Version(2)));
         assert_eq!(patched(60, 3), Err(FrameError::Flags));
-        assert_eq!(patched(61, 4), Err(FrameError::Flags));
+        assert_eq!(patched(61, 8), Err(FrameError::Flags));
         assert_eq!(patched(64, 0xff), Err(FrameError::Topic));
-        assert_eq!(patched(51, 0xff), Err(FrameError::Length));
+        assert_eq!(patched(49, 0xff), Err(FrameError::Length));
         assert_eq!(patched(55, 0xff), Err(FrameError::Length));
         assert_eq!(patched(59, 0xff), Err(FrameError::Length));
         assert_eq!(Frame::read(&[bytes, vec![0]].concat()), Err(FrameError::Length));
