@@ -5,28 +5,20 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use ringmain_tests::process::Process;
-use ringmain_tests::program::{Program, ringmain, scratch};
+use ringmain_tests::program::{self, Program, ringmain, scratch};
 use ringmain_tests::{DEADLINE, DataDirectory, Setup, Version};
 
 /// Runs the program with arguments to its end, with a data directory of its own: exit code and all that it printed.
-fn run(args: &[&str]) -> (Option<i32>, String) {
+fn run_alone(args: &[&str]) -> (Option<i32>, String) {
     let data = DataDirectory::new();
-    run_in(&data.environment(), args)
-}
-
-/// Runs it with arguments and environment variables.
-fn run_in(environment: &[(String, String)], args: &[&str]) -> (Option<i32>, String) {
-    let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-    let mut process = Process::start(&ringmain().display().to_string(), &args, environment);
-    let status = process.exit(DEADLINE).unwrap_or_else(|| panic!("{args:?} runs on: {}", process.printed()));
-    (status.code(), process.printed())
+    program::run(&data.environment(), args)
 }
 
 /// Runs it with a configuration file.
 fn run_with(name: &str, toml: &str, args: &[&str]) -> (Option<i32>, String) {
     let file = scratch(name).join("ringmain.toml");
     fs::write(&file, toml).expect("the scratch directory can be written");
-    let answer = run(&[&["--config", file.to_str().expect("a path of text")], args].concat());
+    let answer = run_alone(&[&["--config", file.to_str().expect("a path of text")], args].concat());
     fs::remove_dir_all(file.parent().expect("a directory")).expect("our own directory");
     answer
 }
@@ -42,7 +34,7 @@ fn help_and_version() {
     if foreign() {
         return;
     }
-    let (code, help) = run(&["--help"]);
+    let (code, help) = run_alone(&["--help"]);
     assert_eq!(code, Some(0));
     for flag in [
         "--config",
@@ -60,7 +52,7 @@ fn help_and_version() {
     ] {
         assert!(help.contains(flag), "{flag} in {help}");
     }
-    let (code, version) = run(&["--version"]);
+    let (code, version) = run_alone(&["--version"]);
     assert_eq!((code, version.trim_end()), (Some(0), concat!("ringmain ", env!("CARGO_PKG_VERSION"))));
 }
 
@@ -82,7 +74,7 @@ fn wrong_usage() {
         (&["nonsense"], "nonsense"),
     ];
     for (args, named) in bad {
-        let (code, printed) = run(args);
+        let (code, printed) = run_alone(args);
         assert_eq!(code, Some(2), "{args:?}: {printed}");
         assert!(printed.contains(named), "{named} in {printed}");
     }
@@ -117,7 +109,7 @@ fn wrong_configuration() {
             assert!(named.iter().all(|named| printed.contains(named)), "{named:?} in {printed}");
         }
     }
-    let (code, printed) = run(&["--config", "no/such/file.toml"]);
+    let (code, printed) = run_alone(&["--config", "no/such/file.toml"]);
     assert_eq!(code, Some(2), "{printed}");
     assert!(printed.contains("no/such/file.toml"), "{printed}");
 }
@@ -129,7 +121,7 @@ fn open_addresses_are_refused() {
         return;
     }
     for bind in ["0.0.0.0:0", "[::]:0"] {
-        let (code, printed) = run(&["--bind", bind]);
+        let (code, printed) = run_alone(&["--bind", bind]);
         assert_eq!(code, Some(2), "{printed}");
         assert!(printed.contains("allow_anonymous"), "{printed}");
     }
@@ -144,13 +136,13 @@ fn port_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("an address").to_string();
     for shards in ["1", "2"] {
-        let (code, printed) = run(&["--bind", &address, "--shards", shards]);
+        let (code, printed) = run_alone(&["--bind", &address, "--shards", shards]);
         assert_eq!(code, Some(1), "{printed}");
         assert!(printed.contains(&address) && printed.contains("in use"), "{printed}");
     }
     // Nor do two of our own share one, which the kernel would allow.
     let broker = Setup::shards(1).start();
-    let (code, printed) = run(&["--bind", &broker.address().to_string(), "--shards", "1"]);
+    let (code, printed) = run_alone(&["--bind", &broker.address().to_string(), "--shards", "1"]);
     assert_eq!(code, Some(1), "{printed}");
 }
 
@@ -160,7 +152,7 @@ fn check_prints_what_is_in_effect() {
     if foreign() {
         return;
     }
-    let (code, printed) = run(&["check"]);
+    let (code, printed) = run_alone(&["check"]);
     assert_eq!(code, Some(0), "{printed}");
     for named in ["durability", "memory", "max_packet_size", "127.0.0.1:1883", "[::1]:1883"] {
         assert!(printed.contains(named), "{named} in {printed}");
@@ -171,7 +163,7 @@ fn check_prints_what_is_in_effect() {
     let args = ["check", "--config", file.to_str().expect("a path of text"), "--shards", "1"];
     let environment = [("RINGMAIN__LIMITS__MAX_INFLIGHT", "13"), ("RINGMAIN__NODE__SHARDS", "2")]
         .map(|(k, v)| (k.to_owned(), v.to_owned()));
-    let (code, printed) = run_in(&environment, &args);
+    let (code, printed) = program::run(&environment, &args);
     assert_eq!(code, Some(0), "{printed}");
     for (key, value) in [("max_inflight", "13"), ("receive_maximum", "22"), ("shards", "1")] {
         let line = printed
@@ -190,7 +182,7 @@ fn unknown_environment() {
         return;
     }
     let environment = [("RINGMAIN__LIMITS__MAX_INFLGHT".to_owned(), "5".to_owned())];
-    let (code, printed) = run_in(&environment, &["--bind", "127.0.0.1:0"]);
+    let (code, printed) = program::run(&environment, &["--bind", "127.0.0.1:0"]);
     assert_eq!(code, Some(2), "{printed}");
     assert!(printed.to_lowercase().contains("max_inflight"), "{printed}");
 }
@@ -220,12 +212,12 @@ fn where_the_journal_lies() {
             "durability: written in /dev/shm",
         ),
     ] {
-        let (code, printed) = run_in(&environment, args);
+        let (code, printed) = program::run(&environment, args);
         assert_eq!(code, Some(0), "{printed}");
         assert!(printed.contains(shown), "{shown} in {printed}");
         assert!(printed.contains("journal, not yet on disk"), "{printed}");
     }
-    let (code, printed) = run_in(&variables(&[]), &["--bind", "127.0.0.1:0"]);
+    let (code, printed) = program::run(&variables(&[]), &["--bind", "127.0.0.1:0"]);
     assert_eq!(code, Some(2), "{printed}");
     for named in ["journal.data_dir", "XDG_STATE_HOME", "HOME", "--data-dir DIR", "--no-persistence"] {
         assert!(printed.contains(named), "{named} in {printed}");
