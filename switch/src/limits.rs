@@ -95,6 +95,23 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The longest record that a journal may have to take, in bytes: the largest packet, a topic that was named by
+    /// alias, and what the switch says beside them.
+    pub fn record_bytes_max(&self) -> u64 {
+        let packet = u64::from(self.max_packet_size.max(self.max_connect_size));
+        packet + packet.min(u64::from(u16::MAX)) + RECORD_BESIDE_BYTES
+    }
+}
+
+/// What a journal's record holds besides what a client sent, in bytes.
+pub const RECORD_BESIDE_BYTES: u64 = 4 << 10;
+/// A staging ring holds so many of the longest records, so that a long one never waits for the ring to be empty.
+pub const RECORDS_STAGED_MIN: u64 = 4;
+/// A journal may always have so many segments: one at hand, one prepared, and two that a compaction reads and fills.
+pub const SEGMENTS_MIN: u64 = 4;
+/// What sizes of journal files are rounded up to, in bytes.
+pub const PAGE_BYTES: u64 = 4096;
 /// Shards of a node at most: the width of a shard set.
 pub const SHARDS_MAX: u16 = 256;
 /// Bytes of one feed chunk; packets never straddle chunks, a larger packet gets a chunk of its own.

@@ -12,3 +12,4 @@ pub mod plan;
 pub mod profile;
 pub mod serve;
 pub mod stop;
+pub mod storage;

@@ -105,7 +105,7 @@ pub fn until_stopped<H: Handler>(
     // Who reads that it listens finds every shard and all its memory there. A shard that cannot start says nothing here.
     if all_ready.iter().take(plan.shards().into()).count() == usize::from(plan.shards()) {
         // A log that cannot be written (a full disk, a closed pipe) is no reason not to serve.
-        let _ = io::stderr().write_all(banner::text(plan, &features, &addresses).as_bytes());
+        let _ = io::stderr().write_all(banner::text(&settings, plan, &features, &addresses).as_bytes());
     }
     shards.join()?;
     logger.log().print(Level::Info, &"stopped");
