@@ -29,8 +29,6 @@ pub struct Node {
     pub counters: Vec<CounterReader<Counter>>,
     /// Shards that have closed all their connections, while the node stops.
     pub quiet: AtomicU32,
-    /// Shards that have taken up what their journals told, while the node starts.
-    pub recovered: AtomicU32,
 }
 
 /// What one switch gets of its own.
@@ -74,7 +72,7 @@ impl Node {
         shards: u16,
     ) -> (Node, Vec<CounterWriter<Counter>>) {
         let (writers, counters) = (0..shards).map(|_| block::<Counter>()).unzip();
-        (Node { settings, placement, seeds, counters, quiet: AtomicU32::new(0), recovered: AtomicU32::new(0) }, writers)
+        (Node { settings, placement, seeds, counters, quiet: AtomicU32::new(0) }, writers)
     }
 }
 

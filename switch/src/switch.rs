@@ -96,6 +96,8 @@ pub struct Switch {
     // What is durable, and what waits for that.
     pub(crate) journal: Journal,
     pub(crate) recovery: Recovery,
+    /// Other shards that have recovered.
+    pub(crate) recovered: u16,
     /// Parcels of some owner may wait for the journal.
     pub(crate) holding: bool,
 
@@ -152,8 +154,6 @@ pub enum TimerKind {
     Fetch = 6,
     /// The stop's: often, while it lasts.
     Stop = 5,
-    /// The start's: often, until all shards have recovered.
-    Recovery = 7,
 }
 
 /// The word of a timer: kind, index, generation.
@@ -247,6 +247,7 @@ impl Switch {
             home: Home::new(hasher.clone()),
             journal,
             recovery: Recovery::Asking(0),
+            recovered: 0,
             holding: false,
             credits: vec![limits.publish_credits; shards.into()],
             own: std::iter::repeat_with(VecDeque::new).take(shards.into()).collect(),
@@ -337,7 +338,6 @@ impl Switch {
             }
             3 => self.second(fx),
             5 => self.stop_timer(fx),
-            7 => self.recover(fx),
             6 => self.fetch_timer(ConnectionId { slot: Slot(index), generation }, fx),
             _ => self.end_interest(fx),
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use persistence::Position;
+use shard::mesh::ShardId;
 use shard::{Effects, Instant};
 use smallvec::SmallVec;
 use wire::entry::{Entry, Stage};
@@ -16,15 +17,16 @@ use super::wait::Own;
 use crate::counters::Counter;
 use crate::delivery::store::MessageId;
 use crate::frames;
+use crate::routing::parcel::{INTEREST, interest};
 use crate::session::outgoing::{self, InFlight, Outgoing, Owed};
 use crate::session::will::Will;
 use crate::session::{EXPIRY_NEVER, Incoming, Matched, Options, Route, Session, SessionId, Subscription};
-use crate::switch::{Switch, TimerKind, timer_word};
+use crate::switch::Switch;
 
 /// The request that owners confirm to while a shard recovers: no other has this number.
 pub const RECOVERY: u64 = u64::MAX;
 
-/// How often a shard looks whether the others have recovered.
+/// How soon what is due at a start is looked at: not before all shards have recovered, mostly.
 const RECOVERY_LOOK: Duration = Duration::from_millis(5);
 
 /// How far a shard has come with its start.
@@ -210,22 +212,24 @@ impl Switch {
     }
 
     /// Goes on with the start, as far as the owners and the other shards are.
-    pub(crate) fn recover(&mut self, fx: &mut Effects) {
-        use std::sync::atomic::Ordering;
+    fn recover(&mut self, fx: &mut Effects) {
         if self.recovery == Recovery::Asking(0) {
             self.recovery = Recovery::Waiting;
-            self.node.recovered.fetch_add(1, Ordering::AcqRel);
+            for shard in (0..self.shards).map(ShardId).filter(|shard| *shard != self.id) {
+                self.courier.send(&mut fx.tx, shard, INTEREST, &[interest::RECOVERED, 0, 0, 0], &[]);
+            }
         }
-        if self.recovery == Recovery::Done {
-            return;
-        }
-        if self.recovery == Recovery::Waiting && self.node.recovered.load(Ordering::Acquire) == u32::from(self.shards) {
+        if self.recovery == Recovery::Waiting && self.recovered + 1 == self.shards {
             self.recovery = Recovery::Done;
             self.publish_restored(fx);
             self.arm_accepts(fx);
-            return;
         }
-        fx.timers.set(self.now.after(RECOVERY_LOOK), timer_word(TimerKind::Recovery, 0, 0));
+    }
+
+    /// Another shard has recovered.
+    pub(crate) fn other_recovered(&mut self, fx: &mut Effects) {
+        self.recovered += 1;
+        self.recover(fx);
     }
 
     /// Wills that were fired, and messages of groups, go out once everybody who is owed them is known to their owners.

@@ -142,6 +142,7 @@ impl Switch {
                     self.interest.value_mut(id).shards.insert(source);
                 }
                 interest::REMOVE => self.forget_interest(text, |entry| entry.shards.remove(source)),
+                interest::RECOVERED => self.other_recovered(fx),
                 interest::GROUP => {
                     self.group_reported(source, text, third, ((fourth >> 32) as u32, fourth as u32));
                 }
