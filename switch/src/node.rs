@@ -57,6 +57,8 @@ pub struct Recovered {
     pub log: persistence::Journal,
     /// What was live.
     pub state: State,
+    /// Which start of the node this is.
+    pub epoch: u32,
     /// A log of more bytes is compacted if it can be; 0: no such bound.
     pub most_bytes: u64,
     /// A log of fewer bytes is not compacted.

@@ -24,9 +24,9 @@ use crate::delivery::feed::Feed;
 use crate::delivery::flush::FlushQueue;
 use crate::delivery::outbox::OutboxPool;
 use crate::delivery::store::MessageStore;
-use crate::journal::Journal;
 use crate::journal::restore::Recovery;
 use crate::journal::wait::Held;
+use crate::journal::{Journal, first_number};
 use crate::limits::{ACCEPTS_ARMED, FEED_CHUNK_BYTES, JOURNAL_MARKS_MAX, Limits};
 use crate::node::{Node, Part, Recovered};
 use crate::program::log::{Level, LogSink};
@@ -179,14 +179,14 @@ impl Switch {
     /// The switch of one shard, with what its journal tells.
     pub fn new(node: Arc<Node>, part: Part) -> Switch {
         let Part { journal, wall, .. } = part;
-        let (log, state, least, most) = match journal {
-            None => (None, None, 0, 0),
-            Some(Recovered { log, state, least_bytes, most_bytes }) => {
-                (Some(log), Some(state), least_bytes, most_bytes)
+        let (log, state, epoch, least, most) = match journal {
+            None => (None, None, 0, 0, 0),
+            Some(Recovered { log, state, epoch, least_bytes, most_bytes }) => {
+                (Some(log), Some(state), epoch, least_bytes, most_bytes)
             }
         };
         let part = Part { journal: None, ..part };
-        let mut journal = Journal::new(log, wall, JOURNAL_MARKS_MAX);
+        let mut journal = Journal::new(log, wall, first_number(epoch, part.id.0), JOURNAL_MARKS_MAX);
         (journal.sweeper.least_bytes, journal.sweeper.most_bytes) = (least, most);
         let mut switch = Switch::with_journal(node, part, journal);
         if let Some(state) = state {

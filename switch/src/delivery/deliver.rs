@@ -92,6 +92,7 @@ impl Switch {
         let mut fanout = self.fanout.take().unwrap_or_default();
         self.tick += 1;
         fanout.begin(self.tick);
+        let taken = mark.map(|mark| self.journal.marks.taken_by(&mark)).unwrap_or_default();
         self.filters.matches(frame.topic, &mut fanout.filters);
         let mut delivered = Delivered::default();
         for index in 0..fanout.filters.len() {
@@ -101,6 +102,10 @@ impl Switch {
             && fanout.groups < keys.len() / 8
         {
             self.return_unmatched(keys, frame, &fanout);
+        }
+        if !taken.is_empty() {
+            let took = |id| self.sessions.at(id).kept.as_ref().is_some_and(|kept| taken.contains(&kept.uid));
+            fanout.matches.retain(|found| !took(found.session));
         }
         if !fanout.matches.is_empty() {
             self.profile.at(Stage::Encode);
@@ -125,6 +130,8 @@ impl Switch {
         self.fanout = Some(fanout);
         if let Some(mark) = mark.filter(|_| !delivered.refused && delivered.matched) {
             self.journal.marks.insert(mark);
+        } else if let Some(mark) = mark.filter(|_| !taken.is_empty()) {
+            self.journal.marks.take(mark, taken);
         }
         delivered
     }

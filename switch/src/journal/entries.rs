@@ -37,7 +37,7 @@ impl Kept {
 }
 
 /// Multiplied by an odd number that spreads neighbours (the golden ratio of 64 bits).
-fn first_count(uid: u64) -> u32 {
+pub(crate) fn first_count(uid: u64) -> u32 {
     (uid.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
 

@@ -18,6 +18,8 @@ pub struct Marks {
     /// How many have gone from the front of `order`.
     gone: u64,
     max: usize,
+    /// Sessions that had taken a message when others that came to this shard with them had not.
+    partly: HashMap<Mark, Vec<u64>, ahash::RandomState>,
 }
 
 /// The marks of one publisher: for each packet identifier the newest.
@@ -29,7 +31,7 @@ struct Marked {
 impl Marks {
     /// Room for `max` marks.
     pub fn new(max: usize) -> Marks {
-        Marks { publishers: HashMap::default(), order: VecDeque::new(), gone: 0, max }
+        Marks { publishers: HashMap::default(), order: VecDeque::new(), gone: 0, max, partly: HashMap::default() }
     }
 
     /// Whether a message with this mark was taken.
@@ -37,6 +39,21 @@ impl Marks {
         self.publishers
             .get(&mark.publisher)
             .is_some_and(|marked| marked.counts.get(&mark.packet_id) == Some(&mark.count))
+    }
+
+    /// Only these sessions have taken a message with this mark.
+    pub fn take(&mut self, mark: Mark, uids: Vec<u64>) {
+        self.partly.insert(mark, uids);
+    }
+
+    /// The sessions that had taken a message with this mark when others had not; empty: there are none such.
+    pub fn taken_by(&mut self, mark: &Mark) -> Vec<u64> {
+        if self.partly.is_empty() { Vec::new() } else { self.partly.remove(mark).unwrap_or_default() }
+    }
+
+    /// All messages that only some sessions have taken.
+    pub fn partly(&self) -> impl Iterator<Item = (&Mark, &Vec<u64>)> {
+        self.partly.iter()
     }
 
     /// Notes that a message with this mark was taken.

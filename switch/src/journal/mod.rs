@@ -62,12 +62,20 @@ pub struct Journal {
     pub(crate) identifiers: Vec<u8>,
 }
 
+/// The first number of a start on a shard: 24 bits of the epoch, eight of the shard, and room for four billion. So the
+/// numbers of a session's messages are in the order of the messages, whichever shards it has lived on.
+pub fn first_number(epoch: u32, shard: u16) -> u64 {
+    u64::from(epoch) << 40 | u64::from(shard) << 32 | 1
+}
+
 /// The position that everything holds at.
 pub const AT_ONCE: Position = Position(0);
 
 impl Journal {
     /// The journal of a shard that writes to `log`, if to any. `wall` is that of the shard's clock.
-    pub fn new(log: Option<persistence::Journal>, wall: WallClock, marks_max: usize) -> Journal {
+    ///
+    /// Sessions and messages have numbers from `first` on, which no start before has given on any shard.
+    pub fn new(log: Option<persistence::Journal>, wall: WallClock, first: u64, marks_max: usize) -> Journal {
         Journal {
             log,
             waits: VecDeque::new(),
@@ -78,8 +86,8 @@ impl Journal {
             own_refused: Vec::new(),
             sweeper: Sweeper::default(),
             wall,
-            next_uid: 1,
-            next_message: 1,
+            next_uid: first,
+            next_message: first,
             fence_told: false,
             owners: Vec::new(),
             identifiers: Vec::new(),
@@ -123,10 +131,6 @@ impl Journal {
         (self.next_uid, self.next_message)
     }
 
-    pub(crate) fn go_on_from(&mut self, next_uid: u64, next_message: u64) {
-        (self.next_uid, self.next_message) = (next_uid.max(1), next_message.max(1));
-    }
-
     /// The end of what was written.
     pub fn tail(&self) -> Position {
         self.log.as_ref().map_or(AT_ONCE, persistence::Journal::tail)
@@ -140,9 +144,17 @@ impl Journal {
 
     /// Writes an entry that may be refused. Its ticket.
     pub fn commit(&mut self, entry: &Entry<'_>) -> Result<Position, Refused> {
-        let Some(log) = &mut self.log else { return Ok(AT_ONCE) };
+        Journal::commit_to(&mut self.log, self.later.is_empty(), entry)
+    }
+
+    fn commit_to(
+        log: &mut Option<persistence::Journal>,
+        in_turn: bool,
+        entry: &Entry<'_>,
+    ) -> Result<Position, Refused> {
+        let Some(log) = log else { return Ok(AT_ONCE) };
         let len = entry.body_len();
-        let fits = self.later.is_empty() && log.free() >= log.capacity() / JOURNAL_RESERVE_SHARE + len as u64;
+        let fits = in_turn && log.free() >= log.capacity() / JOURNAL_RESERVE_SHARE + len as u64;
         if !fits {
             return Err(if log.fenced().is_some() { Refused::Fenced } else { Refused::Full });
         }
@@ -317,7 +329,7 @@ mod tests {
     #[test]
     fn notes_have_a_reserve() {
         let (log, mut reader, _) = persistence::Journal::detached(64 << 10, Durability::Fsync);
-        let mut journal = Journal::new(Some(log), WallClock::default(), 16);
+        let mut journal = Journal::new(Some(log), WallClock::default(), 1, 16);
         let topic = "t".repeat(1000);
         let large = Entry::RetainedCleared { topic: &topic };
         while journal.commit(&large).is_ok() {}

@@ -46,8 +46,7 @@ type Stored = HashMap<u64, MessageId, ahash::RandomState>;
 impl Switch {
     /// Takes up what was live when the last entry was written. Before the first turn.
     pub fn restore(&mut self, state: State) {
-        let State { sessions, messages, retained, mut wills, handing, marks, next_uid, next_message, .. } = state;
-        self.journal.go_on_from(next_uid, next_message);
+        let State { sessions, messages, retained, mut wills, handing, marks, taken, .. } = state;
         self.journal.sweeper.live_bytes = live_bytes(&sessions, &messages, &retained);
         let mut stored = Stored::default();
         for (number, message) in &messages {
@@ -70,6 +69,7 @@ impl Switch {
         }
         stored.into_values().for_each(|id| self.store.release(id));
         marks.into_iter().for_each(|mark| self.journal.marks.insert(mark));
+        taken.into_iter().for_each(|(mark, uids)| self.journal.marks.take(mark, uids));
         for frame in retained.into_values() {
             self.restore_retained(&frames::read(&frame));
         }

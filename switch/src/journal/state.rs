@@ -23,10 +23,8 @@ pub struct State {
     pub handing: BTreeSet<(u64, u64)>,
     /// Marks of messages that were taken, oldest first.
     pub marks: Vec<Mark>,
-    /// Numbers that no session and no message has had.
-    pub next_uid: u64,
-    /// See [`State::next_uid`].
-    pub next_message: u64,
+    /// Sessions that had taken a message when others of this shard had not, by mark.
+    pub taken: HashMap<Mark, Vec<u64>, ahash::RandomState>,
     /// Entries about what was not there (any more).
     pub ignored: u64,
     /// Messages of a sweep that is not complete: their owners may follow.
@@ -121,9 +119,6 @@ pub struct Will {
 impl State {
     /// Takes the next entry.
     pub fn apply(&mut self, entry: &Entry<'_>) {
-        if let Some(uid) = entry.uid() {
-            self.next_uid = self.next_uid.max(uid + 1);
-        }
         match *entry {
             Entry::Session(session) => self.session(&session),
             Entry::SessionEnded { uid } => self.end_session(uid),
@@ -134,7 +129,10 @@ impl State {
             }
             Entry::Owed { message, owners, frame } => {
                 self.keep(message, &frame);
-                self.marks.extend(Mark::of(&frame));
+                if let Some(mark) = Mark::of(&frame) {
+                    self.taken.remove(&mark);
+                    self.marks.push(mark);
+                }
                 owners.into_iter().for_each(|owner| self.owe(message, &owner, Stage::Waiting, 0));
                 self.let_go_unless_owed(message);
             }
@@ -150,6 +148,7 @@ impl State {
                 }
             }
             Entry::Marked(mark) => self.marks.push(mark),
+            Entry::Taken { mark, uids } => self.taken.entry(mark).or_default().extend(uids.iter()),
             Entry::Retained { frame } => {
                 self.retained.insert(frame.topic.into(), frames::to_vec(&frame));
             }
@@ -275,7 +274,6 @@ impl State {
     }
 
     fn keep(&mut self, message: u64, frame: &Frame<'_>) {
-        self.next_message = self.next_message.max(message + 1);
         self.messages.entry(message).or_insert_with(|| Message { frame: frames::to_vec(frame), references: 0 });
     }
 
@@ -404,7 +402,7 @@ mod tests {
         state.apply(&Entry::Done { uid: 2, packet_id: 4 });
         assert!(state.messages.is_empty());
         assert_eq!(state.marks, [Mark { publisher: 5, packet_id: 9, count: 3 }]);
-        assert_eq!((state.next_uid, state.next_message, state.ignored), (3, 8, 0));
+        assert_eq!(state.ignored, 0);
         state.apply(&Entry::Done { uid: 2, packet_id: 4 });
         assert_eq!(state.ignored, 1);
     }

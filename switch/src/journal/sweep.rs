@@ -6,10 +6,10 @@
 
 use persistence::{Position, Refused};
 use shard::Effects;
-use wire::entry::{Entry, Stage};
+use wire::entry::{Entry, Stage, Uids};
 
-use super::entries;
 use super::wait::Own;
+use super::{Journal, entries};
 use crate::frames;
 use crate::limits::{JOURNAL_SWEEP_BYTES_PER_TURN, JOURNAL_SWEEP_GROWTH, RETAINED_SLICE};
 use crate::planted::{Fault, planted};
@@ -264,7 +264,17 @@ impl Switch {
 
     fn sweep_mark(&mut self, sweep: &mut Sweep, number: u64) -> Result<(), Refused> {
         match self.journal.marks.next(number) {
-            None => sweep.part = Part::Retained(0),
+            None => {
+                // There are a few of them after a start with other shards, and soon none.
+                let Journal { marks, log, .. } = &mut self.journal;
+                let mut bytes = Vec::new();
+                for (mark, uids) in marks.partly() {
+                    bytes.clear();
+                    uids.iter().for_each(|uid| Uids::push(&mut bytes, *uid));
+                    Journal::commit_to(log, true, &Entry::Taken { mark: *mark, uids: Uids::new(&bytes) })?;
+                }
+                sweep.part = Part::Retained(0);
+            }
             Some((number, mark)) => {
                 if self.journal.marks.contains(&mark) {
                     self.journal.commit(&Entry::Marked(mark))?;

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{Entry, Identifiers, Mark, Owner, Owners, Session, Stage, Subscription, Will};
+use super::{Entry, Identifiers, Mark, Owner, Owners, Session, Stage, Subscription, Uids, Will};
 use crate::error::Malformed;
 use crate::frame::Frame;
 use crate::mqtt::QoS;
@@ -31,7 +31,7 @@ impl fmt::Display for EntryError {
 impl core::error::Error for EntryError {}
 
 /// The names of the kinds, from 1 on.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "session",
     "left",
     "session ended",
@@ -54,6 +54,7 @@ const NAMES: [&str; 22] = [
     "retained",
     "retained cleared",
     "sweep",
+    "taken",
 ];
 
 /// What a kind is called.
@@ -92,6 +93,7 @@ impl<'a> Entry<'a> {
             Entry::Retained { .. } => 20,
             Entry::RetainedCleared { .. } => 21,
             Entry::Sweep { .. } => 22,
+            Entry::Taken { .. } => 23,
         }
     }
 
@@ -181,6 +183,12 @@ impl<'a> Entry<'a> {
             Entry::Retained { frame } => put_frame(frame, sink),
             Entry::RetainedCleared { topic } => sink.put(topic.as_bytes()),
             Entry::Sweep { end } => sink.u8(u8::from(*end)),
+            Entry::Taken { mark: Mark { publisher, packet_id, count }, uids } => {
+                sink.u64(*publisher);
+                sink.u16(*packet_id);
+                sink.u32(*count);
+                sink.put(uids.0);
+            }
         }
     }
 
@@ -252,7 +260,13 @@ fn get<'a>(kind: u16, reader: &mut Reader<'a>) -> Result<Entry<'a>, Malformed> {
             reader.take(topic.len())?;
             Entry::RetainedCleared { topic }
         }
-        _ => Entry::Sweep { end: reader.u8()? != 0 },
+        22 => Entry::Sweep { end: reader.u8()? != 0 },
+        _ => {
+            let mark = Mark { publisher: reader.u64()?, packet_id: reader.u16()?, count: reader.u32()? };
+            let uids = reader.rest();
+            reader.take(uids.len() / 8 * 8)?;
+            Entry::Taken { mark, uids: Uids(uids) }
+        }
     };
     reader.finish()?;
     Ok(entry)
@@ -363,6 +377,23 @@ impl<'a> Iterator for OwnerIter<'a> {
     }
 }
 
+impl<'a> Uids<'a> {
+    /// The numbers that [`Uids::push`] wrote.
+    pub fn new(bytes: &'a [u8]) -> Uids<'a> {
+        Uids(bytes)
+    }
+
+    /// Appends a number.
+    pub fn push(bytes: &mut Vec<u8>, uid: u64) {
+        bytes.u64(uid);
+    }
+
+    /// The numbers, in order.
+    pub fn iter(self) -> impl Iterator<Item = u64> {
+        self.0.chunks_exact(8).map(|eight| u64::from_be_bytes(eight.try_into().expect("eight bytes")))
+    }
+}
+
 impl<'a> Identifiers<'a> {
     /// The identifiers that [`Identifiers::push`] wrote.
     pub fn new(bytes: &'a [u8]) -> Identifiers<'a> {
@@ -450,6 +481,7 @@ mod tests {
             Entry::Retained { frame },
             Entry::RetainedCleared { topic: "a/b" },
             Entry::Sweep { end: true },
+            Entry::Taken { mark: Mark { publisher: 1, packet_id: 2, count: 3 }, uids: Uids::new(&[7; 16]) },
         ];
         for (index, entry) in entries.iter().enumerate() {
             assert_eq!(usize::from(entry.kind()), index + 1);
@@ -464,7 +496,7 @@ mod tests {
                 assert_eq!(Entry::read(entry.kind(), &body), Err(EntryError::Body(entry.kind())));
             }
         }
-        assert_eq!(Entry::read(23, &[]), Err(EntryError::Kind(23)));
+        assert_eq!(Entry::read(24, &[]), Err(EntryError::Kind(24)));
         assert_eq!(Entry::read(0, &[]), Err(EntryError::Kind(0)));
     }
 

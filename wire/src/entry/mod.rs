@@ -155,6 +155,14 @@ pub enum Entry<'a> {
     },
     /// A QoS 2 message with this mark was taken here.
     Marked(Mark),
+    /// Of this shard's sessions only these had taken a QoS 2 message with this mark when sessions were dealt to other
+    /// shards.
+    Taken {
+        /// The mark.
+        mark: Mark,
+        /// The sessions, eight bytes each.
+        uids: Uids<'a>,
+    },
     /// A topic has this retained message.
     Retained {
         /// The message, topic included.
@@ -272,6 +280,10 @@ pub struct Owner<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Identifiers<'a>(&'a [u8]);
 
+/// Numbers of sessions as they lie in an entry: eight bytes each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uids<'a>(&'a [u8]);
+
 /// The owners of a message as they lie in an entry; [`Owners::push`] makes such bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owners<'a>(&'a [u8]);
@@ -311,6 +323,7 @@ impl Entry<'_> {
             | Entry::Handing { .. }
             | Entry::HandedOn { .. }
             | Entry::Marked(_)
+            | Entry::Taken { .. }
             | Entry::Retained { .. }
             | Entry::RetainedCleared { .. }
             | Entry::Sweep { .. } => None,
