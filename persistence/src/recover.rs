@@ -23,6 +23,7 @@ pub mod staged;
 
 use std::fmt;
 
+use crate::header::Owner;
 use crate::layout::{GRANULE, HEADER_BYTES, KIND_FILLER, Position, RecordHeader};
 use crate::segment::{SegmentHeader, segment_file_name};
 
@@ -238,6 +239,29 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// A file behind the last begun segment must hold nothing that was synced: its header may be damaged.
+    pub fn check_unbegun(&self, owner: Owner, number: u64, epoch: u32, bytes: &[u8]) -> Result<(), Damage> {
+        // What its header would say.
+        let header = SegmentHeader { epoch, owner, number, base: self.end, capacity: 0 };
+        let synced = behind(&header, bytes, self.end).synced;
+        let damage = Damage { segment: Some(number), offset: 0, position: self.end, fault: Fault::Synced(synced) };
+        if synced > self.end { Err(damage) } else { Ok(()) }
+    }
+
+    /// Takes in a segment that was written behind the others, and begins before their end.
+    pub(crate) fn append_segment(&mut self, live: Live) {
+        if let Some(last) = self.live.last_mut() {
+            last.end = Some(live.header.base);
+            if last.header.base == live.header.base {
+                self.dead.push(Dead { number: last.header.number, bytes: last.bytes });
+                self.live.pop();
+            }
+        }
+        self.live.push(live);
+        self.next = live.header.number + 1;
+        self.proven = self.end;
     }
 
     /// Goes through whole records up to the first that is not, or to the segment's end.

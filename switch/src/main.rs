@@ -29,9 +29,10 @@ fn run(request: Request) -> Result<(), Failure> {
             let (configuration, plan) = settle(&options)?;
             let ranks = rank_specs(&configuration.settings.limits, plan.shards());
             let settings = &configuration.settings;
-            let journals = plan.storage.as_ref().map(|storage| {
-                Journals::open(storage, &settings.journal, &settings.placement.rules, plan.shards())
-            });
+            let journals = plan
+                .storage
+                .as_ref()
+                .map(|storage| Journals::open(storage, &settings.journal, &settings.placement.rules, plan.shards()));
             let (recovered, keeping) = match journals.transpose()? {
                 Some(journals) => {
                     let seed = journals.seed;

@@ -1,7 +1,6 @@
 //! What the log's rules make of bytes.
 
 use super::*;
-use crate::header::Owner;
 
 const OWNER: Owner = Owner { node: 1, generation: 0, shard: 0 };
 

@@ -57,12 +57,7 @@ pub struct Journals {
 
 impl Journals {
     /// Takes the data directory and reads everything in it.
-    pub fn open(
-        storage: &Storage,
-        journal: &Journal,
-        rules: &[String],
-        shards: u16,
-    ) -> Result<Journals, JournalError> {
+    pub fn open(storage: &Storage, journal: &Journal, rules: &[String], shards: u16) -> Result<Journals, JournalError> {
         let shape = persistence::manifest::Shape { shards, rules: rules.to_vec() };
         let options = StoreOptions {
             data_dir: storage.data_dir.clone(),
@@ -212,6 +207,7 @@ fn begin(handover: Handover, max_bytes: u64) -> Begin {
         end: live.end.expect("a recovered segment has an end"),
         bytes: live.bytes,
     });
+    let dead = dead.iter().map(|dead| plan::Dead { number: dead.number, bytes: dead.bytes }).collect();
     let files = plan::Files { next, segments: segments.collect(), dead, cut, checkpoint };
     let limits = plan::Limits { segment_bytes, max_bytes, batch_bytes: KEEPER_BATCH_BYTES };
     Begin { directory, owner, epoch, limits, files, staged }
