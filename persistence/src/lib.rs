@@ -32,8 +32,12 @@ pub mod recover;
 pub mod segment;
 pub mod shared;
 pub mod staging;
+pub mod store;
 
 pub use header::{HeaderFault, Owner};
 pub use journal::{Durability, Journal, Refused};
 pub use layout::{Position, RecordHeader};
+pub use manifest::Shape;
+pub use recover::Entry;
 pub use shared::{Bell, Fence, Shared, Trouble};
+pub use store::{Handover, Recovered, Seat, Store, StoreError, StoreOptions};
