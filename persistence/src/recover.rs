@@ -196,12 +196,10 @@ impl Log {
                 log.live.push(Live { header, bytes: file.bytes, end });
             }
         }
-        // Where the checkpoint points there was a segment, and at the beginning of a log it may not be made yet.
-        let missing = |to| Damage { segment: None, offset: 0, position: cut, fault: Fault::Missing(to) };
-        match log.live.first() {
-            Some(oldest) if oldest.header.base > cut => return Err(missing(oldest.header.base)),
-            None if cut > Position(0) => return Err(missing(Position(cut.0 + GRANULE))),
-            _ => {}
+        // Without any segment the log is as long as the checkpoint says: it was cut at its end, and nothing came after.
+        if let Some(oldest) = log.live.first().filter(|oldest| oldest.header.base > cut) {
+            let fault = Fault::Missing(oldest.header.base);
+            return Err(Damage { segment: None, offset: 0, position: cut, fault });
         }
         log.dead.sort_by_key(|dead| dead.number);
         Ok(log)
