@@ -85,15 +85,18 @@ bench: build
 	$(RELEASE)/ringload suite $(SUITE)
 
 ## soak: what takes too long for every change: SOAK_SEEDS of the simulator, the proof that it finds each planted fault,
-## AddressSanitizer, and each decoder fuzzed for SOAK_SECONDS
+## kill -9 under load for SOAK_ROUNDS, AddressSanitizer, and each decoder fuzzed for SOAK_SECONDS
 SOAK_SECONDS ?= 600
 SOAK_SEEDS ?= 20000
-soak:
+SOAK_ROUNDS ?= 200
+soak: build
 	$(CARGO) build --profile sim --locked -p ringmain-sim --bin ringsim
 	$(RINGSIM) --seeds $(SOAK_SEEDS)
 	CARGO_TARGET_DIR=target/faults \
 	    $(CARGO) build --profile sim --locked -p ringmain-sim --bin ringsim --features planted-faults
 	target/faults/sim/ringsim --jobs $$(nproc) --faults
+	RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RINGMAIN_FAULT_ROUNDS=$(SOAK_ROUNDS) \
+	    $(CARGO) test -p ringmain-tests --locked --test fault kill:: -- --nocapture
 	RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=target/asan \
 	    $(CARGO) +nightly test --locked -p ringmain-shard --lib --tests --target x86_64-unknown-linux-gnu
 	FUZZ_SECONDS=$(SOAK_SECONDS) .ci/fuzz

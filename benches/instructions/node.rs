@@ -10,6 +10,7 @@ use shard::reactor::{Next, Reactor};
 use shard::{Instant, Slot};
 use switch::config::Settings;
 use switch::counters::{Counter, DROPPED};
+use switch::journal::WallClock;
 use switch::node::{Node as Shared, Part};
 use switch::program::log::LogSink;
 use switch::program::stop::StopFlag;
@@ -68,7 +69,10 @@ impl Node {
         let mesh = Mesh::build(shards, &ranks).expect("memory for the rings");
         let shards = mesh.into_iter().zip(writers).map(|(end, counters)| {
             let (id, log, stop) = (end.id(), LogSink::none(), stop.clone());
-            let switch = Switch::new(Arc::clone(&shared), Part { id, slots, listeners: 1, counters, log, stop });
+            let switch = Switch::new(
+                Arc::clone(&shared),
+                Part { id, slots, listeners: 1, counters, log, stop, journal: None, wall: WallClock::default() },
+            );
             let reactor = Reactor::new(ScriptedDriver::new(slots), switch, end, IdlePolicy::SLEEP);
             Shard { reactor, next: Next::Again }
         });

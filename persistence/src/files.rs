@@ -143,6 +143,9 @@ pub trait Files: fmt::Debug + Send + Sync {
 
     /// The user that this process runs as.
     fn user(&self) -> u32;
+
+    /// Bytes that nobody can guess.
+    fn random(&self, bytes: &mut [u8]) -> io::Result<()>;
 }
 
 /// The kernel's files.
@@ -271,6 +274,12 @@ impl Files for Disk {
 
     fn user(&self) -> u32 {
         rustix::process::geteuid().as_raw()
+    }
+
+    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
+        // So few are never short.
+        let got = rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty())?;
+        if got == bytes.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 }
 

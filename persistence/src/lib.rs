@@ -33,9 +33,13 @@ pub mod recover;
 pub mod segment;
 pub mod shared;
 pub mod staging;
+pub mod store;
 
 pub use header::{HeaderFault, Owner};
 pub use journal::{Durability, Journal, Refused};
 pub use keeper::{Keeper, KeeperCounts, KeeperError, KeeperHandle, KeeperOptions, KeeperStats};
 pub use layout::{Position, RecordHeader};
+pub use manifest::Shape;
+pub use recover::Entry;
 pub use shared::{Bell, Fence, Shared, Trouble};
+pub use store::{Handover, Recovered, Seat, Store, StoreError, StoreOptions};

@@ -23,6 +23,7 @@ pub mod staged;
 
 use std::fmt;
 
+use crate::header::Owner;
 use crate::layout::{GRANULE, HEADER_BYTES, KIND_FILLER, Position, RecordHeader};
 use crate::segment::{SegmentHeader, segment_file_name};
 
@@ -195,12 +196,10 @@ impl Log {
                 log.live.push(Live { header, bytes: file.bytes, end });
             }
         }
-        // Where the checkpoint points there was a segment, and at the beginning of a log it may not be made yet.
-        let missing = |to| Damage { segment: None, offset: 0, position: cut, fault: Fault::Missing(to) };
-        match log.live.first() {
-            Some(oldest) if oldest.header.base > cut => return Err(missing(oldest.header.base)),
-            None if cut > Position(0) => return Err(missing(Position(cut.0 + GRANULE))),
-            _ => {}
+        // Without any segment the log is as long as the checkpoint says: it was cut at its end, and nothing came after.
+        if let Some(oldest) = log.live.first().filter(|oldest| oldest.header.base > cut) {
+            let fault = Fault::Missing(oldest.header.base);
+            return Err(Damage { segment: None, offset: 0, position: cut, fault });
         }
         log.dead.sort_by_key(|dead| dead.number);
         Ok(log)
@@ -238,6 +237,29 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// A file behind the last begun segment must hold nothing that was synced: its header may be damaged.
+    pub fn check_unbegun(&self, owner: Owner, number: u64, epoch: u32, bytes: &[u8]) -> Result<(), Damage> {
+        // What its header would say.
+        let header = SegmentHeader { epoch, owner, number, base: self.end, capacity: 0 };
+        let synced = behind(&header, bytes, self.end).synced;
+        let damage = Damage { segment: Some(number), offset: 0, position: self.end, fault: Fault::Synced(synced) };
+        if synced > self.end { Err(damage) } else { Ok(()) }
+    }
+
+    /// Takes in a segment that was written behind the others, and begins before their end.
+    pub(crate) fn append_segment(&mut self, live: Live) {
+        if let Some(last) = self.live.last_mut() {
+            last.end = Some(live.header.base);
+            if last.header.base == live.header.base {
+                self.dead.push(Dead { number: last.header.number, bytes: last.bytes });
+                self.live.pop();
+            }
+        }
+        self.live.push(live);
+        self.next = live.header.number + 1;
+        self.proven = self.end;
     }
 
     /// Goes through whole records up to the first that is not, or to the segment's end.

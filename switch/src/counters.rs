@@ -57,6 +57,20 @@ shard::counters! {
         DroppedNoMember => "dropped_no_member",
         /// Dropped: a client may not publish there.
         DroppedNotAuthorized => "dropped_not_authorized",
+        /// Dropped: the journal could not take it for a durable session (QoS 1 and 2).
+        DroppedJournal => "dropped_journal",
+        /// Publishes, sessions and subscriptions that were refused because the journal could not take them.
+        JournalRefused => "journal_refused",
+        /// 1: the journal takes nothing more until a restart.
+        JournalFenced => "journal_fenced",
+        /// Bytes of the journal's log, from the oldest that is needed to the newest.
+        JournalBytes => "journal_bytes",
+        /// Bytes of the log that are not on disk yet.
+        JournalStaged => "journal_staged",
+        /// Times that the journal was compacted.
+        JournalSweeps => "journal_sweeps",
+        /// Retained messages of QoS 0 that the journal could not take: they are in memory alone.
+        RetainedUnkept => "retained_unkept",
         /// Retained messages that the store had no room for.
         RetainedRefused => "retained_refused",
         /// Retained messages owned by this shard now.
@@ -77,7 +91,7 @@ shard::counters! {
 }
 
 /// Why messages were dropped: a closed list.
-pub const DROPPED: [Counter; 13] = [
+pub const DROPPED: [Counter; 14] = [
     Counter::DroppedLagging,
     Counter::DroppedFeedMemory,
     Counter::DroppedOutboxFull,
@@ -91,4 +105,5 @@ pub const DROPPED: [Counter; 13] = [
     Counter::DroppedHandedOn,
     Counter::DroppedNoMember,
     Counter::DroppedNotAuthorized,
+    Counter::DroppedJournal,
 ];

@@ -36,6 +36,11 @@ pub fn retain(frame: &Frame<'_>) -> bool {
     frame.header.flags & RETAIN != 0
 }
 
+/// Made by the switch itself: `$SYS`.
+pub fn own(frame: &Frame<'_>) -> bool {
+    frame.header.flags & OWN != 0
+}
+
 /// The Message Expiry Interval to forward: whole seconds left, rounded up; `None` without one ([MQTT-3.3.2-6]).
 pub fn expiry_left(frame: &Frame<'_>, now: Instant) -> Option<u32> {
     let expires = frame.header.expires;

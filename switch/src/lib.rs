@@ -42,6 +42,7 @@ pub mod connection;
 pub mod counters;
 pub mod delivery;
 pub mod frames;
+pub mod journal;
 pub mod limits;
 pub mod node;
 pub mod packets;

@@ -95,6 +95,23 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The longest record that a journal may have to take, in bytes: the largest packet, a topic that was named by
+    /// alias, and what the switch says beside them.
+    pub fn record_bytes_max(&self) -> u64 {
+        let packet = u64::from(self.max_packet_size.max(self.max_connect_size));
+        packet + packet.min(u64::from(u16::MAX)) + RECORD_BESIDE_BYTES
+    }
+}
+
+/// What a journal's record holds besides what a client sent, in bytes.
+pub const RECORD_BESIDE_BYTES: u64 = 4 << 10;
+/// A staging ring holds so many of the longest records, so that a long one never waits for the ring to be empty.
+pub const RECORDS_STAGED_MIN: u64 = 4;
+/// A journal may always have so many segments: one at hand, one prepared, and two that a compaction reads and fills.
+pub const SEGMENTS_MIN: u64 = 4;
+/// What sizes of journal files are rounded up to, in bytes.
+pub const PAGE_BYTES: u64 = 4096;
 /// Shards of a node at most: the width of a shard set.
 pub const SHARDS_MAX: u16 = 256;
 /// Bytes of one feed chunk; packets never straddle chunks, a larger packet gets a chunk of its own.
@@ -129,6 +146,23 @@ pub const LINGER: Duration = Duration::from_secs(1);
 pub const STOP_MAX: Duration = Duration::from_millis(4500);
 /// SUBSCRIBE and UNSUBSCRIBE packets of one connection being handled at once.
 pub const REQUESTS_PER_CONNECTION: u32 = 64;
+
+/// The share of a journal's staging ring that is left to notes: one part in so many.
+pub const JOURNAL_RESERVE_SHARE: u64 = 4;
+/// Bytes of the ring that the notes of one packet take at most: an UNSUBSCRIBE of many filters is the longest.
+pub const JOURNAL_NOTE_BYTES: u64 = 4 << 10;
+/// How soon what found no room in a journal is tried again where nothing tells that there is some.
+pub const JOURNAL_LOOK: Duration = Duration::from_millis(10);
+/// Bytes that compaction writes in one turn.
+pub const JOURNAL_SWEEP_BYTES_PER_TURN: u64 = 32 << 10;
+/// A log is compacted when it has grown to its least size and this many times what is live.
+pub const JOURNAL_SWEEP_GROWTH: u64 = 3;
+/// A log below this many bytes, on one shard, is not compacted.
+pub const JOURNAL_SWEEP_LEAST_BYTES: u64 = 64 << 20;
+/// Marks of QoS 2 messages that a shard keeps, of all publishers.
+pub const JOURNAL_MARKS_MAX: usize = 1 << 20;
+/// Parcels of one owner that wait for the journal before no more are taken.
+pub const HELD_MAX: usize = 64 << 10;
 
 const _: () = assert!(FEED_CHUNK_BYTES.is_power_of_two());
 const _: () = assert!(OUTBOX_FILL_BYTES < FEED_CHUNK_BYTES);

@@ -50,6 +50,29 @@ macro_rules! faults {
 }
 
 faults! {
+    // Durability.
+    /// A publish is acknowledged before the journal of a shard that owes it has it.
+    AcknowledgedBeforeWritten => "acknowledged_before_written", "P3: no acknowledgement before durability";
+    /// PUBREC leaves before the journal knows the identifier.
+    InboundNotAwaited => "inbound_not_awaited", "QoS 2: exactly once across a crash";
+    /// PUBCOMP leaves before the journal knows that the identifier is free.
+    CompletedBeforeWritten => "completed_before_written", "QoS 2: exactly once across a crash";
+    /// A QoS 2 message is sent before the journal knows its packet identifier.
+    SentBeforeWritten => "sent_before_written", "QoS 2: exactly once across a crash";
+    /// PUBREL is sent before the journal knows that PUBREC came.
+    ReleasedBeforeWritten => "released_before_written", "QoS 2: exactly once across a crash";
+    /// CONNACK leaves before the journal knows the session.
+    ConnackBeforeWritten => "connack_before_written", "Session Present tells the truth after a crash";
+    /// SUBACK leaves before the journal knows the subscriptions.
+    SubackBeforeWritten => "suback_before_written", "what is published after a SUBACK reaches the subscriber";
+    /// What a client has acknowledged is not written.
+    DoneNotWritten => "done_not_written", "QoS 2: exactly once across a crash";
+    /// The end of a session is not written.
+    EndNotWritten => "end_not_written", "a session that ended does not come back";
+    /// A repeat of a QoS 2 message that was taken before a crash is taken again.
+    MarksForgotten => "marks_forgotten", "QoS 2: exactly once across a crash";
+    /// What a log holds is trimmed where a sweep ended, not where it began.
+    TrimmedTooFar => "trimmed_too_far", "P1: what was acknowledged is delivered";
     // Publishing.
     /// The publisher's shard acknowledges as soon as the publish is on its way to its owner.
     AcknowledgedEarly => "acknowledged_early", "QoS 1: no PUBACK before those who owe the message hold it";

@@ -24,8 +24,11 @@ use crate::delivery::feed::Feed;
 use crate::delivery::flush::FlushQueue;
 use crate::delivery::outbox::OutboxPool;
 use crate::delivery::store::MessageStore;
-use crate::limits::{ACCEPTS_ARMED, FEED_CHUNK_BYTES, Limits};
-use crate::node::{Node, Part};
+use crate::journal::restore::Recovery;
+use crate::journal::wait::Held;
+use crate::journal::{Journal, first_number};
+use crate::limits::{ACCEPTS_ARMED, FEED_CHUNK_BYTES, JOURNAL_MARKS_MAX, Limits};
+use crate::node::{Node, Part, Recovered};
 use crate::program::log::{Level, LogSink};
 use crate::program::stop::StopFlag;
 use crate::routing::home::Home;
@@ -90,6 +93,14 @@ pub struct Switch {
     pub(crate) heads: Vec<Progress>,
     pub(crate) home: Home,
 
+    // What is durable, and what waits for that.
+    pub(crate) journal: Journal,
+    pub(crate) recovery: Recovery,
+    /// Other shards that have recovered.
+    pub(crate) recovered: u16,
+    /// Parcels of some owner may wait for the journal.
+    pub(crate) holding: bool,
+
     // Publishes of this shard.
     pub(crate) credits: Vec<u32>,
     pub(crate) own: Vec<VecDeque<OwnPublish>>,
@@ -114,6 +125,8 @@ pub struct Inbox {
     pub routed: u64,
     /// What was remarked of one of them, until its owner has seen that.
     pub refused: Option<u64>,
+    /// Those that were handled and are not resolved, in order.
+    pub held: VecDeque<Held>,
 }
 
 /// How far a stop has come.
@@ -163,8 +176,26 @@ const STOP_LOOK: Duration = Duration::from_millis(5);
 const CLOSES_PER_TURN: usize = 256;
 
 impl Switch {
-    /// The switch of one shard.
+    /// The switch of one shard, with what its journal tells.
     pub fn new(node: Arc<Node>, part: Part) -> Switch {
+        let Part { journal, wall, .. } = part;
+        let (log, state, epoch, least, most) = match journal {
+            None => (None, None, 0, 0, 0),
+            Some(Recovered { log, state, epoch, least_bytes, most_bytes }) => {
+                (Some(log), Some(state), epoch, least_bytes, most_bytes)
+            }
+        };
+        let part = Part { journal: None, ..part };
+        let mut journal = Journal::new(log, wall, first_number(epoch, part.id.0), JOURNAL_MARKS_MAX);
+        (journal.sweeper.least_bytes, journal.sweeper.most_bytes) = (least, most);
+        let mut switch = Switch::with_journal(node, part, journal);
+        if let Some(state) = state {
+            switch.restore(state);
+        }
+        switch
+    }
+
+    fn with_journal(node: Arc<Node>, part: Part, journal: Journal) -> Switch {
         let shards = node.counters.len() as u16;
         let share = |whole: u64| whole.div_ceil(u64::from(shards));
         let limits = Arc::new(node.settings.limits.clone());
@@ -214,6 +245,10 @@ impl Switch {
             book: OwnerBook::new(shards),
             heads: std::iter::repeat_with(Progress::default).take(shards.into()).collect(),
             home: Home::new(hasher.clone()),
+            journal,
+            recovery: Recovery::Asking(0),
+            recovered: 0,
+            holding: false,
             credits: vec![limits.publish_credits; shards.into()],
             own: std::iter::repeat_with(VecDeque::new).take(shards.into()).collect(),
             courier: Courier::new(shards),
@@ -259,7 +294,7 @@ impl Switch {
 
     /// Arms accepts on every listener, as far as slots are free and the node takes connections.
     pub(crate) fn arm_accepts(&mut self, fx: &mut Effects) {
-        if self.stopping != Stopping::No {
+        if self.stopping != Stopping::No || self.recovery != Recovery::Done {
             return;
         }
         let open: u64 = self.node.counters.iter().map(|counters| counters.read(Counter::ConnectionsOpen)).sum();
@@ -326,6 +361,13 @@ impl Switch {
         self.counters.set(Counter::RetainedMessages, self.retained.len() as u64);
         self.counters.set(Counter::MessagesStored, self.store.len() as u64);
         self.counters.set(Counter::BytesStored, self.store.bytes());
+        if let Some(log) = self.journal.log() {
+            let (tail, trimmed, synced) = (log.tail().0, log.shared().trimmed().0, log.synced().0);
+            self.counters.set(Counter::JournalBytes, tail - trimmed);
+            self.counters.set(Counter::JournalStaged, tail - synced);
+            self.counters.set(Counter::JournalSweeps, self.journal.sweeper.count);
+        }
+        self.retry_own(fx);
         self.end_interest(fx);
         self.arm_accepts(fx);
         self.publish_sys(fx);
@@ -334,7 +376,7 @@ impl Switch {
     fn start(&mut self, fx: &mut Effects) {
         self.started = true;
         fx.timers.set(self.now.after(SECOND), timer_word(TimerKind::Second, 0, 0));
-        self.arm_accepts(fx);
+        self.start_recovery(fx);
         self.start_sys();
     }
 
@@ -359,7 +401,8 @@ impl Switch {
             }
             left += 1;
         }
-        if left == 0 && self.courier.is_empty() && self.own.iter().all(VecDeque::is_empty) {
+        let rests = self.courier.is_empty() && self.own.iter().all(VecDeque::is_empty) && self.journal.is_at_rest();
+        if left == 0 && rests {
             self.stopping = Stopping::Quiet;
             self.node.quiet.fetch_add(1, Ordering::AcqRel);
         }
@@ -431,6 +474,7 @@ impl Handler for Switch {
             more |= self.drain_publishes(source, rx, fx);
         }
         self.settle(fx);
+        self.settle_journal(rx, fx);
         self.courier.run(&mut fx.tx);
         self.profile.at(Stage::Other);
         self.run_own(fx);
@@ -439,7 +483,7 @@ impl Handler for Switch {
         if self.stop.requested() {
             self.stop_on(fx);
         }
-        more || !self.unparked.is_empty()
+        more || !self.unparked.is_empty() || self.sweep_waits()
     }
 
     fn plan(&mut self, now: Instant, plan: &mut Vec<Span>, fx: &mut Effects) {
@@ -450,6 +494,8 @@ impl Handler for Switch {
         while plan.is_empty() && !self.flush.is_empty() {
             self.plan_flush(plan, fx);
         }
+        // What this turn has written; what comes of the sends is shown by the plan after them.
+        self.journal.show();
     }
 
     fn bytes(&self, span: &Span) -> &[u8] {

@@ -23,10 +23,15 @@ const PHASE: usize = 5000 / ROUND;
 /// every phase.
 const PHASES: usize = 10;
 
-/// Runs the traffic warm, then counts.
+/// Without a journal and with one.
 fn allocates_nothing(qos: u8, shards: u16, deaf: usize) {
+    [false, true].into_iter().for_each(|journal| phases(qos, shards, deaf, journal));
+}
+
+/// Runs the traffic warm, then counts.
+fn phases(qos: u8, shards: u16, deaf: usize, journal: bool) {
     let counts: &'static Counts = Box::leak(Box::default());
-    let node = Node::start(shards, counts);
+    let node = Node::start(shards, journal, counts);
     let mut rooms = Rooms::open(&node, qos, deaf);
     rooms.run(WARM_UP);
     assert!(counts.calls() > 0, "shards allocate while they start: they are not being watched");
@@ -40,7 +45,7 @@ fn allocates_nothing(qos: u8, shards: u16, deaf: usize) {
     let steady = calls.last() == Some(&0);
     assert!(
         steady,
-        "calls to the allocator in phases of {PHASE} rounds: {calls:?}; the last from\n{}",
+        "calls to the allocator in phases of {PHASE} rounds, journal {journal}: {calls:?}; the last from\n{}",
         counts.places()
     );
 }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-use ringmain_tests::{DEADLINE, Options, Version};
+use ringmain_tests::{DEADLINE, DataDirectory, Options, Version};
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
 use switch::config::source::{self, Source};
 use switch::config::{Configuration, Flags};
@@ -28,14 +28,24 @@ pub struct Node {
     thread: JoinHandle<Result<(), Failure>>,
     /// Keeps the port ours.
     _port: OwnedFd,
+    /// Keeps the directory of the journal.
+    _data: DataDirectory,
 }
 
 impl Node {
-    /// Starts a switch of `shards` shards; `counts` sees what their threads allocate.
-    pub fn start(shards: u16, counts: &'static Counts) -> Node {
+    /// Starts a switch of `shards` shards, with a journal or without; `counts` sees what their threads allocate.
+    pub fn start(shards: u16, journal: bool, counts: &'static Counts) -> Node {
         let (port, address) = reserve_port();
-        let flags = Flags { bind: vec![address.to_string()], shards: Some(shards.to_string()), ..Flags::default() };
-        let file = source::from_file("settings", SETTINGS);
+        let data = DataDirectory::new();
+        let flags = Flags {
+            bind: vec![address.to_string()],
+            shards: Some(shards.to_string()),
+            data_dir: Some(data.path().display().to_string()),
+            journal: Some(journal.to_string()),
+            ..Flags::default()
+        };
+        let staging = format!("[journal]\nstaging_dir = {:?}\n", data.staging());
+        let file = source::from_file("settings", &format!("{SETTINGS}{staging}"));
         let configuration = Configuration::merge(file, Source::default(), &flags).expect("settings that work");
         let plan = Plan::new(&configuration).expect("cores and descriptors");
         let (tell, started) = mpsc::channel();
@@ -52,7 +62,7 @@ impl Node {
         });
         // Handlers are made after all listeners are open.
         match started.recv_timeout(DEADLINE) {
-            Ok(stop) => Node { address, stop, thread, _port: port },
+            Ok(stop) => Node { address, stop, thread, _port: port, _data: data },
             Err(_) => panic!("the switch does not start: {:?}", thread.is_finished().then(|| thread.join())),
         }
     }

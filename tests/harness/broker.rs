@@ -1,4 +1,5 @@
-//! A broker of its own: configured, started by the event that it listens, stopped within a deadline.
+//! A broker of its own: configured, with a data directory of its own, started by the event that it listens, stopped
+//! within a deadline.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use crate::DEADLINE;
 use crate::client::Options;
+use crate::data::DataDirectory;
 use crate::packet::Version;
 use crate::process::Process;
 use crate::program::{Program, scratch};
@@ -25,19 +27,36 @@ pub struct Setup {
     pub mosquitto: String,
     /// Environment variables.
     pub environment: Vec<(String, String)>,
+    /// Where it keeps what survives it.
+    pub data: Data,
+    /// A program and its arguments that become the broker, such as `prlimit --nofile=64`.
+    pub under: Vec<String>,
+}
+
+/// Where a broker keeps what survives it.
+#[derive(Clone, Debug)]
+pub enum Data {
+    /// In a directory of its own, made when it starts and removed when it is dropped.
+    Fresh,
+    /// In a directory that another broker may have used.
+    Kept(DataDirectory),
+    /// Nowhere: `--no-persistence`.
+    Nowhere,
 }
 
 /// A running broker; killed when dropped.
 pub struct Broker {
     process: Process,
     address: SocketAddr,
-    directory: PathBuf,
+    _directory: Directory,
+    data: Option<DataDirectory>,
 }
 
 impl Setup {
     /// Defaults, with this many shards.
     pub fn shards(shards: u32) -> Self {
-        Self { shards, port: 0, tables: String::new(), mosquitto: String::new(), environment: Vec::new() }
+        let (tables, mosquitto, environment) = (String::new(), String::new(), Vec::new());
+        Self { shards, port: 0, tables, mosquitto, environment, data: Data::Fresh, under: Vec::new() }
     }
 
     /// Adds tables of `ringmain.toml`.
@@ -66,6 +85,24 @@ impl Setup {
         self
     }
 
+    /// Uses this data directory.
+    pub fn on(mut self, data: &DataDirectory) -> Self {
+        self.data = Data::Kept(data.clone());
+        self
+    }
+
+    /// Keeps everything in memory.
+    pub fn no_persistence(mut self) -> Self {
+        self.data = Data::Nowhere;
+        self
+    }
+
+    /// Starts it through a program that becomes the broker: its name and its arguments.
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// Starts the tested broker; panics with its output when it does not come to listen.
     pub fn start(&self) -> Broker {
         for attempt in 1..=3 {
@@ -80,13 +117,36 @@ impl Setup {
 
     /// Starts the tested broker; what it printed when it does not come to listen.
     pub fn try_start(&self) -> Result<Broker, String> {
+        let (broker, ready) = self.spawn();
+        let line = broker.process.wait_for(ready, DEADLINE)?;
+        let port = if broker.address.port() == 0 { leading_number(&line) } else { broker.address.port() };
+        Ok(Broker { address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ..broker })
+    }
+
+    /// Starts the tested broker and sees it end by itself: its exit code and what it printed.
+    pub fn refused(&self) -> (Option<i32>, String) {
+        let (mut broker, _) = self.spawn();
+        let status = broker.process.exit(DEADLINE);
+        (status.unwrap_or_else(|| panic!("it was to end:\n{}", broker.log())).code(), broker.log())
+    }
+
+    /// Starts it; what it will print when it listens. The port is 0 as long as only the broker knows it.
+    fn spawn(&self) -> (Broker, &'static str) {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let directory = scratch(&STARTED.fetch_add(1, Ordering::Relaxed).to_string());
         let launch = Program::tested().launch(self, &directory);
-        let process = Process::start(&launch.program, &launch.args, &self.environment);
-        let line = process.wait_for(launch.ready, DEADLINE)?;
-        let port = launch.port.unwrap_or_else(|| leading_number(&line));
-        Ok(Broker { process, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), directory })
+        let data = match &self.data {
+            Data::Fresh => Some(DataDirectory::new()),
+            Data::Kept(data) => Some(data.clone()),
+            Data::Nowhere => None,
+        };
+        // What the test says comes last, and so goes before.
+        let mut environment = data.as_ref().map(DataDirectory::environment).unwrap_or_default();
+        environment.extend(self.environment.iter().cloned());
+        let words: Vec<String> = self.under.iter().chain([&launch.program]).chain(&launch.args).cloned().collect();
+        let process = Process::start(&words[0], &words[1..], &environment);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, launch.port.unwrap_or(0)));
+        (Broker { process, address, _directory: Directory(directory), data }, launch.ready)
     }
 }
 
@@ -107,6 +167,11 @@ impl Broker {
         self.process
             .exit(deadline)
             .unwrap_or_else(|| panic!("still running {deadline:?} after SIGTERM:\n{}", self.log()))
+    }
+
+    /// Its data directory: held, it can be used by a second broker after this one.
+    pub fn data(&self) -> DataDirectory {
+        self.data.clone().expect("this broker keeps nothing")
     }
 
     /// Its process.
@@ -130,10 +195,13 @@ impl Broker {
     }
 }
 
-impl Drop for Broker {
+/// A scratch directory, removed with its value.
+struct Directory(PathBuf);
+
+impl Drop for Directory {
     fn drop(&mut self) {
         // A leftover in the target directory does no harm.
-        let _ = std::fs::remove_dir_all(&self.directory);
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -4,6 +4,7 @@
 //! ```text
 //! program.rs   which broker, where its program is, its configuration file
 //! process.rs   a child that cannot outlive the tests, and its log
+//! data.rs      data directories, gone when the last who holds one is
 //! broker.rs    Setup → Broker: started when it says that it listens, stopped with a deadline
 //! case.rs      one test against a shared broker: names of its own, one client builder; `broker_tests!`
 //! property.rs  the properties of MQTT 5.0
@@ -23,6 +24,7 @@
 pub mod broker;
 pub mod case;
 pub mod client;
+pub mod data;
 pub mod packet;
 pub mod process;
 pub mod program;
@@ -31,6 +33,7 @@ pub mod property;
 pub use broker::{Broker, Setup};
 pub use case::Case;
 pub use client::{Client, Options};
+pub use data::DataDirectory;
 pub use packet::{Packet, Publish, Version};
 pub use property::Property;
 

@@ -5,7 +5,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::{env, fs, net};
 
-use crate::broker::Setup;
+use crate::DEADLINE;
+use crate::broker::{Data, Setup};
+use crate::process::Process;
 
 /// The brokers that the tests can run against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,9 @@ impl Program {
 fn launch_ringmain(setup: &Setup, directory: &Path) -> Launch {
     let mut args = vec!["--bind".to_owned(), format!("127.0.0.1:{}", setup.port)];
     args.extend(["--shards".to_owned(), setup.shards.to_string()]);
+    if matches!(setup.data, Data::Nowhere) {
+        args.push("--no-persistence".to_owned());
+    }
     if !setup.tables.is_empty() {
         let file = directory.join("ringmain.toml");
         fs::write(&file, &setup.tables).expect("the scratch directory can be written");
@@ -70,8 +75,13 @@ fn launch_mosquitto(setup: &Setup, directory: &Path) -> Launch {
         port => port,
     };
     let file = directory.join("mosquitto.conf");
-    let always = "allow_anonymous true\npersistence false\nsys_interval 1\nset_tcp_nodelay true\nlog_dest stderr";
-    let conf = format!("listener {port} 127.0.0.1\n{always}\n{}", setup.mosquitto);
+    let always = "allow_anonymous true\nsys_interval 1\nset_tcp_nodelay true\nlog_dest stderr";
+    let persistence = match &setup.data {
+        // It writes everything when it is told to stop.
+        Data::Kept(data) => format!("persistence true\npersistence_location {}/\nuser root", data.path().display()),
+        Data::Fresh | Data::Nowhere => "persistence false".to_owned(),
+    };
+    let conf = format!("listener {port} 127.0.0.1\n{always}\n{persistence}\n{}", setup.mosquitto);
     fs::write(&file, conf).expect("the scratch directory can be written");
     let args = vec!["-c".to_owned(), file.display().to_string()];
     Launch { program: "/usr/sbin/mosquitto".to_owned(), args, ready: "running", port: Some(port) }
@@ -85,6 +95,14 @@ pub fn ringmain() -> PathBuf {
             env::var_os("RINGMAIN_BIN").map_or_else(|| build("ringmain", "ringmain"), |path| root().join(path))
         })
         .clone()
+}
+
+/// Runs our program with environment variables and arguments to its end: exit code and all that it printed.
+pub fn run(environment: &[(String, String)], args: &[&str]) -> (Option<i32>, String) {
+    let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+    let mut process = Process::start(&ringmain().display().to_string(), &args, environment);
+    let status = process.exit(DEADLINE).unwrap_or_else(|| panic!("{args:?} runs on: {}", process.printed()));
+    (status.code(), process.printed())
 }
 
 /// The load generator `ringload`: where it lies beside `RINGMAIN_BIN` that one, else the one of this build's profile.

@@ -5,20 +5,20 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use ringmain_tests::process::Process;
-use ringmain_tests::program::{Program, ringmain, scratch};
-use ringmain_tests::{DEADLINE, Setup, Version};
+use ringmain_tests::program::{self, Program, ringmain, scratch};
+use ringmain_tests::{DEADLINE, DataDirectory, Setup, Version};
 
-/// Runs the program with arguments to its end: exit code and all that it printed.
-fn run(args: &[&str]) -> (Option<i32>, String) {
-    let (status, printed) = Process::run(&ringmain().display().to_string(), args, DEADLINE);
-    (status.code(), printed)
+/// Runs the program with arguments to its end, with a data directory of its own: exit code and all that it printed.
+fn run_alone(args: &[&str]) -> (Option<i32>, String) {
+    let data = DataDirectory::new();
+    program::run(&data.environment(), args)
 }
 
 /// Runs it with a configuration file.
 fn run_with(name: &str, toml: &str, args: &[&str]) -> (Option<i32>, String) {
     let file = scratch(name).join("ringmain.toml");
     fs::write(&file, toml).expect("the scratch directory can be written");
-    let answer = run(&[&["--config", file.to_str().expect("a path of text")], args].concat());
+    let answer = run_alone(&[&["--config", file.to_str().expect("a path of text")], args].concat());
     fs::remove_dir_all(file.parent().expect("a directory")).expect("our own directory");
     answer
 }
@@ -34,7 +34,7 @@ fn help_and_version() {
     if foreign() {
         return;
     }
-    let (code, help) = run(&["--help"]);
+    let (code, help) = run_alone(&["--help"]);
     assert_eq!(code, Some(0));
     for flag in [
         "--config",
@@ -44,13 +44,15 @@ fn help_and_version() {
         "--cores",
         "--service-cores",
         "--profile",
+        "--data-dir",
+        "--no-persistence",
         "--log",
         "--version",
         "check",
     ] {
         assert!(help.contains(flag), "{flag} in {help}");
     }
-    let (code, version) = run(&["--version"]);
+    let (code, version) = run_alone(&["--version"]);
     assert_eq!((code, version.trim_end()), (Some(0), concat!("ringmain ", env!("CARGO_PKG_VERSION"))));
 }
 
@@ -72,7 +74,7 @@ fn wrong_usage() {
         (&["nonsense"], "nonsense"),
     ];
     for (args, named) in bad {
-        let (code, printed) = run(args);
+        let (code, printed) = run_alone(args);
         assert_eq!(code, Some(2), "{args:?}: {printed}");
         assert!(printed.contains(named), "{named} in {printed}");
     }
@@ -91,7 +93,10 @@ fn wrong_configuration() {
         ("[limits]\nmax_inflight = \"five\"\n", &["ringmain.toml:2", "max_inflight", "five"]),
         ("[limits]\nmax_qos_allowed = 3\n", &["ringmain.toml:2", "max_qos_allowed"]),
         ("[limits\n", &["ringmain.toml:1"]),
-        ("[node]\ndurability = \"fsync\"\n", &["durability", "not in this version"]),
+        ("[node]\ndurability = \"fsync\"\n", &["durability", "belongs in [journal]"]),
+        ("[journal]\ndurability = \"perhaps\"\n", &["ringmain.toml:2", "durability", "perhaps", "fsync"]),
+        ("[limits]\nmax_packet_size = \"64MiB\"\n", &["max_packet_size", "staging_size", "segment_size", "64MiB"]),
+        ("[journal]\nmax_size = \"1KiB\"\n", &["ringmain.toml:2", "max_size", "1KiB", "segment_size"]),
         ("[[listener]]\nbind = \"127.0.0.1:0\"\ntransport = \"wss\"\n", &["transport", "not in this version"]),
         ("[[listener]]\nbind = \"0.0.0.0:0\"\n", &["0.0.0.0", "allow_anonymous"]),
         ("[[listener]]\n", &["bind"]),
@@ -104,7 +109,7 @@ fn wrong_configuration() {
             assert!(named.iter().all(|named| printed.contains(named)), "{named:?} in {printed}");
         }
     }
-    let (code, printed) = run(&["--config", "no/such/file.toml"]);
+    let (code, printed) = run_alone(&["--config", "no/such/file.toml"]);
     assert_eq!(code, Some(2), "{printed}");
     assert!(printed.contains("no/such/file.toml"), "{printed}");
 }
@@ -116,7 +121,7 @@ fn open_addresses_are_refused() {
         return;
     }
     for bind in ["0.0.0.0:0", "[::]:0"] {
-        let (code, printed) = run(&["--bind", bind]);
+        let (code, printed) = run_alone(&["--bind", bind]);
         assert_eq!(code, Some(2), "{printed}");
         assert!(printed.contains("allow_anonymous"), "{printed}");
     }
@@ -131,13 +136,13 @@ fn port_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("an address").to_string();
     for shards in ["1", "2"] {
-        let (code, printed) = run(&["--bind", &address, "--shards", shards]);
+        let (code, printed) = run_alone(&["--bind", &address, "--shards", shards]);
         assert_eq!(code, Some(1), "{printed}");
         assert!(printed.contains(&address) && printed.contains("in use"), "{printed}");
     }
     // Nor do two of our own share one, which the kernel would allow.
     let broker = Setup::shards(1).start();
-    let (code, printed) = run(&["--bind", &broker.address().to_string(), "--shards", "1"]);
+    let (code, printed) = run_alone(&["--bind", &broker.address().to_string(), "--shards", "1"]);
     assert_eq!(code, Some(1), "{printed}");
 }
 
@@ -147,7 +152,7 @@ fn check_prints_what_is_in_effect() {
     if foreign() {
         return;
     }
-    let (code, printed) = run(&["check"]);
+    let (code, printed) = run_alone(&["check"]);
     assert_eq!(code, Some(0), "{printed}");
     for named in ["durability", "memory", "max_packet_size", "127.0.0.1:1883", "[::1]:1883"] {
         assert!(printed.contains(named), "{named} in {printed}");
@@ -155,13 +160,11 @@ fn check_prints_what_is_in_effect() {
     let file = scratch("cli-check").join("ringmain.toml");
     fs::write(&file, "[limits]\nmax_inflight = 11\nreceive_maximum = 22\n[node]\nshards = 3\n")
         .expect("our own directory");
-    let args = ["check", "--config", file.to_str().expect("a path of text"), "--shards", "1"].map(str::to_owned);
+    let args = ["check", "--config", file.to_str().expect("a path of text"), "--shards", "1"];
     let environment = [("RINGMAIN__LIMITS__MAX_INFLIGHT", "13"), ("RINGMAIN__NODE__SHARDS", "2")]
         .map(|(k, v)| (k.to_owned(), v.to_owned()));
-    let mut process = Process::start(&ringmain().display().to_string(), &args, &environment);
-    let status = process.exit(DEADLINE).expect("check ends");
-    let printed = process.printed();
-    assert!(status.success(), "{printed}");
+    let (code, printed) = program::run(&environment, &args);
+    assert_eq!(code, Some(0), "{printed}");
     for (key, value) in [("max_inflight", "13"), ("receive_maximum", "22"), ("shards", "1")] {
         let line = printed
             .lines()
@@ -179,11 +182,46 @@ fn unknown_environment() {
         return;
     }
     let environment = [("RINGMAIN__LIMITS__MAX_INFLGHT".to_owned(), "5".to_owned())];
-    let args = ["--bind".to_owned(), "127.0.0.1:0".to_owned()];
-    let mut process = Process::start(&ringmain().display().to_string(), &args, &environment);
-    let status = process.exit(DEADLINE).expect("it ends");
-    assert_eq!(status.code(), Some(2), "{}", process.printed());
-    assert!(process.printed().to_lowercase().contains("max_inflight"), "{}", process.printed());
+    let (code, printed) = program::run(&environment, &["--bind", "127.0.0.1:0"]);
+    assert_eq!(code, Some(2), "{printed}");
+    assert!(printed.to_lowercase().contains("max_inflight"), "{printed}");
+}
+
+/// Goal: the data directory is the one of the flag, else of the environment or file, else the user's; without any there
+/// is an error, unless nothing is to be kept.
+#[test]
+fn where_the_journal_lies() {
+    if foreign() {
+        return;
+    }
+    let variables = |list: &[(&str, &str)]| -> Vec<(String, String)> {
+        // An empty value is as good as none.
+        let user = ["HOME", "XDG_STATE_HOME"].map(|name| (name.to_owned(), String::new()));
+        user.into_iter().chain(list.iter().map(|(name, value)| (name.to_string(), value.to_string()))).collect()
+    };
+    let key = ("RINGMAIN__JOURNAL__DATA_DIR", "/key");
+    for (environment, args, shown) in [
+        (variables(&[("HOME", "/h")]), &["check"][..], "durability: fsync in /h/.local/state/ringmain\n"),
+        (variables(&[("HOME", "/h"), ("XDG_STATE_HOME", "/s")]), &["check"], "durability: fsync in /s/ringmain\n"),
+        (variables(&[("HOME", "/h"), key]), &["check"], "durability: fsync in /key\n"),
+        (variables(&[key]), &["check", "--data-dir", "/flag"], "durability: fsync in /flag\n"),
+        (variables(&[]), &["check", "--no-persistence"], "durability: memory, without a journal"),
+        (
+            variables(&[key, ("RINGMAIN__JOURNAL__DURABILITY", "written")]),
+            &["check"],
+            "durability: written in /dev/shm",
+        ),
+    ] {
+        let (code, printed) = program::run(&environment, args);
+        assert_eq!(code, Some(0), "{printed}");
+        assert!(printed.contains(shown), "{shown} in {printed}");
+        assert!(printed.contains("journal, not yet on disk"), "{printed}");
+    }
+    let (code, printed) = program::run(&variables(&[]), &["--bind", "127.0.0.1:0"]);
+    assert_eq!(code, Some(2), "{printed}");
+    for named in ["journal.data_dir", "XDG_STATE_HOME", "HOME", "--data-dir DIR", "--no-persistence"] {
+        assert!(printed.contains(named), "{named} in {printed}");
+    }
 }
 
 /// Goal: the banner says what there is: version, shards, durability, listeners; connects and disconnects are logged
@@ -201,7 +239,7 @@ fn banner_and_log() {
     log(&mut broker, "a client for the log");
     assert!(broker.terminate(Duration::from_secs(5)).success());
     let printed = broker.log();
-    for named in [env!("CARGO_PKG_VERSION"), "durability: memory", "shards: 2", "listening on 127.0.0.1:"] {
+    for named in [env!("CARGO_PKG_VERSION"), "durability: fsync in ", "shards: 2", "listening on 127.0.0.1:"] {
         assert!(printed.contains(named), "{named} in {printed}");
     }
     assert!(printed.matches("a client for the log").count() >= 2, "connect and disconnect in {printed}");
@@ -214,7 +252,8 @@ fn listens_on_ipv6() {
         return;
     }
     let args = ["--bind", "[::1]:0", "--bind", "127.0.0.1:0", "--shards", "2"].map(str::to_owned);
-    let process = Process::start(&ringmain().display().to_string(), &args, &[]);
+    let data = DataDirectory::new();
+    let process = Process::start(&ringmain().display().to_string(), &args, &data.environment());
     for family in ["[::1]", "127.0.0.1"] {
         let line = process.wait_for(&format!("listening on {family}:"), DEADLINE).unwrap_or_else(|log| panic!("{log}"));
         let port: String = line.chars().take_while(char::is_ascii_digit).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ringmain_tests::process::Process;
 use ringmain_tests::program::{Program, ringmain};
-use ringmain_tests::{Client, DEADLINE, Options, Setup, Version};
+use ringmain_tests::{Client, DEADLINE, DataDirectory, Options, Setup, Version};
 
 /// The stages, in the order of the table.
 const STAGES: [&str; 14] = [
@@ -79,7 +79,8 @@ fn the_table_adds_up() {
         return;
     }
     let args = ["--bind", "127.0.0.1:0", "--shards", "2", "--profile"].map(str::to_owned);
-    let mut process = Process::start(&ringmain().display().to_string(), &args, &[]);
+    let data = DataDirectory::new();
+    let mut process = Process::start(&ringmain().display().to_string(), &args, &data.environment());
     let port = process.wait_for("listening on 127.0.0.1:", DEADLINE).expect("it listens");
     let port = port.split(' ').next().and_then(|port| port.parse().ok()).expect("a port");
     let mut client = Options::new(([127, 0, 0, 1], port).into(), Version::V5, "a").connect();

@@ -14,6 +14,7 @@ use shard::reactor::{Next, Reactor};
 use switch::audit::Holdings;
 use switch::config::Settings;
 use switch::counters::Counter;
+use switch::journal::WallClock;
 use switch::node::{Node, Part};
 use switch::program::log::LogSink;
 use switch::program::stop::StopFlag;
@@ -69,7 +70,7 @@ pub enum Step {
 }
 
 impl Machine {
-    /// A node that has not turned yet. The same plan and seed make the same node.
+    /// A node that has started. The same plan and seed make the same node.
     ///
     /// # Panics
     /// The plan's placement rules are not valid, or there is no memory for the rings.
@@ -90,13 +91,16 @@ impl Machine {
             let buffers = Buffers::new(plan.sizes.buffers, plan.sizes.buffer_bytes);
             let driver = SimDriver::new(id.0, Rc::clone(&kernel), buffers);
             let (slots, log, stop) = (plan.sizes.slots, LogSink::none(), stop.clone());
-            let part = Part { id, slots, listeners: 1, counters, log, stop };
+            let part = Part { id, slots, listeners: 1, counters, log, stop, journal: None, wall: WallClock::default() };
             let switch = Switch::new(Arc::clone(&node), part);
             Shard { reactor: Reactor::new(driver, switch, end, IdlePolicy::SLEEP), next: Next::Again }
         });
         let shards = shards.collect();
         let (counters, stalls) = (node.counters.clone(), plan.stalls);
-        Machine { kernel, shards, counters, stop, rng, stalls, stalled: (0, 0), turns: 0 }
+        let mut machine = Machine { kernel, shards, counters, stop, rng, stalls: 0, stalled: (0, 0), turns: 0 };
+        machine.settle(100_000).expect("a node starts");
+        machine.stalls = stalls;
+        machine
     }
 
     /// The kernel, to look at.

@@ -1,4 +1,4 @@
-//! MQTT bytes to meaning and back, and the frames that cores exchange.
+//! MQTT bytes to meaning and back, the frames that cores exchange, and the entries that a journal keeps.
 //!
 //! ```text
 //!            socket bytes                                                          ring bytes
@@ -20,12 +20,13 @@
 //!   copied from one client to another never make the other one disconnect.
 //! - **A length is never computed twice.** An encoder's length is found by running the encoder into a counter.
 //!
-//! Read next: [`mqtt`], then [`frame`]. This crate imports no other crate of the workspace.
+//! Read next: [`mqtt`], then [`frame`] and [`entry`]. This crate imports no other crate of the workspace.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub mod entry;
 mod error;
 pub mod frame;
 pub mod limits;

@@ -61,6 +61,11 @@ impl<'a> Reader<'a> {
         Ok(u32::from_be_bytes(self.array()?))
     }
 
+    #[inline]
+    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
+        Ok(u64::from_be_bytes(self.array()?))
+    }
+
     /// A variable byte integer in its shortest form \[MQTT-1.5.5-1\].
     #[inline]
     pub(crate) fn varint(&mut self) -> Result<u32, Malformed> {

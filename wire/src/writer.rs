@@ -27,6 +27,11 @@ pub(crate) trait Sink {
         self.put(&value.to_be_bytes());
     }
 
+    #[inline]
+    fn u64(&mut self, value: u64) {
+        self.put(&value.to_be_bytes());
+    }
+
     /// A variable byte integer in its shortest form \[MQTT-1.5.5-1\].
     #[inline]
     fn varint(&mut self, value: u32) {

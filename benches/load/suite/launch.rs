@@ -35,9 +35,11 @@ const ERLANG: &str = "+S 1:1 +SDcpu 1:1 +SDio 1 +sbwt none +sbwtdcpu none +sbwtd
 pub fn configuration(broker: Broker) -> String {
     let flags = match broker {
         Broker::Floor => "floor --port 0 --mode MODE --core CORE",
-        Broker::Ringmain => "ringmain --bind 127.0.0.1:0 --shards 1 --cores CORE",
-        Broker::RingmainSpinning => "RINGMAIN__KERNEL__SPIN=50us ringmain --bind 127.0.0.1:0 --shards 1 --cores CORE",
-        Broker::RingmainTwoShards => "ringmain --bind 127.0.0.1:0 --shards 2 --cores CORES",
+        Broker::Ringmain => "ringmain --no-persistence --bind 127.0.0.1:0 --shards 1 --cores CORE",
+        Broker::RingmainSpinning => {
+            "RINGMAIN__KERNEL__SPIN=50us ringmain --no-persistence --bind 127.0.0.1:0 --shards 1 --cores CORE"
+        }
+        Broker::RingmainTwoShards => "ringmain --no-persistence --bind 127.0.0.1:0 --shards 2 --cores CORES",
         Broker::Mosquitto => "mosquitto -c mosquitto.conf",
         Broker::NatsServer => "GOMAXPROCS=1 nats-server -c nats-server.conf",
         Broker::RabbitmqServer => &format!("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='{ERLANG}' rabbitmq-server"),
@@ -138,7 +140,8 @@ fn own(broker: Broker, program: &Path, measure: &Measure, args: &Suite) -> Comma
         return command;
     }
     let shards = if broker == Broker::RingmainTwoShards { "2" } else { "1" };
-    command.args(["--bind", "127.0.0.1:0", "--shards", shards, "--cores", &cores]);
+    // As the peers: none of them keeps anything on disk.
+    command.args(["--no-persistence", "--bind", "127.0.0.1:0", "--shards", shards, "--cores", &cores]);
     if broker == Broker::RingmainSpinning {
         command.env(SPIN.0, SPIN.1);
     }

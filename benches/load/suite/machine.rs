@@ -17,6 +17,7 @@ pub fn facts() -> Vec<(String, String)> {
         ("virtualisation", virtualisation(&cpuinfo)),
         ("governor", line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         ("clock source", line("/sys/devices/system/clocksource/clocksource0/current_clocksource")),
+        ("congestion control", line("/proc/sys/net/ipv4/tcp_congestion_control")),
         ("transparent huge pages", line("/sys/kernel/mm/transparent_hugepage/enabled")),
         ("mitigations", mitigations()),
         ("load average", line("/proc/loadavg")),

@@ -25,12 +25,13 @@ impl Programs {
     pub fn find(args: &Suite) -> Result<Programs, Box<dyn Error>> {
         let own = std::env::current_exe()?;
         let peers = match &args.peers {
-            Some(folder) => folder.clone(),
+            // A broker runs in a directory of its own, where a relative path leads nowhere.
+            Some(folder) => std::path::absolute(folder)?,
             // Beside the profile's folder, which is where cargo put this program.
             None => own.ancestors().nth(2).unwrap_or(Path::new("target")).join("peers"),
         };
         let named = |name: &str, path: &Option<PathBuf>| match path {
-            Some(path) if path.exists() => Ok(Some(path.clone())),
+            Some(path) if path.exists() => std::path::absolute(path).map(Some).map_err(|error| error.to_string()),
             Some(path) => Err(format!("{name}: {} does not exist", path.display())),
             None => Ok(Some(own.with_file_name(name)).filter(|path| path.exists())),
         };

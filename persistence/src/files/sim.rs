@@ -70,6 +70,9 @@ struct State {
     judge: Option<Judge>,
     done: u64,
     space_bytes: Option<u64>,
+    random: u64,
+    /// How often the power has failed.
+    crashes: u64,
 }
 
 impl std::fmt::Debug for SimFiles {
@@ -87,7 +90,8 @@ impl SimFiles {
     pub fn new(memory: impl Into<PathBuf>) -> SimFiles {
         let memory = memory.into();
         let nodes = vec![Node::Directory(Names::default())];
-        let state = State { nodes, locks: BTreeMap::new(), judge: None, done: 0, space_bytes: None };
+        let state =
+            State { nodes, locks: BTreeMap::new(), judge: None, done: 0, space_bytes: None, random: 0, crashes: 0 };
         let files = SimFiles { state: Arc::new(Mutex::new(state)), memory };
         files.make_memory();
         files
@@ -121,6 +125,11 @@ impl SimFiles {
         self.state().judge = None;
     }
 
+    /// From now on random bytes are those of this seed.
+    pub fn set_seed(&self, seed: u64) {
+        self.state().random = seed;
+    }
+
     /// Bytes that all files that are not in memory may have; `None`: no limit.
     pub fn set_space(&self, bytes: Option<u64>) {
         self.state().space_bytes = bytes;
@@ -146,6 +155,7 @@ impl SimFiles {
             }
         }
         state.locks.clear();
+        state.crashes += 1;
         drop(state);
         self.make_memory();
     }
@@ -314,11 +324,16 @@ impl Writing for Opened {
 struct Holder {
     files: SimFiles,
     path: PathBuf,
+    crashes: u64,
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
         let mut state = self.files.state();
+        // Whatever it held before the power failed is free.
+        if state.crashes != self.crashes {
+            return;
+        }
         if let Some((_, holders)) = state.locks.get_mut(&self.path) {
             *holders -= 1;
             if *holders == 0 {
@@ -431,7 +446,8 @@ impl Files for SimFiles {
             return Ok(None);
         }
         (*held, *holders) = (how, *holders + 1);
-        Ok(Some(Held::new(Holder { files: self.clone(), path: path.into() })))
+        let crashes = state.crashes;
+        Ok(Some(Held::new(Holder { files: self.clone(), path: path.into(), crashes })))
     }
 
     fn stage(&self, file: &Path, bytes: usize) -> io::Result<Region> {
@@ -450,6 +466,18 @@ impl Files for SimFiles {
 
     fn user(&self) -> u32 {
         1000
+    }
+
+    /// The same bytes for the same seed.
+    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
+        let mut state = self.state();
+        for byte in bytes {
+            // SplitMix64.
+            state.random = state.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state.random ^ state.random >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            *byte = ((mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) >> 56) as u8;
+        }
+        Ok(())
     }
 }
 

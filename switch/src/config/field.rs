@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::value::{self, CoreList};
@@ -27,6 +28,8 @@ pub enum Kind {
     Cores,
     /// A list of words; at most so many.
     Words(usize),
+    /// A directory.
+    Path,
 }
 
 impl Kind {
@@ -53,6 +56,7 @@ impl Kind {
             Kind::Address => "an address and a port such as \"127.0.0.1:1883\" or \"[::1]:1883\"".to_owned(),
             Kind::Cores => "a list of cores such as \"0,2-5\"".to_owned(),
             Kind::Words(_) => "a list of strings such as [\"room/+/#\"]".to_owned(),
+            Kind::Path => "a directory such as \"/var/lib/ringmain\"".to_owned(),
         }
     }
 }
@@ -127,6 +131,10 @@ pub enum Field<'a> {
     Cores(&'a mut Option<CoreList>),
     /// Words.
     Words(&'a mut Vec<String>),
+    /// A directory.
+    Path(&'a mut PathBuf),
+    /// A directory that may be absent.
+    MaybePath(&'a mut Option<PathBuf>),
     /// A word out of a closed list.
     Choice(&'a mut dyn Choice),
 }
@@ -176,6 +184,8 @@ impl Field<'_> {
             (Kind::Address, Field::Address(place)) => address(raw).map(|address| *place = Some(address)),
             (Kind::Cores, Field::Cores(place)) => cores(raw).map(|list| *place = Some(list)),
             (Kind::Words(count_max), Field::Words(place)) => words(raw, *count_max).map(|list| *place = list),
+            (Kind::Path, Field::Path(place)) => path(raw).map(|path| *place = path),
+            (Kind::Path, Field::MaybePath(place)) => path(raw).map(|path| *place = Some(path)),
             (kind, _) => unreachable!("the table of keys gives a place of another type to {kind:?}"),
         }
     }
@@ -193,6 +203,8 @@ impl Field<'_> {
             (_, Field::Address(place)) => quoted(place.as_ref()?.to_string()),
             (_, Field::Cores(place)) => quoted(place.as_ref()?.to_string()),
             (_, Field::Choice(place)) => quoted(place.word().to_owned()),
+            (_, Field::Path(place)) => Some(quoted_path(place)),
+            (_, Field::MaybePath(place)) => place.as_deref().map(quoted_path),
             (_, Field::Words(place)) => {
                 let words: Vec<String> = place.iter().map(|word| format!("{word:?}")).collect();
                 Some(format!("[{}]", words.join(", ")))
@@ -323,4 +335,17 @@ fn words(raw: &Raw, count_max: usize) -> Result<Vec<String>, Refused> {
         return Err(Refused::because(format!("{} entries, but at most {count_max} are allowed", list.len())));
     }
     Ok(list)
+}
+
+fn path(raw: &Raw) -> Result<PathBuf, Refused> {
+    match raw.text().ok_or_else(|| wrong_type(raw))? {
+        "" => Err(Refused::because("no directory has an empty name")),
+        text if text.chars().any(char::is_control) => Err(Refused::because("a control character in a name")),
+        text => Ok(PathBuf::from(text)),
+    }
+}
+
+/// A path as a TOML string. It was text when it was read, and has no control characters.
+fn quoted_path(path: &Path) -> String {
+    format!("\"{}\"", path.display().to_string().replace('\\', "\\\\").replace('"', "\\\""))
 }

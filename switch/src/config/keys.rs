@@ -3,6 +3,8 @@
 //! The file reader, the environment, `ringmain check`, the annotated `ringmain.toml` and docs/configuration.md are all
 //! made from these tables. Defaults are not in them: they are those of [`Settings::default`].
 
+mod journal;
+
 use super::field::{Field, Kind};
 use super::settings::{Listener, Settings};
 use crate::limits::SHARDS_MAX;
@@ -111,6 +113,7 @@ pub const SECTIONS: &[Section] = &[
         doc: "Every bound, and what happens at it. Limits on the whole node are divided among the shards.",
         keys: LIMITS,
     },
+    Section { name: "journal", doc: journal::DOC, keys: journal::KEYS },
     Section { name: "placement", doc: "Which topics belong together.", keys: PLACEMENT },
     Section {
         name: "kernel",
@@ -151,13 +154,6 @@ const NODE: &[Key<Settings>] = &[
         |s| Field::Switch(&mut s.node.profile),
         "Whether each shard measures how long it spends with each stage of a message. `$SYS/broker/shards/N/profile/` \
          shows it, and a table when the switch stops. It costs some 10 ns for each stage of a message.",
-    ),
-    SettingsKey::new(
-        "durability",
-        Kind::Choice(&["memory"], &["written", "fsync"]),
-        |s| Field::Choice(&mut s.node.durability),
-        "What an acknowledgement promises. `memory`: the shards that owe the message hold it in memory, and a restart \
-         forgets it. `written` and `fsync` are not in this version.",
     ),
 ];
 

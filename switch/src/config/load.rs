@@ -9,6 +9,7 @@ use super::field::{Field, Kind, Raw, Refused};
 use super::keys::{LISTENER_KEYS, LISTENERS_MAX};
 use super::settings::{Listener, Settings};
 use super::source::{self, ENVIRONMENT_PREFIX, Entry, Source, Table};
+use crate::limits::{PAGE_BYTES, RECORDS_STAGED_MIN};
 use crate::routing::place::Placement;
 
 /// A configuration file is at most so long, in bytes.
@@ -31,6 +32,10 @@ pub struct Flags {
     pub profile: Option<String>,
     /// `--log`.
     pub log: Option<String>,
+    /// `--data-dir`.
+    pub data_dir: Option<String>,
+    /// `--no-persistence`: whether there is a journal.
+    pub journal: Option<String>,
 }
 
 /// Settings, and where each of them was written.
@@ -113,6 +118,8 @@ fn flag_entries(flags: &Flags) -> Vec<Entry> {
         ("node", "service_cores", "--service-cores", &flags.service_cores),
         ("node", "profile", "--profile", &flags.profile),
         ("log", "level", "--log", &flags.log),
+        ("journal", "data_dir", "--data-dir", &flags.data_dir),
+        ("journal", "enabled", "--no-persistence", &flags.journal),
     ];
     let entry = |(section, key, flag, text): (&str, _, _, &Option<String>)| {
         let (table, written) = (Table::named(section), text.clone()?);
@@ -222,6 +229,7 @@ impl Builder {
             self.check_listener(index);
         }
         self.check_limits();
+        self.check_journal();
         if let Err(error) = Placement::new(1, [0; 16], &self.settings.placement.rules) {
             let table = Table::named("placement");
             let origin = self.origins.get(&(table, "rules")).cloned().unwrap_or(Origin::Default);
@@ -283,6 +291,38 @@ impl Builder {
                 let (what, value) = (format!("less than {smaller} = \"{}\"", show(least)), show(value));
                 let remedy = format!("raise {larger} or lower {smaller}");
                 self.error(origin, &table.path(larger), Some(&format!("\"{value}\"")), &what, remedy);
+            }
+        }
+    }
+
+    fn check_journal(&mut self) {
+        let (journal, limits) = (&mut self.settings.journal, &self.settings.limits);
+        // Nobody needs to know the size of a page to write a size.
+        journal.segment_size = journal.segment_size.next_multiple_of(PAGE_BYTES);
+        journal.staging_size = journal.staging_size.next_multiple_of(PAGE_BYTES);
+        if !journal.enabled {
+            return;
+        }
+        let record = limits.record_bytes_max();
+        let packet =
+            if limits.max_packet_size >= limits.max_connect_size { "max_packet_size" } else { "max_connect_size" };
+        let show = super::value::show_bytes;
+        let bytes = show(u64::from(limits.max_packet_size.max(limits.max_connect_size)));
+        for (key, value, records, part) in [
+            ("segment_size", journal.segment_size, 1, ""),
+            ("staging_size", journal.staging_size, RECORDS_STAGED_MIN, "a quarter of "),
+        ] {
+            let least = record * records;
+            if value < least {
+                let (table, beside) = (Table::named("journal"), Table::named("limits"));
+                let written = |table, key| self.origins.get(&(table, key)).cloned();
+                let origin = written(table, key).or_else(|| written(beside, packet)).unwrap_or(Origin::Default);
+                let what = format!("{part}it cannot hold a message of limits.{packet} = \"{bytes}\"");
+                // In KiB or more: an odd number of bytes would be right, and hard to read.
+                let enough = show(least.next_multiple_of(if least > 1 << 20 { 1 << 20 } else { PAGE_BYTES }));
+                let remedy = format!("write at least \"{enough}\", or lower limits.{packet}");
+                let value = format!("\"{}\"", show(value));
+                self.errors.push(ConfigError { origin, key: table.path(key), value: Some(value), what, remedy });
             }
         }
     }
@@ -393,6 +433,17 @@ mod tests {
         assert!(only_error("", &[], port("65536")).contains("not a port"));
     }
 
+    /// Sizes of the journal are whole pages, and only a journal that is used is held against the limits.
+    #[test]
+    fn sizes_of_the_journal() {
+        let file = "[limits]\nmax_packet_size = \"8MiB\"\n[journal]\nsegment_size = \"1MB\"\n";
+        let flags = Flags { journal: Some("false".into()), data_dir: Some("d".into()), ..Flags::default() };
+        let journal = merged(file, &[], flags).expect("a good configuration").settings.journal;
+        assert_eq!((journal.segment_size, journal.durability()), (1_003_520, super::super::Durability::Memory));
+        assert_eq!(journal.data_dir.as_deref(), Some(Path::new("d")));
+        assert!(merged(file, &[], Flags::default()).is_err());
+    }
+
     /// Relations between values, and between values and the kernel's rules, are checked with a place and a remedy.
     #[test]
     fn relations_are_checked() {
@@ -403,7 +454,17 @@ mod tests {
             ),
             ("[kernel]\nsq_entries = 1000", "f.toml:2:1: kernel.sq_entries = 1000: out of range"),
             ("[placement]\nrules = [\"a/b\"]", "f.toml:2:1: placement.rules = [\"a/b\"]: partition rule 1"),
-            ("[node]\ndurability = \"fsync\"", "f.toml:2:1: node.durability = \"fsync\": not in this version"),
+            ("[node]\ndurability = \"fsync\"", "f.toml:2:1: node.durability = \"fsync\": unknown key"),
+            (
+                "[limits]\nmax_packet_size = \"4MiB\"\n[journal]\nsegment_size = \"1MB\"\nstaging_size = \"64MiB\"",
+                "f.toml:4:1: journal.segment_size = \"980KiB\": it cannot hold a message of limits.max_packet_size",
+            ),
+            (
+                "[limits]\nmax_connect_size = \"2MiB\"",
+                "f.toml:2:1: journal.staging_size = \"8MiB\": a quarter of it cannot hold a message of \
+                 limits.max_connect_size = \"2MiB\"\n  remedy: write at least \"9MiB\", or lower",
+            ),
+            ("[journal]\ndata_dir = \"\"", "f.toml:2:1: journal.data_dir = \"\": no directory has an empty name"),
         ] {
             let error = only_error(file, &[], Flags::default());
             assert!(error.starts_with(expected) && error.contains("\n  remedy: "), "{error}");

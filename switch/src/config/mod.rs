@@ -10,9 +10,11 @@
 //! - [`keys`] defines each key once: name, type, range, place, documentation.
 //! - [`source`] turns files and variables into entries that are still text, each with its origin.
 //! - [`load`] applies the entries over the defaults and checks what no single value can tell.
+//! - [`data_dir`] says where the journal lies where no key does.
 //! - [`settings`] is what remains: whoever holds a [`Settings`] need not check it again.
 //! - [`mod@reference`] writes the documentation and the effective configuration.
 
+pub mod data_dir;
 pub mod error;
 pub mod field;
 pub mod keys;
@@ -24,4 +26,4 @@ pub mod value;
 
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use load::{Configuration, Flags};
-pub use settings::{Durability, Listener, Settings, Transport};
+pub use settings::{Durability, Journal, Listener, Settings, Transport};

@@ -75,6 +75,7 @@ fn range(kind: &Kind) -> String {
         Kind::Address => "address:port".to_owned(),
         Kind::Cores => "cores".to_owned(),
         Kind::Words(count_max) => format!("at most {count_max} strings"),
+        Kind::Path => "directory".to_owned(),
     }
 }
 
@@ -121,6 +122,7 @@ fn example(kind: &Kind) -> &'static str {
         Kind::Switch => "true",
         Kind::Cores => "\"0,2-5\"",
         Kind::Address => "\"127.0.0.1:1883\"",
+        Kind::Path => "\"/var/lib/ringmain\"",
         _ => "2",
     }
 }

@@ -1,6 +1,7 @@
 //! The settings as the program trusts them: whoever holds a [`Settings`] need not check it again.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use shard::config::KernelConfig;
@@ -23,6 +24,8 @@ pub struct Settings {
     pub node: Node,
     /// Every bound.
     pub limits: Limits,
+    /// What survives the process, and where.
+    pub journal: Journal,
     /// Which topics belong together.
     pub placement: Placement,
     /// The kernel's side: rings, buffers and optional features.
@@ -34,12 +37,13 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// MQTT on the loopback addresses, one shard for each allowed core, everything in memory.
+    /// MQTT on the loopback addresses, one shard for each allowed core, a journal below the user's home.
     fn default() -> Settings {
         Settings {
             listeners: Listener::loopback(),
             node: Node::default(),
             limits: Limits::default(),
+            journal: Journal::default(),
             placement: Placement::default(),
             kernel: KernelConfig::default(),
             log: Log::default(),
@@ -107,25 +111,79 @@ pub struct Node {
     pub service_cores: Option<CoreList>,
     /// Whether shards measure what they spend their time with.
     pub profile: bool,
+}
+
+/// The `[journal]` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Journal {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Where it lies; absent: below the user's home, see [`super::data_dir`].
+    pub data_dir: Option<PathBuf>,
+    /// Where what is not synced yet lies: a directory in tmpfs.
+    pub staging_dir: PathBuf,
     /// What an acknowledgement promises.
     pub durability: Durability,
+    /// Bytes of one segment file; a whole number of pages once checked.
+    pub segment_size: u64,
+    /// Bytes of one shard's staging ring; a whole number of pages once checked.
+    pub staging_size: u64,
+    /// Bytes of all segments on the whole node; 0: no bound. Checked: each shard's share holds
+    /// [`crate::limits::SEGMENTS_MIN`] of them.
+    pub max_size: u64,
+    /// How many times as large as what is live a log becomes before it is compacted.
+    pub compact_ratio: u32,
+}
+
+impl Journal {
+    /// What an acknowledgement promises in effect: without a journal there is only memory.
+    pub fn durability(&self) -> Durability {
+        if self.enabled { self.durability } else { Durability::Memory }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Journal {
+        Journal {
+            enabled: true,
+            data_dir: None,
+            staging_dir: PathBuf::from("/dev/shm"),
+            durability: Durability::Fsync,
+            segment_size: 16 << 20,
+            staging_size: 8 << 20,
+            max_size: 0,
+            compact_ratio: 4,
+        }
+    }
 }
 
 /// What an acknowledgement promises about a message that a session is owed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// The owing shards hold it in memory.
+    /// It is on disk.
     #[default]
+    Fsync,
+    /// It survives the process, not the machine.
+    Written,
+    /// The owing shards hold it in memory.
     Memory,
 }
 
+impl Durability {
+    /// The words, strongest first.
+    pub const WORDS: [&'static str; 3] = ["fsync", "written", "memory"];
+}
+
 impl Choice for Durability {
-    fn choose(&mut self, _word: &str) {
-        *self = Durability::Memory;
+    fn choose(&mut self, word: &str) {
+        let all = [Durability::Fsync, Durability::Written, Durability::Memory];
+        if let Some(chosen) = all.into_iter().find(|durability| durability.word() == word) {
+            *self = chosen;
+        }
     }
 
     fn word(&self) -> &'static str {
-        "memory"
+        Durability::WORDS[*self as usize]
     }
 }
 

@@ -10,6 +10,7 @@ use compact_str::CompactString;
 use shard::mesh::ShardId;
 use shard::{Effects, Errno, Op, Slot};
 use wire::Malformed;
+use wire::entry::Entry;
 use wire::mqtt::{Connack, ProtocolVersion, ReasonCode};
 
 use super::{ConnectionId, Phase};
@@ -206,11 +207,15 @@ impl Switch {
     pub fn end_session(&mut self, id: SessionId, fx: &mut Effects) {
         // A will that waited for its delay fires when the session ends ([MQTT-3.1.2-8]).
         self.fire_will(id, fx);
+        let uid = self.sessions.at(id).kept.as_ref().map(|kept| kept.uid);
         while !self.sessions.at(id).subscriptions.is_empty() {
             let last = self.sessions.at(id).subscriptions.len() - 1;
             self.remove_subscription(id, last, fx);
         }
         let Some(mut session) = self.sessions.remove(id) else { return };
+        if let Some(uid) = uid.filter(|_| !planted(Fault::EndNotWritten)) {
+            self.journal.note(&Entry::SessionEnded { uid });
+        }
         if let Some(timer) = session.timer.take() {
             fx.timers.cancel(timer);
         }
@@ -252,24 +257,32 @@ impl Switch {
         let kept = planted(Fault::WillAfterDisconnect) && session.expiry > 0;
         if matches!(cause, Cause::Disconnect { will: false } | Cause::NoConnackFits) && !kept {
             // [MQTT-3.14.4-3]. Nor has a client one that was never told of success.
-            session.will = None;
+            self.forget_will(id);
         }
-        let expiry = session.expiry;
+        let expiry = self.sessions.at(id).expiry;
         if expiry == 0 {
             self.end_session(id, fx);
         } else {
-            self.keep_session(id, expiry, fx);
+            self.keep_session(id, expiry, cause, fx);
         }
         self.depart(client_id, connection, fx);
     }
 
     /// A session waits for its client: until it expires, and its will until its delay is over.
-    fn keep_session(&mut self, id: SessionId, expiry: u32, fx: &mut Effects) {
+    fn keep_session(&mut self, id: SessionId, expiry: u32, cause: Cause, fx: &mut Effects) {
         self.idle_subscriptions(id, fx);
         self.counters.add(Counter::ClientsDisconnected, 1);
         let now = self.now;
+        let at_ms = self.journal.wall.ms(now);
         let session = self.sessions.at_mut(id);
         session.left = true;
+        if let Some(kept) = &mut session.kept {
+            kept.left_ms = at_ms;
+            self.journal.note(&Entry::Left { uid: kept.uid, at_ms, expiry });
+        }
+        // The node comes back, and with it the will, unless the client is faster.
+        let stays = cause == Cause::Stop && self.journal.is_on();
+        let session = self.sessions.at_mut(id);
         session.ends = match expiry {
             EXPIRY_NEVER => shard::Instant::NEVER,
             seconds => now.after(std::time::Duration::from_secs(u64::from(seconds))),
@@ -277,6 +290,7 @@ impl Switch {
         let mut due = session.ends;
         match session.will.as_ref().map(|will| will.delay) {
             None => {}
+            Some(_) if stays => {}
             Some(0) => self.fire_will(id, fx),
             Some(delay) => due = due.min(now.after(std::time::Duration::from_secs(u64::from(delay)))),
         }

@@ -54,6 +54,12 @@ impl ConnectionTable {
         (row.generation == id.generation && row.phase != Phase::Empty).then_some(row)
     }
 
+    /// The same, to look at.
+    pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        let row = self.rows.get(id.slot.0 as usize)?;
+        (row.generation == id.generation && row.phase != Phase::Empty).then_some(row)
+    }
+
     /// The connection in a slot that is in use.
     pub fn at(&self, slot: Slot) -> &Connection {
         &self.rows[slot.0 as usize]

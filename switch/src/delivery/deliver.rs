@@ -1,8 +1,10 @@
 //! Fan-out on one shard: a frame, matched against this shard's filters, to feeds, outboxes and queues.
 
+use persistence::{Position, Refused};
 use shard::Effects;
 use shard::buffer::Blob;
 use shard::profile::Stage;
+use wire::entry::{self, Entry, Owners};
 use wire::frame::Frame;
 use wire::mqtt::{PublishImage, QoS};
 
@@ -13,7 +15,7 @@ use crate::counters::Counter;
 use crate::frames;
 use crate::planted::{Fault, planted};
 use crate::session::outgoing::Owed;
-use crate::session::{Matched, Options, SessionId};
+use crate::session::{Matched, Options, Session, SessionId};
 use crate::switch::Switch;
 use crate::topic::tree::FilterId;
 
@@ -33,8 +35,10 @@ pub enum Picks<'a> {
 pub struct Delivered {
     /// Somebody subscribes.
     pub matched: bool,
-    /// A session that is owed it could not keep it: the memory for messages is full.
+    /// A session that is owed it could not keep it: the memory for messages is full, or the journal.
     pub refused: bool,
+    /// What must hold before it is acknowledged.
+    pub ticket: Position,
 }
 
 /// Scratch space of a fan-out, kept so that none allocates.
@@ -49,6 +53,10 @@ pub struct Fanout {
     stored: Option<MessageId>,
     /// Groups matched.
     groups: usize,
+    /// The number of the message in the journal; 0: it is not there.
+    number: u64,
+    /// The journal did not take it: durable sessions cannot be owed it.
+    unkept: bool,
 }
 
 /// One subscriber of the frame at hand, with all its subscriptions that match.
@@ -73,8 +81,46 @@ impl Switch {
     /// Delivers a frame to all subscribers on this shard.
     pub fn deliver(&mut self, frame: &Frame<'_>, blob: Option<&Blob>, picks: Picks<'_>, fx: &mut Effects) -> Delivered {
         if frame.header.qos == 2 && !self.store.room(frames::len(frame)) {
-            return Delivered { matched: true, refused: true };
+            return Delivered { matched: true, refused: true, ticket: Position(0) };
         }
+        if let Some(mark) = entry::Mark::of(frame) {
+            return self.deliver_marked(mark, frame, blob, picks, fx);
+        }
+        self.deliver_new(frame, blob, picks, &[], fx)
+    }
+
+    /// Delivers a message whose repeats can be told: once.
+    fn deliver_marked(
+        &mut self,
+        mark: entry::Mark,
+        frame: &Frame<'_>,
+        blob: Option<&Blob>,
+        picks: Picks<'_>,
+        fx: &mut Effects,
+    ) -> Delivered {
+        if self.journal.marks.contains(&mark) && !planted(Fault::MarksForgotten) {
+            // It was taken before, and what it waits for was written before now.
+            return Delivered { matched: true, refused: false, ticket: self.journal.tail() };
+        }
+        let taken = self.journal.marks.taken_by(&mark);
+        let delivered = self.deliver_new(frame, blob, picks, &taken, fx);
+        if !delivered.refused && delivered.matched {
+            self.journal.marks.insert(mark);
+        } else if !taken.is_empty() {
+            self.journal.marks.take(mark, taken);
+        }
+        delivered
+    }
+
+    /// Delivers a message to all subscribers on this shard but the durable sessions `taken`, which had it before.
+    fn deliver_new(
+        &mut self,
+        frame: &Frame<'_>,
+        blob: Option<&Blob>,
+        picks: Picks<'_>,
+        taken: &[u64],
+        fx: &mut Effects,
+    ) -> Delivered {
         self.profile.at(Stage::Match);
         let mut fanout = self.fanout.take().unwrap_or_default();
         self.tick += 1;
@@ -89,8 +135,23 @@ impl Switch {
         {
             self.return_unmatched(keys, frame, &fanout);
         }
+        if !taken.is_empty() {
+            let took = |id| self.sessions.at(id).kept.as_ref().is_some_and(|kept| taken.contains(&kept.uid));
+            fanout.matches.retain(|found| !took(found.session));
+        }
         if !fanout.matches.is_empty() {
             self.profile.at(Stage::Encode);
+            if frame.header.qos > 0 && self.journal.is_on() {
+                match self.commit_owed(frame, &mut fanout) {
+                    Ok(ticket) => delivered.ticket = ticket,
+                    Err(_) => (fanout.unkept, delivered.refused) = (true, true),
+                }
+                if fanout.unkept && frame.header.qos == 2 {
+                    // All or nothing, so that a repeat finds nothing done.
+                    self.counters.add(Counter::JournalRefused, 1);
+                    fanout.matches.clear();
+                }
+            }
         }
         for index in 0..fanout.matches.len() {
             delivered.refused |= !self.deliver_to(index, frame, blob, &mut fanout, fx);
@@ -100,6 +161,52 @@ impl Switch {
         }
         self.fanout = Some(fanout);
         delivered
+    }
+
+    /// Writes that durable sessions are owed the message, once for all of them. The ticket; 0 where none is.
+    fn commit_owed(&mut self, frame: &Frame<'_>, fanout: &mut Fanout) -> Result<Position, Refused> {
+        let bytes = frames::len(frame);
+        let mut owners = std::mem::take(&mut self.journal.owners);
+        let mut identifiers = std::mem::take(&mut self.journal.identifiers);
+        owners.clear();
+        for (index, found) in fanout.matches.iter().enumerate() {
+            let session = self.sessions.at(found.session);
+            let qos = found.qos.min(frames::qos(frame));
+            let Some(kept) = session.kept.as_ref().filter(|_| qos > QoS::AtMostOnce) else { continue };
+            if !self.queue_takes(session, bytes) {
+                continue;
+            }
+            identifiers.clear();
+            let of_match = fanout.identifiers_of(index as u32, found.identifier);
+            of_match.iter().for_each(|identifier| entry::Identifiers::push(&mut identifiers, *identifier));
+            let owner = entry::Owner {
+                uid: kept.uid,
+                group: found.group.unwrap_or(0),
+                qos,
+                retain: found.retain_as_published && frames::retain(frame),
+                identifiers: entry::Identifiers::new(&identifiers),
+            };
+            Owners::push(&mut owners, &owner);
+        }
+        let written = if owners.is_empty() {
+            Ok(Position(0))
+        } else if fanout.stored.is_none() && !self.store.room(bytes) {
+            Err(Refused::Full)
+        } else {
+            fanout.number = self.journal.next_message();
+            let kept = self.journal.wall.kept(frame);
+            self.journal.commit(&Entry::Owed { message: fanout.number, owners: Owners::new(&owners), frame: kept })
+        };
+        (self.journal.owners, self.journal.identifiers) = (owners, identifiers);
+        written
+    }
+
+    /// Whether a session's queue takes one more message.
+    fn queue_takes(&self, session: &Session, bytes: usize) -> bool {
+        session.outgoing.as_ref().is_none_or(|outgoing| {
+            outgoing.waiting().len() < self.limits.max_queued_messages as usize
+                && outgoing.waiting_bytes() + bytes as u64 <= self.limits.max_queued_bytes
+        })
     }
 
     /// Delivers a retained message to one new subscription ([MQTT-3.3.1-9]; RETAIN is 1), unless its own client
@@ -125,6 +232,13 @@ impl Switch {
         }
         let found = Match { session, qos, retain_as_published: true, identifier, group: None };
         let mut fanout = self.fanout.take().unwrap_or_default();
+        fanout.begin(0);
+        if self.journal.is_on() && self.sessions.at(session).kept.is_some() {
+            // A match of its own, for the entry. RETAIN is 1 whatever the publish said.
+            fanout.matches.push(found);
+            let header = wire::frame::FrameHeader { flags: frame.header.flags | frames::RETAIN, ..frame.header };
+            fanout.unkept = self.commit_owed(&Frame { header, ..*frame }, &mut fanout).is_err();
+        }
         self.owe(&found, frame, blob, (qos, true, &identifiers), &mut fanout, fx);
         if let Some(stored) = fanout.stored.take() {
             self.store.release(stored);
@@ -283,13 +397,14 @@ impl Switch {
         fx: &mut Effects,
     ) -> bool {
         let bytes = frames::len(frame);
-        let session = self.sessions.at_mut(found.session);
-        let outgoing = session.outgoing.get_or_insert_default();
-        if outgoing.waiting().len() >= self.limits.max_queued_messages as usize
-            || outgoing.waiting_bytes() + bytes as u64 > self.limits.max_queued_bytes
-        {
+        let session = self.sessions.at(found.session);
+        if !self.queue_takes(session, bytes) {
             self.counters.add(Counter::DroppedQueueFull, u64::from(!planted(Fault::DropNotCounted)));
             return true;
+        }
+        if fanout.unkept && session.kept.is_some() {
+            self.counters.add(Counter::DroppedJournal, 1);
+            return false;
         }
         let message = match fanout.stored {
             Some(message) => {
@@ -302,12 +417,14 @@ impl Switch {
             }
             None => {
                 let message = self.store.put(frame, blob);
+                self.store.set_number(message, fanout.number);
                 self.store.retain(message);
                 fanout.stored = Some(message);
                 message
             }
         };
         let identifiers = (!identifiers.is_empty()).then(|| identifiers.into());
+        let outgoing = self.sessions.at_mut(found.session).outgoing.get_or_insert_default();
         outgoing.wait(Owed { message, bytes: bytes as u32, qos, retain, group: found.group, identifiers });
         self.pump(found.session, fx);
         true
@@ -378,6 +495,7 @@ impl Fanout {
         self.matches.clear();
         self.identifiers.clear();
         self.groups = 0;
+        (self.number, self.unkept) = (0, false);
         self.tick = tick;
     }
 

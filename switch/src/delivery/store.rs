@@ -23,6 +23,8 @@ pub struct MessageStore {
 
 struct Stored {
     references: u32,
+    /// Its number in the journal; 0: none.
+    number: u64,
     body: Body,
 }
 
@@ -83,7 +85,7 @@ impl MessageStore {
             }
         };
         self.bytes += body.bytes().len() as u64;
-        let stored = Stored { references: 1, body };
+        let stored = Stored { references: 1, number: 0, body };
         match self.vacant.pop() {
             Some(index) => {
                 self.messages[index as usize] = stored;
@@ -101,6 +103,23 @@ impl MessageStore {
         let stored = &self.messages[id.0 as usize];
         assert!(stored.references > 0, "a released message was read");
         frames::read(stored.body.bytes())
+    }
+
+    /// What the journal calls this message.
+    pub fn set_number(&mut self, id: MessageId, number: u64) {
+        self.messages[id.0 as usize].number = number;
+    }
+
+    /// What the journal calls this message; 0: it does not know it.
+    pub fn number(&self, id: MessageId) -> u64 {
+        self.messages[id.0 as usize].number
+    }
+
+    /// The message at an index with its number, 0 where there is none; `None` behind the last.
+    pub fn numbered(&self, index: u32) -> Option<(u64, Option<Frame<'_>>)> {
+        let stored = self.messages.get(index as usize)?;
+        let lives = stored.references > 0 && stored.number != 0;
+        Some((if lives { stored.number } else { 0 }, lives.then(|| frames::read(stored.body.bytes()))))
     }
 
     /// One more session waits for this message.

@@ -1,6 +1,8 @@
 //! Writing to one connection: into its outbox, which the next flush sends.
 
+use persistence::Position;
 use shard::{Effects, Slot};
+use wire::entry::Entry;
 use wire::frame::Frame;
 use wire::mqtt::{PublishImage, QoS};
 
@@ -9,6 +11,7 @@ use super::outbox::Outbox;
 use crate::connection::{Connection, Phase};
 use crate::counters::Counter;
 use crate::frames;
+use crate::journal::wait::Waiter;
 use crate::limits::OUTBOX_FILL_BYTES;
 use crate::planted::{Fault, planted};
 use crate::session::alias::{Alias, Aliases};
@@ -137,9 +140,21 @@ impl Switch {
             let outgoing = session.outgoing.as_mut().expect("something waits");
             let owed = outgoing.take_next().expect("something waits");
             let frame = self.store.frame(owed.message);
+            let kept = session.kept.as_ref().filter(|_| self.journal.is_on()).map(|kept| kept.uid);
             if frames::expired(&frame, self.now) && !planted(Fault::ExpiredDelivered) {
                 self.counters.add(Counter::DroppedExpired, 1);
+                if let Some(uid) = kept {
+                    let (message, group) = (self.store.number(owed.message), owed.group.unwrap_or(0));
+                    self.journal.note(&Entry::Dropped { uid, message, group });
+                }
                 self.store.release(owed.message);
+                continue;
+            }
+            if let Some(uid) = kept {
+                if !self.prepare(id, uid, owed) {
+                    return;
+                }
+                self.redeliver(id);
                 continue;
             }
             let keep = session.durable || owed.group.is_some();
@@ -174,7 +189,10 @@ impl Switch {
     fn redeliver(&mut self, id: SessionId) {
         while let Some(slot) = self.window_target(id) {
             let outgoing = self.sessions.at_mut(id).outgoing.as_mut().expect("something is in flight");
-            let Some(flight) = outgoing.send_again() else { return };
+            if !outgoing.next_ticket().is_some_and(|ticket| self.journal.holds(ticket)) {
+                return;
+            }
+            let Some(flight) = outgoing.send_next() else { return };
             let packet_id = flight.packet_id;
             if flight.stage == Stage::Pubcomp && !planted(Fault::ResentAfterPubrec) {
                 let version = self.connections.at(slot).version;
@@ -184,15 +202,49 @@ impl Switch {
             let owed = flight.owed.expect("a session that resumes kept its messages");
             let Owed { message, qos, retain, identifiers, .. } = owed;
             let identifiers = identifiers.unwrap_or_default();
-            let sending = Sending { qos, retain, dup: true, packet_id: packet_id.get(), identifiers: &identifiers };
+            let dup = !flight.fresh;
+            let sending = Sending { qos, retain, dup, packet_id: packet_id.get(), identifiers: &identifiers };
             self.outbox(slot);
             let frame = self.store.frame(message);
             if encode(self.connections.at_mut(slot), &frame, sending, self.now, &self.hasher).is_err() {
-                self.sessions.at_mut(id).outgoing.as_mut().expect("it has flights").land(packet_id);
+                let session = self.sessions.at_mut(id);
+                session.outgoing.as_mut().expect("it has flights").land(packet_id);
+                if let Some(kept) = &session.kept {
+                    self.journal.note(&Entry::Done { uid: kept.uid, packet_id: packet_id.get() });
+                }
                 self.store.release(message);
                 self.counters.add(Counter::DroppedTooLarge, 1);
             }
         }
+    }
+
+    /// Gives a message toward a durable session its packet identifier, which the journal knows before a QoS 2 message is
+    /// sent. False: there is no room for that now.
+    fn prepare(&mut self, id: SessionId, uid: u64, owed: Owed) -> bool {
+        let (message, group) = (self.store.number(owed.message), owed.group.unwrap_or(0));
+        let outgoing = self.sessions.at_mut(id).outgoing.as_mut().expect("something waited");
+        let packet_id = outgoing.next_packet_id();
+        let entry = Entry::Sent { uid, message, group, packet_id: packet_id.get() };
+        let exactly_once = owed.qos == QoS::ExactlyOnce;
+        let ticket = match self.journal.note_awaited(&entry) {
+            Some(ticket) if exactly_once && !planted(Fault::SentBeforeWritten) => ticket,
+            Some(_) => Position(0),
+            // What the journal of a failed disk cannot tell is not promised at QoS 2.
+            None if !exactly_once && self.journal.is_fenced() => Position(0),
+            None => {
+                outgoing.put_back(owed);
+                if !self.journal.is_fenced() {
+                    let due = self.journal.tail();
+                    self.journal.wait(due, Waiter::Outgoing(id));
+                }
+                return false;
+            }
+        };
+        outgoing.prepare(packet_id, owed, message, ticket);
+        if !self.journal.holds(ticket) {
+            self.journal.wait(ticket, Waiter::Outgoing(id));
+        }
+        true
     }
 
     /// The connection that a session may send QoS 1 and 2 to now.
@@ -209,9 +261,15 @@ impl Switch {
 
     /// The same, if a message waits and all that was in flight before has been sent again.
     fn pump_target(&self, id: SessionId) -> Option<Slot> {
-        let outgoing = self.sessions.at(id).outgoing.as_ref()?;
-        let next = outgoing.all_sent() && !outgoing.waiting().is_empty();
-        self.window_target(id).filter(|_| next)
+        let session = self.sessions.at(id);
+        let outgoing = session.outgoing.as_ref()?;
+        if outgoing.waiting().is_empty() {
+            return None;
+        }
+        // What waits for its ticket is in flight already, too.
+        let room = |slot: &Slot| outgoing.in_flight().len() < usize::from(self.connections.at(*slot).inflight_max);
+        let prepared = session.kept.is_some() && self.journal.is_on();
+        self.window_target(id).filter(|slot| outgoing.all_sent() || prepared && room(slot))
     }
 }
 

@@ -93,6 +93,12 @@ pub struct Options {
     /// Cores for the service threads
     #[arg(long, value_name = "LIST")]
     service_cores: Option<String>,
+    /// The directory of the journal; it is made where it is missing
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Keep everything in memory: what is acknowledged does not survive the process
+    #[arg(long)]
+    no_persistence: bool,
     /// Measure what shards spend their time with, and print it when they stop
     #[arg(long)]
     profile: bool,
@@ -114,6 +120,8 @@ impl Options {
             cores: self.cores.clone(),
             service_cores: self.service_cores.clone(),
             profile: self.profile.then(|| "true".to_owned()),
+            data_dir: self.data_dir.clone(),
+            journal: self.no_persistence.then(|| "false".to_owned()),
             log: if self.verbose { Some("debug".to_owned()) } else { self.log.clone() },
         }
     }

@@ -6,23 +6,28 @@ use std::net::SocketAddr;
 use shard::config::CoreId;
 
 use super::plan::{Bound, Plan};
-use crate::config::Listener;
 use crate::config::field::Choice;
 use crate::config::value::CoreList;
+use crate::config::{Durability, Listener, Settings};
 
 /// The version, as `--version` prints it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The banner, one line for each thing. `features` lists the optional kernel features in use, `listeners` the addresses
 /// in service.
-pub fn text(plan: &Plan, features: &dyn std::fmt::Display, listeners: &[(SocketAddr, &'static str)]) -> String {
+pub fn text(
+    settings: &Settings,
+    plan: &Plan,
+    features: &dyn std::fmt::Display,
+    listeners: &[(SocketAddr, &'static str)],
+) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(out, "ringmain {VERSION}");
     let _ = writeln!(out, "kernel: {features}");
     let _ = writeln!(out, "shards: {}", shards(plan));
     let _ = writeln!(out, "connections: {}", connections(plan));
-    let _ = writeln!(out, "durability: memory");
+    let _ = writeln!(out, "durability: {}", durability(settings, plan));
     for (address, transport) in listeners {
         let _ = writeln!(out, "listening on {address} ({transport})");
     }
@@ -32,6 +37,19 @@ pub fn text(plan: &Plan, features: &dyn std::fmt::Display, listeners: &[(SocketA
 /// The name of a listener's transport.
 pub fn transport(listener: &Listener) -> &'static str {
     listener.transport.word()
+}
+
+/// What an acknowledgement promises, and where that lies.
+pub fn durability(settings: &Settings, plan: &Plan) -> String {
+    let word = settings.journal.durability().word();
+    match (&plan.storage, settings.journal.durability()) {
+        (None, _) => format!("{word}, without a journal: nothing survives a restart"),
+        (Some(storage), Durability::Memory) => format!("{word}, and soon after in {}", storage.data_dir.display()),
+        (Some(storage), Durability::Written) => {
+            format!("{word} in {}, and soon after in {}", storage.staging_dir.display(), storage.data_dir.display())
+        }
+        (Some(storage), Durability::Fsync) => format!("{word} in {}", storage.data_dir.display()),
+    }
 }
 
 /// How many shards, on which cores.

@@ -17,7 +17,7 @@ pub fn print(out: &mut dyn Write, configuration: &Configuration, plan: &Plan) ->
     writeln!(out)?;
     let mut note =
         |text: &str| text.split('\n').try_for_each(|line| writeln!(out, "{}", format!("# {line}").trim_end()));
-    note("durability: memory (nothing survives a restart)")?;
+    note(&format!("durability: {}", super::banner::durability(settings, plan)))?;
     note(&format!("shards: {}", super::banner::shards(plan)))?;
     note(&format!("connections: {}", connections(plan)))?;
     note("")?;

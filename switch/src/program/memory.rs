@@ -4,8 +4,8 @@ use std::fmt;
 
 use shard::mesh::Mesh;
 
-use crate::config::Settings;
 use crate::config::value::{about_bytes, show_bytes};
+use crate::config::{Durability, Settings};
 use crate::limits::OUTBOX_POOL_BYTES;
 use crate::routing::parcel::rank_specs;
 
@@ -57,6 +57,18 @@ impl Memory {
                 "connections, idle",
                 plan.connections_max.saturating_mul(CONNECTION_BYTES_MAX),
                 format!("{} x at most {CONNECTION_BYTES_MAX} B", plan.connections_max),
+            ),
+            pool(
+                "journal, not yet on disk",
+                if settings.journal.enabled { settings.journal.staging_size.saturating_mul(shards) } else { 0 },
+                match settings.journal.durability() {
+                    _ if !settings.journal.enabled => "no journal".into(),
+                    Durability::Memory => format!("shards: {shards}, each journal.staging_size"),
+                    _ => format!(
+                        "shards: {shards}, each journal.staging_size, in {}",
+                        settings.journal.staging_dir.display()
+                    ),
+                },
             ),
             pool("log records", shards.saturating_mul(log::queue_bytes()), format!("shards: {shards}")),
         ])

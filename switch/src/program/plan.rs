@@ -7,6 +7,7 @@ use shard::config::{CoreId, CorePlan, KernelConfig};
 use shard::error::AffinityError;
 
 use super::failure::Failure;
+use super::storage::Storage;
 use crate::config::source::Table;
 use crate::config::value::CoreList;
 use crate::config::{Configuration, Settings};
@@ -30,6 +31,8 @@ pub struct Plan {
     pub connections_max: u64,
     /// What bounds them.
     pub connections_bound: Bound,
+    /// Where the journal lies; absent: there is none.
+    pub storage: Option<Storage>,
 }
 
 /// What bounds the number of connections.
@@ -45,13 +48,15 @@ impl Plan {
     /// Plans for this machine. The limit on open files is taken at its hard value, see [`raise_open_files`].
     pub fn new(configuration: &Configuration) -> Result<Plan, Failure> {
         let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-        Plan::of(&configuration.settings, &allowed_cores(), hard).map_err(|(key, error)| {
+        let plan = Plan::of(&configuration.settings, &allowed_cores(), hard).map_err(|(key, error)| {
             let origin = configuration.origin(Table::named("node"), key);
             Failure::Cores { origin, key, error }
-        })
+        })?;
+        let storage = Storage::new(configuration, plan.shards())?;
+        Ok(Plan { storage, ..plan })
     }
 
-    /// The same for a machine with these cores and this limit on open files.
+    /// The same for a machine with these cores and this limit on open files, without a journal.
     fn of(settings: &Settings, allowed: &[CoreId], open_files: u64) -> Result<Plan, (&'static str, AffinityError)> {
         let chosen = |key, list: &Option<CoreList>| match list {
             None => Ok(allowed.to_vec()),
@@ -85,6 +90,7 @@ impl Plan {
             },
             connections_max: wanted.min(fit),
             connections_bound: if fit < wanted { Bound::OpenFiles(open_files) } else { Bound::Configured },
+            storage: None,
         })
     }
 

@@ -12,6 +12,7 @@
 //! later claim is kept; older ones are refused.
 
 use compact_str::CompactString;
+use persistence::Position;
 use shard::Effects;
 use shard::mesh::{Inbound, ShardId};
 use wire::mqtt::ReasonCode;
@@ -19,6 +20,7 @@ use wire::mqtt::ReasonCode;
 use super::parcel::{self, ANSWER, Answer, CLAIM, EVICT, GONE, MOVE, VERDICT, Verdict};
 use crate::connection::close::Cause;
 use crate::connection::{ConnectionId, Phase};
+use crate::journal::wait::Waiter;
 use crate::planted::{Fault, planted};
 use crate::switch::Switch;
 use crate::topic::id_table::IdTable;
@@ -77,6 +79,23 @@ pub struct Claim {
     pub clean_start: bool,
     /// It asks for a session that outlives the connection.
     pub durable: bool,
+}
+
+/// What the home has decided about a claim.
+pub struct Offer {
+    client_id: CompactString,
+    claim: Claim,
+    verdict: Verdict,
+    reserved: Option<ConnectionId>,
+    reason: Option<ReasonCode>,
+}
+
+impl Offer {
+    /// The claim is refused after all. Only for an offer that reserves nothing.
+    pub fn refused(self, reason: ReasonCode) -> Offer {
+        assert!(self.reserved.is_none(), "a session that lives here waits with its CONNACK");
+        Offer { verdict: Verdict::Refuse, reason: Some(reason), ..self }
+    }
 }
 
 impl Home {
@@ -237,12 +256,14 @@ impl Switch {
 
     /// Home: nobody is the client; a verdict for who wants to be it.
     fn offer(&mut self, client_id: &str, claim: Claim, fx: &mut Effects) {
+        let mut ticket = Position(0);
         let mut stored = self.sessions.durable(client_id);
         if claim.clean_start
             && !planted(Fault::OldSessionKept)
             && let Some(session) = stored.take()
         {
             self.end_session(session, fx);
+            ticket = self.journal.tail();
         }
         let lives_here = claim.durable || stored.is_some();
         let full = claim.durable && stored.is_none() && self.sessions.durable_len() >= self.sessions_max();
@@ -262,7 +283,25 @@ impl Switch {
         }
         let client = self.home.client(client_id);
         client.matter = Some(Box::new(Matter { stage: Stage::Offered(reserved), claim, newest: None, left: false }));
-        self.tell(client_id, claim, verdict, reserved, None, fx);
+        let offer = Offer { client_id: client_id.into(), claim, verdict, reserved, reason: None };
+        if lives_here || self.journal.holds(ticket) {
+            // Where a session lives here, its CONNACK waits for what is written of it, which is behind this.
+            return self.tell_offer(offer, fx);
+        }
+        // Clean Start wipes the session before it is acknowledged.
+        self.journal.wait(ticket, Waiter::Offer(Box::new(offer)));
+    }
+
+    /// Home: what was decided can be told.
+    pub(crate) fn tell_offer(&mut self, offer: Offer, fx: &mut Effects) {
+        let Offer { client_id, claim, verdict, reserved, reason } = offer;
+        if verdict == Verdict::Refuse {
+            // The journal failed after all: nobody is the client, or who came later.
+            let newest = self.home.known(&client_id).and_then(|client| client.matter.take()).and_then(|m| m.newest);
+            self.tell(&client_id, claim, verdict, None, reason, fx);
+            return self.next_matter(&client_id, newest, fx);
+        }
+        self.tell(&client_id, claim, verdict, reserved, None, fx);
     }
 
     fn tell(

@@ -6,6 +6,7 @@
 
 use std::ops::ControlFlow;
 
+use persistence::Position;
 use shard::mesh::{Inbound, ShardId};
 use shard::profile::Stage;
 use shard::{Effects, Instant};
@@ -15,8 +16,9 @@ use super::place::Owner;
 use super::publish::{Interest, Remark, put_frame};
 use crate::delivery::deliver::Picks;
 use crate::frames;
+use crate::journal::wait::Held;
 use crate::limits::{
-    INTEREST_LINGER, JOBS_PER_TURN, OUTBOX_FILL_BYTES, PARCEL_INLINE_MAX, PARCELS_PER_TURN, RETAINED_SLICE,
+    HELD_MAX, INTEREST_LINGER, JOBS_PER_TURN, OUTBOX_FILL_BYTES, PARCEL_INLINE_MAX, PARCELS_PER_TURN, RETAINED_SLICE,
 };
 use crate::planted::{Fault, planted};
 use crate::switch::{Switch, TimerKind, timer_word};
@@ -140,6 +142,7 @@ impl Switch {
                     self.interest.value_mut(id).shards.insert(source);
                 }
                 interest::REMOVE => self.forget_interest(text, |entry| entry.shards.remove(source)),
+                interest::RECOVERED => self.other_recovered(fx),
                 interest::GROUP => {
                     self.group_reported(source, text, third, ((fourth >> 32) as u32, fourth as u32));
                 }
@@ -163,18 +166,15 @@ impl Switch {
         for _ in 0..PARCELS_PER_TURN {
             self.profile.at(Stage::Ring);
             let inbox = &mut self.inboxes[usize::from(owner.0)];
-            if let Some(refused) = inbox.refused {
-                // Nothing beyond a remark is resolved until the owner has seen it.
-                if rx.seen(owner) < refused {
-                    return false;
-                }
-                inbox.refused = None;
+            if inbox.held.len() >= HELD_MAX {
+                return false;
             }
             let Some(parcel) = rx.peek(owner, DELIVER) else { return false };
             inbox.taken += 1;
             let number = inbox.taken;
             let head = parcel::word(&parcel, 0);
             let mut remark = None;
+            let mut ticket = Position(0);
             match head & 0xff {
                 deliver::FRAME => {
                     let picks = (head >> 16) as usize;
@@ -184,6 +184,7 @@ impl Switch {
                     let only = head & deliver::ONLY_GROUPS != 0;
                     let picks = if only { Picks::Only(keys) } else { Picks::Listed(keys) };
                     let delivered = self.deliver(&frame, parcel.blob, picks, fx);
+                    ticket = if frame.header.qos > 0 { delivered.ticket } else { ticket };
                     if frame.header.qos > 0 && delivered.refused {
                         remark = Some(Remark::Refused);
                     } else if frame.header.qos > 0 && !delivered.matched && keys.is_empty() {
@@ -204,14 +205,26 @@ impl Switch {
                 }
             }
             rx.release(owner, DELIVER);
-            if let Some(remark) = remark {
-                let word = remark.of(number);
-                self.inboxes[usize::from(owner.0)].refused = Some(word);
-                rx.set_refused(owner, word);
+            if ticket == Position(0) && remark.is_none() && !self.holding {
+                rx.set_resolved(owner, number);
+            } else {
+                self.hold(owner, Held { number, about: number, ticket, remark }, rx);
             }
-            rx.set_resolved(owner, number);
         }
         true
+    }
+
+    /// A parcel of an owner was handled: it is resolved once its ticket holds, and those before it are.
+    fn hold(&mut self, owner: ShardId, held: Held, rx: &mut Inbound) {
+        let plain = held.remark.is_none() && self.journal.holds(held.ticket);
+        let inbox = &mut self.inboxes[usize::from(owner.0)];
+        match inbox.held.back_mut() {
+            None if plain && inbox.refused.is_none() => return rx.set_resolved(owner, held.number),
+            Some(last) if plain && last.remark.is_none() => last.number = held.number,
+            _ => inbox.held.push_back(held),
+        }
+        self.holding = true;
+        self.resolve_held_of(owner, rx);
     }
 
     /// Asks one owner for a slice of retained messages: of those that it routed up to `until`. What came later was, or

@@ -3,6 +3,7 @@
 use shard::Effects;
 use shard::mesh::ShardId;
 use wire::frame::{Frame, FrameHeader};
+use wire::mqtt::ReasonCode;
 
 use super::parcel::PUBLISH;
 use super::publish::{Origin, Routed, put_frame};
@@ -10,6 +11,7 @@ use crate::counters::Counter;
 use crate::delivery::deliver::Picks;
 use crate::delivery::store::MessageId;
 use crate::frames;
+use crate::journal::wait::{Own, Waiter};
 use crate::switch::Switch;
 
 /// A publish that waits for its owner to take it. There is at most one for each session's will, one for each `$SYS`
@@ -18,12 +20,44 @@ pub struct OwnPublish {
     /// For this group alone.
     group: Option<u64>,
     frame: Vec<u8>,
+    /// What the journal keeps until it is resolved.
+    kept: Option<usize>,
 }
 
 impl Switch {
     /// Publishes a frame of the switch's own, now or as soon as its owner takes it.
     pub fn publish_own(&mut self, frame: Vec<u8>, fx: &mut Effects) {
-        self.queue_own(None, frame);
+        self.queue_own(None, frame, None);
+        self.run_own(fx);
+    }
+
+    /// Queues a publish that the journal keeps until it is resolved.
+    pub(crate) fn queue_kept(&mut self, key: usize) {
+        let (group, frame) = match &self.journal.own[key] {
+            Own::Handing { group, frame, .. } => (Some(*group), frame.clone()),
+            Own::Will { will, client_hash, number, .. } => (None, self.will_frame(will, *client_hash, Some(*number))),
+        };
+        let frame = frames::read(&frame);
+        let number = frame.header.number & !u64::from(u32::MAX) | (key as u64 + 1);
+        let header = FrameHeader { connection: 0, number, ..frame.header };
+        self.queue_own(group, frames::to_vec(&Frame { header, ..frame }), Some(key));
+    }
+
+    /// A publish that the journal kept is resolved.
+    pub(crate) fn own_resolved(&mut self, key: usize, reason: ReasonCode, fx: &mut Effects) {
+        if reason == ReasonCode::QuotaExceeded && !self.journal.is_fenced() {
+            // Nobody else can be told: it is tried again.
+            return self.journal.own_refused.push(key);
+        }
+        self.journal.forget_own(key);
+        self.run_own(fx);
+    }
+
+    /// Publishes again what was refused.
+    pub(crate) fn retry_own(&mut self, fx: &mut Effects) {
+        for key in std::mem::take(&mut self.journal.own_refused) {
+            self.queue_kept(key);
+        }
         self.run_own(fx);
     }
 
@@ -37,7 +71,13 @@ impl Switch {
         }
         self.counters.add(Counter::DroppedHandedOn, 1);
         let frame = without_origin(&frame);
-        self.queue_own(Some(group), frame);
+        match self.store.number(message) {
+            0 => self.queue_own(Some(group), frame, None),
+            message => {
+                let key = self.journal.own.insert(Own::Handing { message, group, frame });
+                self.queue_kept(key);
+            }
+        }
     }
 
     /// A frame came for a group that has no member here any more.
@@ -48,7 +88,7 @@ impl Switch {
             return self.counters.add(Counter::DroppedNoMember, 1);
         }
         self.counters.add(Counter::DroppedHandedOn, 1);
-        self.queue_own(Some(group), without_origin(frame));
+        self.queue_own(Some(group), without_origin(frame), None);
     }
 
     /// Publishes what the switch has of its own, as far as owners take it.
@@ -63,9 +103,9 @@ impl Switch {
         }
     }
 
-    fn queue_own(&mut self, group: Option<u64>, frame: Vec<u8>) {
+    fn queue_own(&mut self, group: Option<u64>, frame: Vec<u8>, kept: Option<usize>) {
         let owner = self.placement.owner(frames::read(&frame).header.topic_hash);
-        self.own[usize::from(owner.0)].push_back(OwnPublish { group, frame });
+        self.own[usize::from(owner.0)].push_back(OwnPublish { group, frame, kept });
     }
 
     /// False: its owner does not take it now.
@@ -73,11 +113,29 @@ impl Switch {
         let frame = frames::read(&own.frame);
         match own.group {
             None => {
-                let origin = Origin { shard: self.id, session: 0, number: 0 };
-                self.publish(&frame, origin, fx) != Routed::Full
+                let number = own.kept.map_or(0, |key| key as u32 + 1);
+                let routed = self.publish(&frame, Origin { shard: self.id, session: 0, number }, fx);
+                match (routed, own.kept) {
+                    (Routed::Done(reason), Some(key)) => self.own_resolved(key, reason, fx),
+                    // Nobody acknowledges a publish of QoS 0.
+                    (Routed::Pending, Some(key)) if frame.header.qos == 0 => {
+                        self.own_resolved(key, ReasonCode::Success, fx);
+                    }
+                    _ => {}
+                }
+                routed != Routed::Full
             }
             Some(group) if self.shards == 1 => {
-                self.deliver(&frame, None, Picks::Only(&group.to_le_bytes()), fx);
+                let delivered = self.deliver(&frame, None, Picks::Only(&group.to_le_bytes()), fx);
+                if let Some(key) = own.kept {
+                    if delivered.refused {
+                        self.own_resolved(key, ReasonCode::QuotaExceeded, fx);
+                    } else if self.journal.holds(delivered.ticket) {
+                        self.own_resolved(key, ReasonCode::Success, fx);
+                    } else {
+                        self.journal.wait(delivered.ticket, Waiter::Own(key));
+                    }
+                }
                 true
             }
             Some(group) => {
@@ -95,6 +153,7 @@ impl Switch {
 
 /// The frame in bytes of its own, as a new cause: nobody waits for its acknowledgement.
 fn without_origin(frame: &Frame<'_>) -> Vec<u8> {
-    let header = FrameHeader { connection: 0, number: 0, ..frame.header };
+    let flags = frame.header.flags & !FrameHeader::MARKED;
+    let header = FrameHeader { connection: 0, number: 0, flags, ..frame.header }.with_packet_id(0);
     frames::to_vec(&Frame { header, ..*frame })
 }

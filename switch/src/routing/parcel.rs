@@ -65,6 +65,8 @@ pub mod interest {
     pub const GROUP: u64 = 2;
     /// Send retained messages that match this filter, after this cursor, published up to this number.
     pub const RETAINED: u64 = 3;
+    /// This shard has taken up what its journal told, and all owners know of it.
+    pub const RECOVERED: u64 = 4;
 }
 
 /// The kinds of [`DELIVER`] parcel, in the low byte of their first word.

@@ -9,11 +9,13 @@
 
 use std::collections::VecDeque;
 
+use persistence::{Position, Refused};
 use shard::Effects;
 use shard::buffer::Blob;
 use shard::mesh::{Inbound, Outbound, ShardId};
 use shard::profile::Stage;
 use slab::Slab;
+use wire::entry::Entry;
 use wire::frame::{Frame, FrameHeader};
 use wire::mqtt::ReasonCode;
 
@@ -22,6 +24,7 @@ use super::shard_set::ShardSet;
 use crate::counters::Counter;
 use crate::delivery::deliver::Picks;
 use crate::frames;
+use crate::journal::wait::Waiter;
 use crate::limits::{PARCEL_INLINE_MAX, PARCELS_PER_TURN};
 use crate::planted::{Fault, planted};
 use crate::session::SessionId;
@@ -377,8 +380,12 @@ impl Switch {
         progress.started = true;
         self.book.routed += 1;
         progress.number = self.book.routed;
+        let mut ticket = Position(0);
         if frames::retain(frame) && !progress.only {
-            self.retain(frame, progress.number);
+            match self.retain(frame, progress.number) {
+                Ok(written) => ticket = written,
+                Err(_) => return self.refuse_here(progress),
+            }
         }
         let delivered = if self.shards == 1 {
             self.deliver(frame, blob, Picks::All, fx)
@@ -395,20 +402,36 @@ impl Switch {
         };
         progress.matched = delivered.matched || !progress.targets.is_empty();
         progress.refused = delivered.refused;
-        if frame.header.qos > 0 && !progress.targets.is_empty() {
+        ticket = ticket.max(delivered.ticket);
+        let holds = self.journal.holds(ticket) || planted(Fault::AcknowledgedBeforeWritten);
+        if frame.header.qos > 0 && (!holds || !progress.targets.is_empty()) {
             let reason = progress.reason();
             let unmatched = if delivered.matched { 0 } else { progress.targets.iter().count() as u32 };
-            progress.pending = Some(self.book.pending.insert(Unresolved { origin, waits: 1, reason, unmatched }));
+            let waits = 1 + u32::from(!holds);
+            let key = self.book.pending.insert(Unresolved { origin, waits, reason, unmatched });
+            progress.pending = Some(key);
+            if !holds {
+                self.journal.wait(ticket, Waiter::Publish(key));
+            }
         }
+    }
+
+    /// A publish that the journal cannot keep as its topic's retained message goes to nobody.
+    fn refuse_here(&mut self, progress: &mut Progress) {
+        self.counters.add(Counter::JournalRefused, 1);
+        progress.targets = ShardSet::default();
+        progress.picks.clear();
+        (progress.matched, progress.refused) = (true, true);
     }
 
     /// Keeps or clears the retained message of a topic ([MQTT-3.3.1-5], [MQTT-3.3.1-6]). It carries the number of its
     /// publish, so that who had it live does not get it again.
-    fn retain(&mut self, frame: &Frame<'_>, number: u64) {
+    fn retain(&mut self, frame: &Frame<'_>, number: u64) -> Result<Position, Refused> {
         self.profile.at(Stage::Match);
+        let ticket = self.write_retained(frame)?;
         if frame.payload.is_empty() && !planted(Fault::RetainedClearedLate) {
             self.retained.clear(frame.topic);
-            return;
+            return Ok(ticket);
         }
         let frame = Frame { header: FrameHeader { number, ..frame.header }, ..*frame };
         let mut expires = shard::Instant::from_nanos(frame.header.expires);
@@ -420,18 +443,48 @@ impl Switch {
         if kept.is_err() {
             // Nobody may get an older message than those who are subscribed now.
             self.retained.clear(frame.topic);
+            self.journal.note(&Entry::RetainedCleared { topic: frame.topic });
             self.counters.add(Counter::RetainedRefused, 1);
         }
+        Ok(ticket)
+    }
+
+    /// Writes what becomes of a topic's retained message. At QoS 0 nobody is told where that cannot be: the message is
+    /// retained in memory alone.
+    fn write_retained(&mut self, frame: &Frame<'_>) -> Result<Position, Refused> {
+        if !self.journal.is_on() || frames::own(frame) {
+            return Ok(Position(0));
+        }
+        let known = self.retained.get(frame.topic, self.now).is_some();
+        let written = if !frame.payload.is_empty() {
+            self.journal.commit(&Entry::Retained { frame: self.journal.wall.kept(frame) })
+        } else if known {
+            self.journal.commit(&Entry::RetainedCleared { topic: frame.topic })
+        } else {
+            // That it was cleared a moment ago may not be durable.
+            Ok(self.journal.tail())
+        };
+        if written.is_err() && frame.header.qos == 0 {
+            self.counters.add(Counter::RetainedUnkept, 1);
+            return Ok(Position(0));
+        }
+        written
     }
 
     /// One of those that a publish waited for has resolved it.
-    fn resolve_one(&mut self, publish: usize, fx: &mut Effects) {
+    pub(crate) fn resolve_one(&mut self, publish: usize, fx: &mut Effects) {
         let unresolved = &mut self.book.pending[publish];
         unresolved.waits -= 1;
         if unresolved.waits == 0 {
             let Unresolved { origin, reason, .. } = self.book.pending.remove(publish);
             self.acknowledge(origin, reason, fx);
         }
+    }
+
+    /// This shard's part of a publish cannot be promised.
+    pub(crate) fn refuse_one(&mut self, publish: usize, fx: &mut Effects) {
+        self.book.pending[publish].reason = ReasonCode::QuotaExceeded;
+        self.resolve_one(publish, fx);
     }
 
     /// Tells the publisher's shard what became of its publish.
@@ -450,8 +503,10 @@ impl Switch {
         if !planted(Fault::CreditLeaked) || session.is_some_and(|id| self.sessions.find(id).is_some()) {
             self.credits[usize::from(owner.0)] += 1;
         }
-        if let Some(session) = session {
-            self.publish_resolved(session, number, reason, fx);
+        match session {
+            Some(session) => self.publish_resolved(session, number, reason, fx),
+            None if number > 0 => self.own_resolved(number as usize - 1, reason, fx),
+            None => {}
         }
     }
 }

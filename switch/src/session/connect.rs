@@ -1,9 +1,11 @@
 //! From CONNECT to CONNACK: checked here, decided by the session home, accepted where the session lives.
 
 use compact_str::CompactString;
+use persistence::{Position, Refused};
 use shard::{Effects, Errno, Op, Slot};
 use smallvec::SmallVec;
 use wire::Malformed;
+use wire::entry::{self, Entry};
 use wire::mqtt::topic::level_count;
 use wire::mqtt::{
     Connack, Connect, Deframed, ProtocolVersion, QoS, RawPacket, ReasonCode, decode_connect, deframe_connect,
@@ -14,11 +16,27 @@ use crate::connection::address::Address;
 use crate::connection::close::Cause;
 use crate::connection::{Connection, ConnectionId, Phase};
 use crate::counters::Counter;
+use crate::journal::entries::Kept;
+use crate::journal::wait::Waiter;
 use crate::planted::{Fault, planted};
 use crate::program::log::Peer;
 use crate::routing::home::Claim;
 use crate::routing::parcel::{Answer, MOVE, Verdict};
 use crate::switch::Switch;
+
+/// A client that is accepted once the journal knows its session.
+pub struct Admitted {
+    connection: ConnectionId,
+    client_id: CompactString,
+    /// Its socket came from another shard.
+    moved: bool,
+    /// The session's number; 0: the journal need not know it.
+    uid: u64,
+    /// The session is a new one.
+    new: bool,
+    /// Connections of the session before, and when the last had gone.
+    before: (u32, u64),
+}
 
 impl Switch {
     /// Looks whether the whole CONNECT has come. It and what follows stay in the residue until the session home has
@@ -67,11 +85,7 @@ impl Switch {
             return;
         }
         match verdict {
-            Verdict::Stay => {
-                self.accept(connection.slot, client_id, fx);
-                // Whoever claims from now on evicts an open connection.
-                self.answer_home(client_id, connection, Answer::Kept, fx);
-            }
+            Verdict::Stay => self.admit(connection, client_id, false, fx),
             Verdict::Move => {
                 let to = self.placement.home(client_id);
                 self.connections.at_mut(connection.slot).phase = Phase::Moving;
@@ -123,8 +137,120 @@ impl Switch {
         let raw = first_packet(bytes, self.limits.max_connect_size);
         let checked = self.examine(connection.slot, &raw);
         let Ok((client_id, _)) = checked else { panic!("a CONNECT that was checked elsewhere passes here") };
-        self.accept(connection.slot, &client_id, fx);
-        self.moved_in(&client_id, fx);
+        self.admit(connection, &client_id, true, fx);
+    }
+
+    /// The session lives here: the journal knows it before its client does. `moved`: its socket came from another shard.
+    fn admit(&mut self, connection: ConnectionId, client_id: &str, moved: bool, fx: &mut Effects) {
+        let client_id: CompactString = client_id.into();
+        let mut admitted = Admitted { connection, client_id, moved, uid: 0, new: true, before: (0, 0) };
+        match self.write_session(&mut admitted, fx) {
+            Err(refused) => {
+                let reason = match refused {
+                    Refused::Fenced => ReasonCode::ServerUnavailable,
+                    Refused::Full | Refused::TooLarge => ReasonCode::ServerBusy,
+                };
+                self.counters.add(Counter::JournalRefused, 1);
+                self.close(connection.slot, Cause::Refused(reason), fx);
+                self.not_admitted(admitted, fx);
+            }
+            Ok(ticket) if self.journal.holds(ticket) || planted(Fault::ConnackBeforeWritten) => {
+                self.admitted(admitted, fx);
+            }
+            Ok(ticket) => self.journal.wait(ticket, Waiter::Admitted(Box::new(admitted))),
+        }
+    }
+
+    /// Writes the session that a CONNECT asks for, if it is a durable one.
+    fn write_session(&mut self, admitted: &mut Admitted, fx: &mut Effects) -> Result<Position, Refused> {
+        let conn = self.connections.at_mut(admitted.connection.slot);
+        let bytes = conn.residue.take().expect("CONNECT waits in the residue");
+        let raw = first_packet(&bytes, self.limits.max_connect_size);
+        if says_clean_311(&raw) {
+            // Most clients want nothing to be kept; their CONNECT is decoded once.
+            self.connections.at_mut(admitted.connection.slot).residue = Some(bytes);
+            return Ok(Position(0));
+        }
+        let connect = decode_connect(&raw).expect("it was decoded before");
+        let expiry = self.expiry_of(&connect);
+        let resumed = if connect.clean_start { None } else { self.sessions.durable(&admitted.client_id) };
+        let mut written = Ok(Position(0));
+        if expiry > 0 || resumed.is_some() {
+            if let Some(id) = resumed {
+                let session = self.sessions.at_mut(id);
+                // It must neither end nor fire its will until it is known who has it.
+                if let Some(timer) = session.timer.take_if(|_| !planted(Fault::SessionTimerKept)) {
+                    fx.timers.cancel(timer);
+                }
+            }
+            let kept = resumed.and_then(|id| self.sessions.at(id).kept.as_ref());
+            (admitted.new, admitted.uid) = (kept.is_none(), kept.map_or(0, |kept| kept.uid));
+            let connections = kept.map_or(1, |kept| kept.connections.wrapping_add(1));
+            admitted.before = kept.map_or((0, 0), |kept| (kept.connections, kept.left_ms));
+            if admitted.new {
+                admitted.uid = self.journal.next_uid();
+            }
+            let uid = admitted.uid;
+            let old_will = resumed.is_some_and(|id| self.sessions.at(id).will.is_some());
+            let client_hash = self.placement.client_hash(&admitted.client_id);
+            let session = entry::Session { uid, client_id: &admitted.client_id, expiry, connections, left_ms: 0 };
+            written = self.journal.commit(&Entry::Session(session));
+            if written.is_ok() && old_will {
+                // Within its delay a will is cancelled by the client's return ([MQTT-3.1.3-9]).
+                self.journal.note(&Entry::WillDone { uid, number: connections.wrapping_sub(1) });
+            }
+            if let (Ok(_), Some(will)) = (&written, &connect.will) {
+                written = self.journal.commit(&Will::new(will).entry(uid, connections, client_hash));
+            }
+        }
+        self.connections.at_mut(admitted.connection.slot).residue = Some(bytes);
+        written
+    }
+
+    /// The journal knows the session: CONNACK, if the client is still there.
+    pub(crate) fn admitted(&mut self, admitted: Admitted, fx: &mut Effects) {
+        let waits = self.connections.get(admitted.connection).is_some_and(|conn| conn.phase == Phase::Claimed);
+        if !waits {
+            return self.not_admitted(admitted, fx);
+        }
+        let Admitted { connection, client_id, moved, uid, .. } = admitted;
+        self.accept(connection.slot, &client_id, uid, fx);
+        if moved {
+            self.moved_in(&client_id, fx);
+        } else {
+            // Whoever claims from now on evicts an open connection.
+            self.answer_home(&client_id, connection, Answer::Kept, fx);
+        }
+    }
+
+    /// A client that was to be accepted is gone, or the journal does not take its session.
+    pub(crate) fn not_admitted(&mut self, admitted: Admitted, fx: &mut Effects) {
+        let Admitted { connection, client_id, moved, uid, new, before: (connections, left_ms) } = admitted;
+        if self.connections.get(connection).is_some_and(|conn| conn.phase == Phase::Claimed) {
+            self.close(connection.slot, Cause::Refused(ReasonCode::ServerUnavailable), fx);
+        }
+        if uid > 0 && new {
+            self.journal.note(&Entry::SessionEnded { uid });
+        } else if uid > 0
+            && let Some(id) = self.sessions.durable(&client_id)
+        {
+            // The session waits on as before.
+            let session = self.sessions.at(id);
+            let entry = entry::Session { uid, client_id: &client_id, expiry: session.expiry, connections, left_ms };
+            self.journal.note(&Entry::Session(entry));
+            let will = session.will.as_ref().map(|will| will.entry(uid, connections, session.client_hash));
+            if let Some(will) = will {
+                self.journal.note(&will);
+                self.journal.note(&Entry::WillDone { uid, number: connections.wrapping_add(1) });
+            }
+            self.time_restored(id, fx);
+        }
+        if moved {
+            self.moved_in(&client_id, fx);
+            self.leave_home(&client_id, connection, fx);
+        } else {
+            self.answer_home(&client_id, connection, Answer::GaveUp, fx);
+        }
     }
 
     /// Checks a CONNECT. Returns the client id, one of our own where the client sent none, and what to ask its home
@@ -180,7 +306,7 @@ impl Switch {
     }
 
     /// The session lives here: CONNACK, and everything that the session brings.
-    fn accept(&mut self, slot: Slot, client_id: &str, fx: &mut Effects) {
+    fn accept(&mut self, slot: Slot, client_id: &str, uid: u64, fx: &mut Effects) {
         let connection = self.connections.id(slot);
         let conn = self.connections.at_mut(slot);
         let bytes = conn.residue.take().expect("CONNECT waits in the residue");
@@ -209,6 +335,7 @@ impl Switch {
                     left: false,
                     ends: shard::Instant::NEVER,
                     matched: Matched::default(),
+                    kept: (expiry > 0).then(|| Box::new(Kept { uid, ..Kept::default() })),
                 })
             }
         };
@@ -254,6 +381,9 @@ impl Switch {
         }
         (session.left, session.ends) = (false, shard::Instant::NEVER);
         session.expiry = expiry;
+        if let Some(kept) = &mut session.kept {
+            (kept.connections, kept.left_ms) = (kept.connections.wrapping_add(1), 0);
+        }
         // Within its delay a will is cancelled by the client's return ([MQTT-3.1.3-9]).
         session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
         let inflight_max = connect.properties.receive_maximum.unwrap_or(u16::MAX).min(self.limits.max_inflight);
@@ -321,6 +451,11 @@ fn first_packet(bytes: &[u8], max: u32) -> RawPacket<'_> {
         Ok(Deframed::Packet(raw)) => raw,
         _ => panic!("a whole CONNECT was kept"),
     }
+}
+
+/// Whether a CONNECT is one of 3.1.1 with Clean Session 1: its session ends with its connection.
+fn says_clean_311(raw: &RawPacket<'_>) -> bool {
+    raw.body.starts_with(b"\0\x04MQTT\x04") && raw.body.get(7).is_some_and(|flags| flags & 2 != 0)
 }
 
 /// Whether a CONNECT that cannot be decoded says that it is of version 5.

@@ -7,13 +7,14 @@ use shard::buffer::Blob;
 use shard::mesh::ShardId;
 use shard::{Effects, Slot};
 use wire::frame::Frame;
+use wire::mqtt::QoS;
 
 use super::subscribe::Add;
 use super::{Options, SessionId};
 use crate::connection::{ConnectionId, Phase};
 use crate::delivery::write::waiting;
 use crate::frames;
-use crate::limits::{OUTBOX_FILL_BYTES, RETAINED_SLICE};
+use crate::limits::{JOURNAL_LOOK, OUTBOX_FILL_BYTES, RETAINED_SLICE};
 use crate::planted::{Fault, planted};
 use crate::switch::{Switch, TimerKind, timer_word};
 use crate::topic::retained::{Cursor, Walk};
@@ -35,6 +36,8 @@ pub struct Fetch {
     asked: bool,
     /// The subscription has gone.
     cancelled: bool,
+    /// SUBACK was written.
+    granted: bool,
 }
 
 impl Switch {
@@ -42,7 +45,7 @@ impl Switch {
     pub fn fetch_more(&mut self, slot: Slot, fx: &mut Effects) {
         while let Some(key) = self.fetching.get(&slot).and_then(|keys| keys.front().copied()) {
             let fetch = &mut self.fetches[key];
-            if fetch.asked {
+            if fetch.asked || !fetch.granted {
                 return;
             }
             if fetch.cancelled || fetch.owners.is_empty() {
@@ -52,6 +55,16 @@ impl Switch {
             let conn = self.connections.at(slot);
             let owed = self.sessions.at(fetch.session).outgoing.as_ref().map_or(0, |o| o.waiting().len());
             if conn.blocked || waiting(conn) >= OUTBOX_FILL_BYTES || owed >= RETAINED_SLICE {
+                return;
+            }
+            if fetch.options.qos() > QoS::AtMostOnce
+                && self.sessions.at(fetch.session).kept.is_some()
+                && !self.journal.takes(2 * OUTBOX_FILL_BYTES)
+                && !self.journal.is_fenced()
+            {
+                let generation = self.connections.at(slot).generation;
+                let word = timer_word(TimerKind::Fetch, slot.0, generation);
+                fx.timers.set(self.now.after(JOURNAL_LOOK), word);
                 return;
             }
             let owner = ShardId(fetch.owners.start);
@@ -117,7 +130,14 @@ impl Switch {
         }
     }
 
-    pub(super) fn begin_fetch(&mut self, connection: ConnectionId, session: SessionId, add: &Add) {
+    /// A subscription wants retained messages, once SUBACK was written. The key of the fetch.
+    pub(super) fn begin_fetch(
+        &mut self,
+        connection: ConnectionId,
+        session: SessionId,
+        add: &Add,
+        granted: bool,
+    ) -> usize {
         let options = Options::new(add.options.qos, add.options.no_local, add.options.retain_as_published);
         let key = self.fetches.insert(Fetch {
             connection,
@@ -130,9 +150,18 @@ impl Switch {
             cursor: String::new(),
             asked: false,
             cancelled: false,
+            granted,
         });
         self.fetching.entry(connection.slot).or_default().push_back(key);
         self.connections.at_mut(connection.slot).fetching = true;
+        key
+    }
+
+    /// SUBACK was written: these fetches of an open connection may begin.
+    pub(super) fn release_fetches(&mut self, keys: &[usize]) {
+        for key in keys {
+            self.fetches[*key].granted = true;
+        }
     }
 
     /// The publish of an owner that this shard's subscribers have heard of last.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use persistence::Position;
 use wire::mqtt::{PacketId, QoS, ReasonCode};
 
 use crate::connection::ConnectionId;
@@ -37,6 +38,8 @@ pub struct Pending {
     pub outcome: Option<ReasonCode>,
     /// It is a QoS 2 PUBLISH that came before.
     pub repeat: bool,
+    /// What must hold before it is acknowledged; `None`: that is not written yet.
+    pub ticket: Option<Position>,
 }
 
 impl Incoming {
@@ -65,13 +68,19 @@ impl Incoming {
 
     /// Notes a publish that is on its way to its owner. Returns its number.
     pub fn begin(&mut self, packet_id: PacketId, qos: QoS, connection: ConnectionId) -> u32 {
+        self.begin_kept(packet_id, qos, connection, false)
+    }
+
+    /// The same; `kept`: a journal is to know a QoS 2 message before it is acknowledged.
+    pub fn begin_kept(&mut self, packet_id: PacketId, qos: QoS, connection: ConnectionId, kept: bool) -> u32 {
         let number = self.next_number();
         if qos == QoS::ExactlyOnce {
             self.received.push(packet_id);
         } else {
             self.pending_qos1 += 1;
         }
-        self.pending.push_back(Pending { packet_id, qos, connection, outcome: None, repeat: false });
+        let ticket = (!kept || qos != QoS::ExactlyOnce).then_some(Position(0));
+        self.pending.push_back(Pending { packet_id, qos, connection, outcome: None, repeat: false, ticket });
         number
     }
 
@@ -80,6 +89,55 @@ impl Incoming {
         if let Some(pending) = self.pending.get_mut(number.wrapping_sub(self.first) as usize) {
             pending.outcome = Some(reason);
         }
+    }
+
+    /// The publish at the front, if its outcome is known.
+    pub fn front(&self) -> Option<&Pending> {
+        self.pending.front().filter(|pending| pending.outcome.is_some())
+    }
+
+    /// The identifier of a publish that was taken and that the journal does not know.
+    pub fn unwritten(&self, number: u32) -> Option<PacketId> {
+        let pending = self.pending.get(number.wrapping_sub(self.first) as usize)?;
+        let taken = pending.outcome.is_some_and(|reason| !reason.is_error());
+        (taken && pending.ticket.is_none()).then_some(pending.packet_id)
+    }
+
+    /// The number of the publish at the front.
+    pub fn first_number(&self) -> u32 {
+        self.first
+    }
+
+    /// The journal has it at this ticket.
+    pub fn written(&mut self, number: u32, ticket: Position) {
+        if let Some(pending) = self.pending.get_mut(number.wrapping_sub(self.first) as usize) {
+            pending.ticket = Some(ticket);
+        }
+    }
+
+    /// What the journal cannot promise any more is refused: those whose tickets do not hold.
+    pub fn refuse(&mut self, holds: impl Fn(Position) -> bool) {
+        for pending in &mut self.pending {
+            if pending.outcome.is_some() && !pending.ticket.is_some_and(&holds) {
+                (pending.ticket, pending.outcome) = (Some(Position(0)), Some(ReasonCode::QuotaExceeded));
+            }
+        }
+    }
+
+    /// An identifier that was taken on an earlier start.
+    pub fn restore(&mut self, packet_id: PacketId) {
+        self.received.push(packet_id);
+        self.earlier_received += 1;
+    }
+
+    /// Identifiers that the journal knows, from PUBLISH to PUBREL.
+    pub fn kept(&self) -> impl Iterator<Item = PacketId> {
+        let unwritten = |id: PacketId| {
+            self.pending
+                .iter()
+                .any(|p| p.packet_id == id && !p.repeat && p.qos == QoS::ExactlyOnce && p.ticket.is_none())
+        };
+        self.received.iter().copied().filter(move |id| !unwritten(*id))
     }
 
     /// The next acknowledgement whose turn has come: acknowledgements leave in the order of the publishes
@@ -132,7 +190,8 @@ impl Incoming {
         }
         let outcome = waiting.next().is_none().then_some(ReasonCode::Success);
         self.following += usize::from(outcome.is_none());
-        self.pending.push_back(Pending { packet_id, qos: QoS::ExactlyOnce, connection, outcome, repeat: true });
+        let (qos, ticket) = (QoS::ExactlyOnce, Some(Position(0)));
+        self.pending.push_back(Pending { packet_id, qos, connection, outcome, repeat: true, ticket });
         true
     }
 

@@ -23,6 +23,7 @@ use wire::mqtt::QoS;
 
 use crate::connection::ConnectionId;
 use crate::delivery::feed::FeedId;
+use crate::journal::entries::Kept;
 use crate::topic::tree::FilterId;
 
 pub use incoming::Incoming;
@@ -83,6 +84,8 @@ pub struct Session {
     pub ends: shard::Instant,
     /// The fan-out that last matched it.
     pub matched: Matched,
+    /// What its journal knows it by; only of durable sessions.
+    pub kept: Option<Box<Kept>>,
 }
 
 /// Where a session stands in the list of one fan-out. Packed, so that it is three words of four bytes.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use persistence::Position;
 use wire::mqtt::{PacketId, QoS};
 
 use crate::delivery::store::MessageId;
@@ -47,6 +48,13 @@ pub enum Stage {
     Pubcomp,
 }
 
+impl Stage {
+    /// What the client answers to a PUBLISH of this QoS.
+    fn of(qos: QoS) -> Stage {
+        if qos == QoS::ExactlyOnce { Stage::Pubrec } else { Stage::Puback }
+    }
+}
+
 /// A message between its first sending and its last acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InFlight {
@@ -56,6 +64,12 @@ pub struct InFlight {
     pub stage: Stage,
     /// The message, where it may be sent again: in durable sessions, and for groups. Gone once PUBREC has come.
     pub owed: Option<Owed>,
+    /// The number of the message in the journal; 0: none.
+    pub message: u64,
+    /// What must hold before it, or its PUBREL, is sent.
+    pub ticket: Position,
+    /// It was never sent on any connection.
+    pub fresh: bool,
 }
 
 impl Outgoing {
@@ -87,22 +101,45 @@ impl Outgoing {
         Some(owed)
     }
 
+    /// Puts the message that was taken last back to the front.
+    pub fn put_back(&mut self, owed: Owed) {
+        self.waiting_bytes += u64::from(owed.bytes);
+        self.waiting.push_front(owed);
+    }
+
     /// Puts a message in flight under an identifier that no other message in flight has ([MQTT-2.2.1-4]). The window is
     /// smaller than the identifiers, so one is always free.
     pub fn launch(&mut self, qos: QoS, owed: Option<Owed>) -> PacketId {
-        let packet_id = loop {
+        assert!(self.all_sent(), "what was in flight before goes first");
+        let packet_id = self.next_packet_id();
+        let (stage, ticket) = (Stage::of(qos), Position(0));
+        self.in_flight.push_back(InFlight { packet_id, stage, owed, message: 0, ticket, fresh: false });
+        self.sent += 1;
+        packet_id
+    }
+
+    /// Puts a message in flight that is sent once its ticket holds, after those before it.
+    pub fn prepare(&mut self, packet_id: PacketId, owed: Owed, message: u64, ticket: Position) {
+        let stage = Stage::of(owed.qos);
+        self.in_flight.push_back(InFlight { packet_id, stage, owed: Some(owed), message, ticket, fresh: true });
+    }
+
+    /// Puts in flight what was so when the program ended.
+    pub fn restore(&mut self, flight: InFlight) {
+        self.packet_id = flight.packet_id.get();
+        self.in_flight.push_back(flight);
+    }
+
+    /// An identifier that nothing in flight has.
+    pub fn next_packet_id(&mut self) -> PacketId {
+        loop {
             self.packet_id = self.packet_id.wrapping_add(1);
             if let Some(id) = PacketId::new(self.packet_id)
                 && (planted(Fault::PacketIdReused) || !self.in_flight.iter().any(|flight| flight.packet_id == id))
             {
-                break id;
+                return id;
             }
-        };
-        let stage = if qos == QoS::ExactlyOnce { Stage::Pubrec } else { Stage::Puback };
-        assert!(self.all_sent(), "what was in flight before goes first");
-        self.in_flight.push_back(InFlight { packet_id, stage, owed });
-        self.sent += 1;
-        packet_id
+        }
     }
 
     /// A new connection: all that is in flight is sent again, in order ([MQTT-4.4.0-1]).
@@ -126,11 +163,18 @@ impl Outgoing {
         self.sent
     }
 
-    /// The next one to send again, which is noted as sent.
-    pub fn send_again(&mut self) -> Option<InFlight> {
-        let flight = self.in_flight.get(self.sent)?.clone();
+    /// The ticket of the next one that was not sent on the present connection.
+    pub fn next_ticket(&self) -> Option<Position> {
+        self.in_flight.get(self.sent).map(|flight| flight.ticket)
+    }
+
+    /// The next one to send on the present connection, which is noted as sent.
+    pub fn send_next(&mut self) -> Option<InFlight> {
+        let flight = self.in_flight.get_mut(self.sent)?;
         self.sent += 1;
-        Some(flight)
+        let sent = flight.clone();
+        flight.fresh = false;
+        Some(sent)
     }
 
     /// The message in flight under `packet_id`. Clients answer in order, so it is mostly the first.

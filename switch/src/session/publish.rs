@@ -1,8 +1,10 @@
 //! PUBLISH and acknowledgements between a client and its session.
 
+use persistence::Position;
 use shard::profile;
 use shard::{Effects, Slot};
-use wire::frame::Frame;
+use wire::entry::Entry;
+use wire::frame::{Frame, FrameHeader};
 use wire::mqtt::topic::level_count;
 use wire::mqtt::{Ack, PacketId, Publish, QoS, ReasonCode};
 
@@ -14,6 +16,7 @@ use crate::connection::close::Cause;
 use crate::connection::inbound::Flow;
 use crate::counters::Counter;
 use crate::frames;
+use crate::journal::wait::Waiter;
 use crate::packets;
 use crate::planted::{Fault, planted};
 use crate::routing::publish::{Origin, Routed};
@@ -37,23 +40,69 @@ impl Switch {
     /// PUBREL: the identifier of a QoS 2 message is free again.
     pub fn publish_released(&mut self, slot: Slot, ack: &Ack<'_>) -> Flow {
         let (session, version) = self.parties(slot);
+        if let Some(flow) = self.without_room(slot, session) {
+            return flow;
+        }
         let known = self.sessions.at_mut(session).incoming.as_mut().is_some_and(|i| {
             if planted(Fault::ReleaseForgotten) { i.repeats(ack.packet_id) } else { i.release(ack.packet_id) }
         });
         let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        self.write(slot, |out| packets::pubcomp(version, ack.packet_id, reason, out));
+        let mut ticket = Position(0);
+        if let Some(kept) = &mut self.sessions.at_mut(session).kept {
+            let uid = kept.uid;
+            let mut release = || kept.release(ack.packet_id.get());
+            // An identifier that is not known may have been released a moment ago, on another connection.
+            ticket = self.journal.tail();
+            if known {
+                let entry = Entry::Released { uid, packet_id: ack.packet_id.get(), count: release() };
+                let Some(written) = self.journal.note_awaited(&entry) else {
+                    return Flow::Close(ReasonCode::ImplementationSpecificError);
+                };
+                ticket = written;
+            }
+        }
+        if self.journal.holds(ticket) || planted(Fault::CompletedBeforeWritten) {
+            self.write(slot, |out| packets::pubcomp(version, ack.packet_id, reason, out));
+        } else {
+            let connection = self.connections.id(slot);
+            self.journal.wait(ticket, Waiter::Complete(connection, ack.packet_id, reason));
+        }
         Flow::Next
+    }
+
+    /// What a packet leads to whose notes the journal has no room for: it is handled later. A packet of a session that
+    /// the journal does not know has none.
+    fn without_room(&mut self, slot: Slot, session: SessionId) -> Option<Flow> {
+        if self.journal.notes_fit() || self.sessions.at(session).kept.is_none() {
+            return None;
+        }
+        let connection = self.connections.id(slot);
+        self.wait_for_room(connection);
+        Some(Flow::Wait)
+    }
+
+    /// Tells the journal that a message is done.
+    fn note_done(&mut self, session: SessionId, packet_id: PacketId) {
+        if let Some(kept) = &self.sessions.at(session).kept
+            && !planted(Fault::DoneNotWritten)
+        {
+            self.journal.note(&Entry::Done { uid: kept.uid, packet_id: packet_id.get() });
+        }
     }
 
     /// PUBACK or PUBCOMP: a delivery is over.
     pub fn delivery_acknowledged(&mut self, slot: Slot, ack: &Ack<'_>, stage: Stage, fx: &mut Effects) -> Flow {
         let (session, _) = self.parties(slot);
+        if let Some(flow) = self.without_room(slot, session) {
+            return flow;
+        }
         let Some(outgoing) = self.sessions.at_mut(session).outgoing.as_mut() else { return Flow::Next };
         let expected = outgoing.find(ack.packet_id).is_some_and(|flight| flight.stage == stage);
         if !expected {
             return Flow::Next;
         }
         let flight = outgoing.land(ack.packet_id).expect("it was found");
+        self.note_done(session, ack.packet_id);
         if stage == Stage::Puback {
             self.counters.add(Counter::MessagesDelivered, 1);
         }
@@ -67,6 +116,9 @@ impl Switch {
     /// PUBREC: the client has a QoS 2 message, or refuses it ([MQTT-4.4.0-2]).
     pub fn delivery_received(&mut self, slot: Slot, ack: &Ack<'_>, fx: &mut Effects) -> Flow {
         let (session, version) = self.parties(slot);
+        if let Some(flow) = self.without_room(slot, session) {
+            return flow;
+        }
         let flight = self.sessions.at_mut(session).outgoing.as_mut().and_then(|o| o.find(ack.packet_id));
         let Some(flight) = flight.filter(|flight| flight.stage != Stage::Puback) else {
             if !ack.reason.is_error() {
@@ -74,7 +126,8 @@ impl Switch {
             }
             return Flow::Next;
         };
-        if flight.stage == Stage::Pubrec {
+        let first = flight.stage == Stage::Pubrec;
+        if first {
             self.counters.add(Counter::MessagesDelivered, 1);
             if let Some(owed) = flight.owed.take_if(|_| !planted(Fault::ResentAfterPubrec)) {
                 self.store.release(owed.message);
@@ -83,11 +136,27 @@ impl Switch {
         if ack.reason.is_error() {
             let outgoing = self.sessions.at_mut(session).outgoing.as_mut();
             outgoing.expect("it has a flight").land(ack.packet_id);
+            self.note_done(session, ack.packet_id);
             self.window_opened(slot, session, fx);
             return Flow::Next;
         }
         flight.stage = Stage::Pubcomp;
-        self.write(slot, |out| packets::pubrel(version, ack.packet_id, out));
+        let mut ticket = flight.ticket;
+        if first && let Some(uid) = self.sessions.at(session).kept.as_ref().map(|kept| kept.uid) {
+            let entry = Entry::Received { uid, packet_id: ack.packet_id.get() };
+            let Some(written) = self.journal.note_awaited(&entry) else {
+                return Flow::Close(ReasonCode::ImplementationSpecificError);
+            };
+            ticket = if planted(Fault::ReleasedBeforeWritten) { Position(0) } else { written };
+            let outgoing = self.sessions.at_mut(session).outgoing.as_mut();
+            outgoing.and_then(|o| o.find(ack.packet_id)).expect("it has this flight").ticket = ticket;
+        }
+        if self.journal.holds(ticket) {
+            self.write(slot, |out| packets::pubrel(version, ack.packet_id, out));
+        } else if first {
+            let connection = self.connections.id(slot);
+            self.journal.wait(ticket, Waiter::Release(session, connection, ack.packet_id));
+        }
         Flow::Next
     }
 
@@ -95,6 +164,37 @@ impl Switch {
     pub fn publish_resolved(&mut self, id: SessionId, number: u32, reason: ReasonCode, fx: &mut Effects) {
         let Some(incoming) = self.sessions.find(id).and_then(|session| session.incoming.as_mut()) else { return };
         incoming.resolve(number, reason);
+        self.write_inbound(id, number);
+        self.acknowledge_publishes(id, fx);
+    }
+
+    /// Tells the journal that a QoS 2 message of a durable session was taken, before its client hears of it.
+    fn write_inbound(&mut self, id: SessionId, number: u32) {
+        let session = self.sessions.at_mut(id);
+        let (Some(incoming), Some(kept)) = (&mut session.incoming, &session.kept) else { return };
+        let Some(packet_id) = incoming.unwritten(number) else { return };
+        let entry = Entry::Inbound { uid: kept.uid, packet_id: packet_id.get() };
+        match self.journal.note_awaited(&entry) {
+            Some(ticket) => {
+                let ticket = if planted(Fault::InboundNotAwaited) { Position(0) } else { ticket };
+                incoming.written(number, ticket);
+                if !self.journal.holds(ticket) {
+                    self.journal.wait(ticket, Waiter::Incoming(id));
+                }
+            }
+            None if self.journal.is_fenced() => incoming.refuse(|ticket| self.journal.holds(ticket)),
+            // No room now: again when it is the next to be acknowledged and there is some.
+            None => {
+                let due = self.journal.tail();
+                self.journal.wait(due, Waiter::Incoming(id));
+            }
+        }
+    }
+
+    /// The journal is fenced: what waits for it is refused.
+    pub fn refuse_incoming(&mut self, id: SessionId, fx: &mut Effects) {
+        let Some(incoming) = self.sessions.find(id).and_then(|session| session.incoming.as_mut()) else { return };
+        incoming.refuse(|ticket| self.journal.holds(ticket));
         self.acknowledge_publishes(id, fx);
     }
 
@@ -176,11 +276,11 @@ impl Switch {
         if let Some(packet_id) = publish.packet_id {
             // The session may have ended meanwhile: its own message may have closed it.
             let Some(session) = self.sessions.find(id) else { return Flow::Next };
+            let kept = session.kept.is_some() && self.journal.is_on();
             let incoming = session.incoming.get_or_insert_default();
-            incoming.begin(packet_id, publish.qos, connection);
+            incoming.begin_kept(packet_id, publish.qos, connection, kept);
             if let Routed::Done(reason) = routed {
-                incoming.resolve(number, reason);
-                self.acknowledge_publishes(id, fx);
+                self.publish_resolved(id, number, reason, fx);
             }
         }
         Flow::Next
@@ -216,6 +316,13 @@ impl Switch {
         header.topic_hash = self.placement.topic_hash(topic);
         header.qos = publish.qos as u8;
         header.flags = if publish.retain { frames::RETAIN } else { 0 };
+        if let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id)
+            && let Some(kept) = &self.sessions.at(id).kept
+        {
+            header.flags |= FrameHeader::MARKED;
+            header = header.with_packet_id(packet_id.get());
+            header.number |= u64::from(kept.count(packet_id.get())) << 32;
+        }
         let frame = Frame { header, topic, properties, payload: publish.payload };
         let origin = Origin { shard: self.id, session: header.connection, number };
         let routed = self.publish(&frame, origin, fx);
@@ -243,13 +350,39 @@ impl Switch {
         Flow::Next
     }
 
-    fn acknowledge_publishes(&mut self, id: SessionId, fx: &mut Effects) {
+    pub(crate) fn acknowledge_publishes(&mut self, id: SessionId, fx: &mut Effects) {
         while let Some(session) = self.sessions.find(id)
             && let Some(incoming) = session.incoming.as_mut()
-            && let Some((pending, reason)) = incoming.acknowledge()
+            && let Some(front) = incoming.front().copied()
         {
+            let number = incoming.first_number();
+            if front.ticket.is_none() && incoming.unwritten(number).is_some() {
+                self.write_inbound(id, number);
+                let incoming = self.sessions.at_mut(id).incoming.as_mut();
+                if incoming.is_some_and(|incoming| incoming.unwritten(number).is_some()) {
+                    return;
+                }
+                continue;
+            }
+            if !front.ticket.is_none_or(|ticket| self.journal.holds(ticket)) {
+                return;
+            }
+            let (pending, reason) = incoming.acknowledge().expect("its outcome is known");
             let Some(connection) = session.connection.filter(|c| *c == pending.connection) else { continue };
+            if pending.qos == QoS::ExactlyOnce && reason.is_error() && !pending.repeat {
+                self.release_refused(id, connection, pending.packet_id);
+            }
             self.write_acknowledgement(connection.slot, pending.packet_id, pending.qos, reason, fx);
+        }
+    }
+
+    /// A client of v5 that is told that a QoS 2 message was refused may use its identifier for another one.
+    fn release_refused(&mut self, id: SessionId, connection: ConnectionId, packet_id: PacketId) {
+        let v5 = self.connections.at(connection.slot).v5();
+        if let Some(kept) = self.sessions.at_mut(id).kept.as_mut().filter(|_| v5) {
+            let count = kept.release(packet_id.get());
+            let entry = Entry::Released { uid: kept.uid, packet_id: packet_id.get(), count };
+            self.journal.note(&entry);
         }
     }
 

@@ -55,7 +55,7 @@ impl Switch {
     }
 
     /// Decides how a subscription is served, and begins to.
-    pub(super) fn route_subscription(&mut self, session: SessionId, index: usize) {
+    pub(crate) fn route_subscription(&mut self, session: SessionId, index: usize) {
         let Subscription { filter, identifier, options, .. } = self.sessions.at(session).subscriptions[index];
         let route = match self.feed_for(session, index) {
             Some((slot, image)) => {
@@ -212,7 +212,7 @@ impl Switch {
         }
     }
 
-    pub(super) fn join_group(&mut self, session: SessionId, index: usize, name: &str, key: u64) {
+    pub(crate) fn join_group(&mut self, session: SessionId, index: usize, name: &str, key: u64) {
         let Subscription { filter, identifier, options, .. } = self.sessions.at(session).subscriptions[index];
         let groups = &mut self.filters.value_mut(filter).groups;
         let at = groups.iter().position(|group| group.key == key).unwrap_or_else(|| {

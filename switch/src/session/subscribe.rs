@@ -1,6 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE: asking owners, activation, retained messages, and how a subscription is served.
 
+use persistence::{Position, Refused};
 use shard::{Effects, Slot};
+use wire::entry::{self, Entry};
 use wire::mqtt::topic::TopicFilter;
 use wire::mqtt::{PacketId, ReasonCode, RetainHandling, Subscribe, SubscribeOptions, Unsubscribe};
 
@@ -8,6 +10,8 @@ use super::{Options, Route, SessionId, Subscription};
 use crate::connection::inbound::Flow;
 use crate::connection::{ConnectionId, Phase};
 use crate::counters::Counter;
+use crate::journal::restore::RECOVERY;
+use crate::journal::wait::Waiter;
 use crate::limits::REQUESTS_PER_CONNECTION;
 use crate::packets;
 use crate::planted::{Fault, planted};
@@ -29,6 +33,19 @@ pub struct Request {
     behind: bool,
     /// The session's next request.
     next: Option<usize>,
+}
+
+/// A SUBSCRIBE that is in force; SUBACK and retained messages wait for the journal.
+pub struct Granted {
+    request: Request,
+    fetches: Vec<usize>,
+}
+
+impl Granted {
+    /// The connection that waits for SUBACK.
+    pub fn connection(&self) -> ConnectionId {
+        self.request.connection
+    }
 }
 
 /// One filter of a SUBSCRIBE, to be active when all owners know it.
@@ -53,6 +70,14 @@ impl Switch {
         if u32::from(conn.requests) >= REQUESTS_PER_CONNECTION {
             return Flow::Wait;
         }
+        let kept = conn.session.is_some_and(|session| self.sessions.at(session).kept.is_some());
+        let entries: usize = packet.filters().map(|(filter, _)| filter.len() + 64).sum();
+        if kept && !self.journal.takes(entries) && !self.journal.is_fenced() {
+            let connection = self.connections.id(slot);
+            self.wait_for_room(connection);
+            return Flow::Wait;
+        }
+        let conn = self.connections.at(slot);
         let (session, v5, bridge) = (conn.session.expect("an open connection has one"), conn.v5(), conn.bridge);
         let mut request = Request {
             connection: self.connections.id(slot),
@@ -106,27 +131,46 @@ impl Switch {
             // A SUBSCRIBE before it has not come into force.
             return Flow::Wait;
         }
+        if self.sessions.at(session).kept.is_some() && !self.journal.notes_fit() {
+            let connection = self.connections.id(slot);
+            self.wait_for_room(connection);
+            return Flow::Wait;
+        }
+        let mut ticket = Position(0);
         let mut codes = vec![ReasonCode::NoSubscriptionExisted; packet.filters().count()];
         if !self.takes(slot, packets::unsuback_len(&codes)) {
             return Flow::Close(ReasonCode::PacketTooLarge);
         }
         for (text, code) in packet.filters().zip(&mut codes) {
-            let removed = TopicFilter::parse(text, usize::from(u16::MAX))
-                .ok()
-                .and_then(|filter| self.find_subscription(session, filter.filter(), filter.group()))
-                .map(|index| self.remove_subscription(session, index, fx));
-            if removed.is_some() {
-                *code = ReasonCode::Success;
+            let Ok(filter) = TopicFilter::parse(text, usize::from(u16::MAX)) else { continue };
+            let (name, group) = (filter.filter(), filter.group());
+            let Some(index) = self.find_subscription(session, name, group) else { continue };
+            self.remove_subscription(session, index, fx);
+            *code = ReasonCode::Success;
+            if let Some(kept) = &self.sessions.at(session).kept {
+                let entry = Entry::Unsubscribed { uid: kept.uid, filter: name, group: group.unwrap_or("") };
+                match self.journal.note_awaited(&entry) {
+                    Some(written) => ticket = written,
+                    None => return Flow::Close(ReasonCode::ImplementationSpecificError),
+                }
             }
         }
         let version = self.connections.at(slot).version;
-        self.write(slot, |out| packets::unsuback(version, packet.packet_id, &codes, out));
+        if self.journal.holds(ticket) {
+            self.write(slot, |out| packets::unsuback(version, packet.packet_id, &codes, out));
+        } else {
+            let unsubscribed = (self.connections.id(slot), packet.packet_id, codes);
+            self.journal.wait(ticket, Waiter::Unsubscribed(Box::new(unsubscribed)));
+        }
         Flow::Next
     }
 
     /// An owner knows the filter of a request. The requests of a session come into force in the order in which they came,
     /// whichever is confirmed first: the later of two replaces what the earlier one made ([MQTT-3.8.4-3]).
     pub fn confirmed(&mut self, request: u64, fx: &mut Effects) {
+        if request == RECOVERY {
+            return self.recovery_confirmed(fx);
+        }
         let key = request as usize - 1;
         let waiting = &mut self.requests[key];
         waiting.waits -= 1;
@@ -163,7 +207,7 @@ impl Switch {
     }
 
     /// The number of a group, the same on every shard: a hash of its name and filter.
-    fn group_key(&self, name: &str, filter: &str) -> u64 {
+    pub(crate) fn group_key(&self, name: &str, filter: &str) -> u64 {
         self.placement.client_hash(&format!("{name}\0{filter}")).max(1)
     }
 
@@ -215,7 +259,11 @@ impl Switch {
     }
 
     /// All owners know the filters: the subscriptions are in force.
-    fn activate(&mut self, request: Request, fx: &mut Effects) {
+    fn activate(&mut self, mut request: Request, fx: &mut Effects) {
+        let ticket = self.write_subscriptions(&request);
+        if ticket.is_err() {
+            self.refuse_subscriptions(&mut request, fx);
+        }
         let Request { connection, session, ref adds, .. } = request;
         let alive = self.connections.find(connection).is_some_and(|conn| conn.phase == Phase::Open);
         if self.sessions.find(session).is_none() {
@@ -226,9 +274,12 @@ impl Switch {
             }
             return;
         }
-        if alive && !planted(Fault::SubackEarly) {
+        let ticket = ticket.unwrap_or(Position(0));
+        let holds = self.journal.holds(ticket) || planted(Fault::SubackBeforeWritten);
+        if alive && holds && !planted(Fault::SubackEarly) {
             self.write_suback(&request);
         }
+        let mut fetches = Vec::new();
         for add in adds {
             if add.group.is_some() {
                 continue;
@@ -241,16 +292,81 @@ impl Switch {
                 RetainHandling::DoNotSend => false,
             };
             if alive && wanted && self.limits.retain_available {
-                self.begin_fetch(connection, session, add);
+                let fetch = self.begin_fetch(connection, session, add, holds);
+                if !holds {
+                    fetches.push(fetch);
+                }
             }
         }
-        if alive {
+        if alive && holds {
             self.fetch_more(connection.slot, fx);
+        } else if alive {
+            self.journal.wait(ticket, Waiter::Granted(Box::new(Granted { request, fetches })));
         }
         // The client may have come back meanwhile: an UNSUBSCRIBE of its new connection waits, too.
         if let Some(connection) = self.sessions.find(session).and_then(|session| session.connection) {
             self.unpark_soon(connection.slot);
         }
+    }
+
+    /// Writes the subscriptions of a durable session that come into force.
+    fn write_subscriptions(&mut self, request: &Request) -> Result<Position, Refused> {
+        let mut ticket = Position(0);
+        let Some(uid) = self.sessions.find(request.session).and_then(|session| session.kept.as_ref()).map(|k| k.uid)
+        else {
+            return Ok(ticket);
+        };
+        for add in &request.adds {
+            let entry = Entry::Subscribed(entry::Subscription {
+                uid,
+                filter: &add.filter,
+                group: add.group.as_ref().map_or("", |(name, _)| name),
+                qos: add.options.qos,
+                no_local: add.options.no_local,
+                retain_as_published: add.options.retain_as_published,
+                identifier: add.identifier,
+            });
+            ticket = self.journal.commit(&entry)?;
+        }
+        Ok(ticket)
+    }
+
+    /// The journal does not take the subscriptions of a request: none of them comes into force.
+    fn refuse_subscriptions(&mut self, request: &mut Request, fx: &mut Effects) {
+        self.counters.add(Counter::JournalRefused, 1);
+        let v5 = self.connections.get(request.connection).is_some_and(|conn| conn.v5());
+        let refused = if v5 { ReasonCode::QuotaExceeded } else { ReasonCode::UnspecifiedError };
+        request.codes.iter_mut().filter(|code| !code.is_error()).for_each(|code| *code = refused);
+        let uid = self.sessions.find(request.session).and_then(|session| session.kept.as_ref()).map(|kept| kept.uid);
+        for add in std::mem::take(&mut request.adds) {
+            if let Some(uid) = uid {
+                // Those before the one that was refused were written.
+                let group = add.group.as_ref().map_or("", |(name, _)| name);
+                self.journal.note(&Entry::Unsubscribed { uid, filter: &add.filter, group });
+            }
+            match &add.group {
+                None => {
+                    let id = self.answered_filter(&add.filter);
+                    self.subscriber_gone(id);
+                }
+                Some((name, _)) => {
+                    if let Some(index) = self.find_subscription(request.session, &add.filter, Some(name)) {
+                        self.remove_subscription(request.session, index, fx);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The journal knows the subscriptions of a request: SUBACK, and retained messages.
+    pub(crate) fn granted(&mut self, granted: Granted, fx: &mut Effects) {
+        let Granted { request, fetches } = granted;
+        if self.connections.get(request.connection).is_none_or(|conn| conn.phase != Phase::Open) {
+            return;
+        }
+        self.write_suback(&request);
+        self.release_fetches(&fetches);
+        self.fetch_more(request.connection.slot, fx);
     }
 
     fn write_suback(&mut self, request: &Request) {

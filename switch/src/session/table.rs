@@ -95,6 +95,18 @@ impl SessionTable {
         Some(SessionId { index, generation })
     }
 
+    /// How many rows there are, empty ones included.
+    pub fn rows(&self) -> u32 {
+        self.rows.len() as u32
+    }
+
+    /// The session in a row.
+    pub fn in_row(&self, index: u32) -> Option<SessionId> {
+        let row = &self.rows[index as usize];
+        row.session.as_ref()?;
+        Some(SessionId { index, generation: NonZeroU32::new(row.generation)? })
+    }
+
     /// How many sessions there are.
     pub fn len(&self) -> usize {
         self.rows.len() - self.free.len()

@@ -1,11 +1,14 @@
 //! Wills: what a client leaves behind for when its connection ends badly (section 3.1.2.5).
 
 use shard::{Effects, Instant};
-use wire::frame::Frame;
+use wire::entry::{self, Entry};
+use wire::frame::{Frame, FrameHeader};
 use wire::mqtt::QoS;
 
 use super::SessionId;
 use crate::frames;
+use crate::journal::restore::Recovery;
+use crate::journal::wait::Own;
 use crate::planted::{Fault, planted};
 use crate::switch::Switch;
 
@@ -23,6 +26,35 @@ pub struct Will {
 }
 
 impl Will {
+    /// The will that a journal tells of.
+    pub fn restored(from: crate::journal::state::Will) -> Will {
+        Will {
+            topic: from.topic,
+            payload: from.payload,
+            properties: from.properties,
+            expiry: from.expiry,
+            qos: from.qos,
+            retain: from.retain,
+            delay: from.delay,
+        }
+    }
+
+    /// As the journal has it: that of a session's connection with this number.
+    pub fn entry(&self, uid: u64, number: u32, publisher: u64) -> Entry<'_> {
+        Entry::Will(entry::Will {
+            uid,
+            number,
+            publisher,
+            delay: self.delay,
+            expiry: self.expiry,
+            qos: self.qos,
+            retain: self.retain,
+            topic: &self.topic,
+            properties: &self.properties,
+            payload: &self.payload,
+        })
+    }
+
     /// The will of a CONNECT.
     pub fn new(will: &wire::mqtt::Will<'_>) -> Will {
         Will {
@@ -43,14 +75,31 @@ impl Switch {
         let session = self.sessions.at_mut(id);
         let client_hash = session.client_hash;
         let Some(will) = session.will.take() else { return };
-        let frame = self.will_frame(&will, client_hash);
+        if let Some(kept) = session.kept.as_ref().filter(|_| self.journal.is_on()) {
+            let (uid, number) = (kept.uid, kept.connections);
+            let key = self.journal.own.insert(Own::Will { uid, number, will, client_hash });
+            self.queue_kept(key);
+            return self.run_own(fx);
+        }
+        let frame = self.will_frame(&will, client_hash, None);
         if planted(Fault::WillTwice) {
             self.sessions.at_mut(id).will = Some(will);
         }
         self.publish_own(frame, fx);
     }
 
-    fn will_frame(&self, will: &Will, publisher: u64) -> Vec<u8> {
+    /// The will of a session is not wanted any more.
+    pub fn forget_will(&mut self, id: SessionId) {
+        let session = self.sessions.at_mut(id);
+        if session.will.take().is_some()
+            && let Some(kept) = &session.kept
+        {
+            self.journal.note(&Entry::WillDone { uid: kept.uid, number: kept.connections });
+        }
+    }
+
+    /// `mark`: the number of the connection that had it, which tells repeats of it.
+    pub(crate) fn will_frame(&self, will: &Will, publisher: u64, mark: Option<u32>) -> Vec<u8> {
         let mut header = frames::header(&will.topic, will.properties.len(), &will.payload);
         header.arrived = self.now.as_nanos();
         header.expires = frames::expires(will.expiry, self.limits.message_expiry_interval, self.now);
@@ -58,6 +107,10 @@ impl Switch {
         header.topic_hash = self.placement.topic_hash(&will.topic);
         header.qos = will.qos as u8;
         header.flags = if will.retain { frames::RETAIN } else { 0 };
+        if let Some(number) = mark.filter(|_| will.qos > QoS::AtMostOnce) {
+            header.flags |= FrameHeader::MARKED;
+            header.number = u64::from(number) << 32;
+        }
         let frame = Frame { header, topic: &will.topic, properties: &will.properties, payload: &will.payload };
         frames::to_vec(&frame)
     }
@@ -69,6 +122,11 @@ impl Switch {
             return;
         }
         session.timer = None;
+        if self.recovery != Recovery::Done {
+            // Its will would miss those whose owners do not know them.
+            return self.set_session_timer(id, self.now.after(std::time::Duration::from_millis(5)), fx);
+        }
+        let session = self.sessions.at_mut(id);
         if session.ends <= self.now {
             self.counters.add(crate::counters::Counter::ClientsExpired, 1);
             return self.end_session(id, fx);

@@ -207,6 +207,16 @@ impl RetainedStore {
         Some(&self.entries[id].retained).filter(|retained| !retained.is_expired(now))
     }
 
+    /// Every index of [`RetainedStore::at`] is below this.
+    pub fn end(&self) -> u32 {
+        self.entries.end()
+    }
+
+    /// The message at an index, if there is one.
+    pub fn at(&self, index: u32) -> Option<&Retained> {
+        self.entries.get(index).map(|entry| &entry.retained)
+    }
+
     /// Looks at the next `budget` places of the store in turn and removes those messages that have expired. Returns how
     /// many. Called again and again it comes to every message; where none ever expires it costs nothing.
     pub fn expire(&mut self, now: Instant, budget: usize) -> usize {

@@ -1,0 +1,116 @@
+//! What lives, as entries.
+
+use wire::entry::{self, Entry, Identifiers, Owner};
+use wire::mqtt::QoS;
+
+use crate::delivery::Subscribers;
+use crate::session::outgoing::{InFlight, Owed, Stage};
+use crate::session::{Route, Session, Subscription};
+use crate::topic::tree::FilterTree;
+
+/// What its journal knows a durable session by.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Its number.
+    pub uid: u64,
+    /// How many connections it has had.
+    pub connections: u32,
+    /// When its connection has gone, in milliseconds since 1970; 0: one serves it.
+    pub left_ms: u64,
+    /// How often packet identifiers of QoS 2 messages from its client were released, where they were.
+    pub counts: hashbrown::HashMap<u16, u32, ahash::RandomState>,
+}
+
+impl Kept {
+    /// The count of a packet identifier: sessions begin at different ones, so that the marks of a session are not those
+    /// of the one before.
+    pub fn count(&self, packet_id: u16) -> u32 {
+        self.counts.get(&packet_id).copied().unwrap_or_else(|| first_count(self.uid))
+    }
+
+    /// A packet identifier was released. Its new count.
+    pub fn release(&mut self, packet_id: u16) -> u32 {
+        let count = self.count(packet_id).wrapping_add(1);
+        self.counts.insert(packet_id, count);
+        count
+    }
+}
+
+/// Multiplied by an odd number that spreads neighbours (the golden ratio of 64 bits).
+pub(crate) fn first_count(uid: u64) -> u32 {
+    (uid.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+}
+
+/// The entry of a durable session.
+pub fn session(session: &Session) -> Option<Entry<'_>> {
+    let kept = session.kept.as_ref()?;
+    Some(Entry::Session(entry::Session {
+        uid: kept.uid,
+        client_id: &session.client_id,
+        expiry: session.expiry,
+        connections: kept.connections,
+        left_ms: kept.left_ms,
+    }))
+}
+
+/// How far a message in flight has come, as entries have it.
+pub fn stage_of(flight: &InFlight) -> entry::Stage {
+    match flight.stage {
+        Stage::Puback | Stage::Pubrec => entry::Stage::Sent,
+        Stage::Pubcomp => entry::Stage::Received,
+    }
+}
+
+/// The owner of a message; `identifiers` is scratch space.
+pub fn owner<'a>(uid: u64, owed: &Owed, identifiers: &'a mut Vec<u8>) -> Owner<'a> {
+    identifiers.clear();
+    owed.identifiers.iter().flatten().for_each(|identifier| Identifiers::push(identifiers, *identifier));
+    Owner {
+        uid,
+        group: owed.group.unwrap_or(0),
+        qos: owed.qos,
+        retain: owed.retain,
+        identifiers: Identifiers::new(identifiers),
+    }
+}
+
+/// The owner of a message of which only the PUBREL is left.
+pub fn released_owner(uid: u64) -> Owner<'static> {
+    Owner { uid, group: 0, qos: QoS::ExactlyOnce, retain: false, identifiers: Identifiers::default() }
+}
+
+/// The entry of a subscription of a durable session.
+pub fn subscription<'a>(filters: &'a FilterTree<Subscribers>, uid: u64, subscription: &Subscription) -> Entry<'a> {
+    let group = match subscription.route {
+        Route::Shared(key, _) => {
+            let groups = &filters.value(subscription.filter).groups;
+            groups.iter().find(|group| group.key == key).map_or("", |group| &group.name)
+        }
+        _ => "",
+    };
+    Entry::Subscribed(entry::Subscription {
+        uid,
+        filter: filters.filter(subscription.filter),
+        group,
+        qos: subscription.options.qos(),
+        no_local: subscription.options.no_local(),
+        retain_as_published: subscription.options.retain_as_published(),
+        identifier: subscription.identifier,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts go up by one, each identifier for itself, from a beginning that differs between sessions.
+    #[test]
+    fn counts_tell_uses_apart() {
+        let mut a = Kept { uid: 1, ..Kept::default() };
+        let b = Kept { uid: 2, ..Kept::default() };
+        let first = a.count(7);
+        assert_ne!(first, b.count(7));
+        assert_eq!(a.release(7), first.wrapping_add(1));
+        assert_eq!((a.count(7), a.count(8)), (first.wrapping_add(1), first));
+    }
+}

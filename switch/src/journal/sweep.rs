@@ -1,0 +1,307 @@
+//! Compaction: all that is live is written once more, in slices; then nothing before is needed.
+//!
+//! What changes meanwhile is written as ever. Sessions and messages that are newer than the beginning of a sweep stand
+//! behind it already and are left out. An entry that is written again tells how things are then; what becomes of it
+//! after follows it.
+
+use persistence::{Position, Refused};
+use shard::Effects;
+use wire::entry::{Entry, Stage, Uids};
+
+use super::wait::Own;
+use super::{Journal, entries};
+use crate::frames;
+use crate::limits::{JOURNAL_SWEEP_BYTES_PER_TURN, JOURNAL_SWEEP_GROWTH, RETAINED_SLICE};
+use crate::planted::{Fault, planted};
+use crate::session::SessionId;
+use crate::switch::Switch;
+
+/// When to compact, and how far that has come.
+#[derive(Default)]
+pub struct Sweeper {
+    at: Option<Sweep>,
+    /// A log of fewer bytes is not compacted.
+    pub least_bytes: u64,
+    /// A log of more bytes always is; 0: no such bound.
+    pub most_bytes: u64,
+    /// What was live, in bytes of the log, when that was last known.
+    pub live_bytes: u64,
+    /// How often the log was compacted.
+    pub count: u64,
+}
+
+/// A sweep under way.
+struct Sweep {
+    /// Where it began: nothing before is needed when it is complete.
+    cut: Position,
+    /// Sessions and messages from these numbers on stand behind the cut.
+    first_uid: u64,
+    first_message: u64,
+    part: Part,
+    bytes: u64,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Bodies(u32),
+    /// A row, and how much of that session was written: its own entries, and what it is owed up to a message.
+    Sessions(u32, Option<u64>),
+    Own(usize),
+    Marks(u64),
+    Retained(u32),
+    End,
+}
+
+impl Sweeper {
+    /// Whether a sweep is under way.
+    pub fn is_active(&self) -> bool {
+        self.at.is_some()
+    }
+
+    /// Whether a log of so many bytes is to be compacted.
+    fn is_due(&self, span: u64) -> bool {
+        span > self.least_bytes + JOURNAL_SWEEP_GROWTH * self.live_bytes
+            || (self.most_bytes > 0 && span > self.most_bytes && span > 2 * self.live_bytes)
+    }
+}
+
+impl Switch {
+    /// Goes on with compaction, or begins it if the log has grown enough.
+    pub(crate) fn sweep(&mut self, fx: &mut Effects) {
+        let Some(log) = self.journal.log() else { return };
+        let (tail, span) = (log.tail(), log.tail().0 - log.shared().trimmed().0);
+        let room = log.free() >= log.capacity() / 2 && log.fenced().is_none();
+        if !self.journal.sweeper.is_active() {
+            if !room || !self.journal.sweeper.is_due(span) {
+                return;
+            }
+            let (first_uid, first_message) = self.journal.next_numbers();
+            let sweep = Sweep { cut: tail, first_uid, first_message, part: Part::Bodies(0), bytes: 0 };
+            if self.journal.commit(&Entry::Sweep { end: false }).is_err() {
+                return;
+            }
+            self.journal.sweeper.at = Some(sweep);
+        }
+        if room {
+            self.sweep_on(fx);
+        }
+    }
+
+    /// Whether compaction could go on at once.
+    pub(crate) fn sweep_waits(&self) -> bool {
+        self.journal.sweeper.is_active()
+            && self.journal.log().is_some_and(|log| log.free() >= log.capacity() / 2 && log.fenced().is_none())
+    }
+
+    fn sweep_on(&mut self, _fx: &mut Effects) {
+        let Some(mut sweep) = self.journal.sweeper.at.take() else { return };
+        let begun = self.journal.tail().0;
+        while self.journal.tail().0 - begun < JOURNAL_SWEEP_BYTES_PER_TURN {
+            let written = match sweep.part {
+                Part::Bodies(index) => self.sweep_body(&mut sweep, index),
+                Part::Sessions(row, after) => self.sweep_session(&mut sweep, row, after),
+                Part::Own(key) => self.sweep_own(&mut sweep, key),
+                Part::Marks(number) => self.sweep_mark(&mut sweep, number),
+                Part::Retained(index) => self.sweep_retained(&mut sweep, index),
+                Part::End => {
+                    if self.journal.commit(&Entry::Sweep { end: true }).is_ok() {
+                        return self.end_sweep(&sweep, begun);
+                    }
+                    break;
+                }
+            };
+            if written.is_err() {
+                // It goes on when the disk has caught up. A fence ends all this.
+                break;
+            }
+        }
+        sweep.bytes += self.journal.tail().0 - begun;
+        self.journal.sweeper.at = Some(sweep);
+    }
+
+    fn end_sweep(&mut self, sweep: &Sweep, begun: u64) {
+        let tail = self.journal.tail().0;
+        let sweeper = &mut self.journal.sweeper;
+        sweeper.live_bytes = sweep.bytes + tail - begun;
+        sweeper.count += 1;
+        let cut = if planted(Fault::TrimmedTooFar) { Position(begun) } else { sweep.cut };
+        if let Some(log) = self.journal.log_mut() {
+            log.trim(cut);
+        }
+    }
+
+    fn sweep_body(&mut self, sweep: &mut Sweep, index: u32) -> Result<(), Refused> {
+        sweep.part = Part::Bodies(index + 1);
+        match self.store.numbered(index) {
+            None => sweep.part = Part::Sessions(0, None),
+            Some((message, Some(frame))) if message < sweep.first_message => {
+                let frame = self.journal.wall.kept(&frame);
+                let written = self.journal.commit(&Entry::Body { message, frame });
+                written.inspect_err(|_| sweep.part = Part::Bodies(index))?;
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    fn sweep_session(&mut self, sweep: &mut Sweep, row: u32, after: Option<u64>) -> Result<(), Refused> {
+        sweep.part = Part::Sessions(row + 1, None);
+        if row >= self.sessions.rows() {
+            sweep.part = Part::Own(0);
+            return Ok(());
+        }
+        let Some(id) = self.sessions.in_row(row) else { return Ok(()) };
+        let Some(kept) = &self.sessions.at(id).kept else { return Ok(()) };
+        let uid = kept.uid;
+        if uid >= sweep.first_uid {
+            return Ok(());
+        }
+        if after.is_none() {
+            self.sweep_head(id, uid).inspect_err(|_| sweep.part = Part::Sessions(row, None))?;
+        }
+        match self.sweep_owed(sweep, id, uid, after.unwrap_or(0)) {
+            Ok(None) => Ok(()),
+            Ok(Some(message)) => {
+                sweep.part = Part::Sessions(row, Some(message));
+                Ok(())
+            }
+            Err((message, refused)) => {
+                sweep.part = Part::Sessions(row, Some(message));
+                Err(refused)
+            }
+        }
+    }
+
+    /// A session's own entries, all or (as far as a reader can tell) none: they only say again what is.
+    fn sweep_head(&mut self, id: SessionId, uid: u64) -> Result<(), Refused> {
+        let Switch { sessions, journal, filters, .. } = self;
+        let session = sessions.at(id);
+        journal.commit(&entries::session(session).expect("it is kept"))?;
+        if let (Some(will), Some(kept)) = (&session.will, &session.kept) {
+            journal.commit(&will.entry(uid, kept.connections, session.client_hash))?;
+        }
+        for (packet_id, count) in session.kept.iter().flat_map(|kept| &kept.counts) {
+            journal.commit(&Entry::Released { uid, packet_id: *packet_id, count: *count })?;
+        }
+        for packet_id in session.incoming.iter().flat_map(|incoming| incoming.kept()) {
+            journal.commit(&Entry::Inbound { uid, packet_id: packet_id.get() })?;
+        }
+        for subscription in &session.subscriptions {
+            journal.commit(&entries::subscription(filters, uid, subscription))?;
+        }
+        Ok(())
+    }
+
+    /// What a session is owed behind a message, a slice of it. Where to go on, if anywhere.
+    fn sweep_owed(
+        &mut self,
+        sweep: &Sweep,
+        id: SessionId,
+        uid: u64,
+        after: u64,
+    ) -> Result<Option<u64>, (u64, Refused)> {
+        let Switch { sessions, journal, store, .. } = self;
+        let Some(outgoing) = &sessions.at(id).outgoing else { return Ok(None) };
+        let begun = journal.tail().0;
+        let mut last = after;
+        let mut identifiers = std::mem::take(&mut journal.identifiers);
+        let flights = outgoing.in_flight();
+        let from = flights.partition_point(|flight| flight.message <= after);
+        let flying = flights
+            .range(from..)
+            .map(|flight| (flight.message, flight.owed.as_ref(), entries::stage_of(flight), flight.packet_id.get()));
+        let waiting = outgoing.waiting();
+        let from = waiting.partition_point(|owed| store.number(owed.message) <= after);
+        let waiting = waiting.range(from..).map(|owed| (store.number(owed.message), Some(owed), Stage::Waiting, 0));
+        let mut outcome = Ok(None);
+        for (message, owed, stage, packet_id) in flying.chain(waiting) {
+            if message == 0 || message >= sweep.first_message {
+                continue;
+            }
+            if message != last && journal.tail().0 - begun >= JOURNAL_SWEEP_BYTES_PER_TURN {
+                outcome = Ok(Some(last));
+                break;
+            }
+            let owner = match owed {
+                Some(owed) => entries::owner(uid, owed, &mut identifiers),
+                None => entries::released_owner(uid),
+            };
+            if let Err(refused) = journal.commit(&Entry::Owing { message, owner, stage, packet_id }) {
+                outcome = Err((last, refused));
+                break;
+            }
+            last = message;
+        }
+        journal.identifiers = identifiers;
+        outcome
+    }
+
+    fn sweep_own(&mut self, sweep: &mut Sweep, key: usize) -> Result<(), Refused> {
+        let next = self.journal.own.iter().map(|(key, _)| key).find(|at| *at >= key);
+        let Some(at) = next else {
+            sweep.part = Part::Marks(0);
+            return Ok(());
+        };
+        sweep.part = Part::Own(at);
+        let own = self.journal.own.remove(at);
+        let written = match &own {
+            Own::Will { uid, number, will, client_hash } => {
+                self.journal.commit(&will.entry(*uid, *number, *client_hash)).map(drop)
+            }
+            Own::Handing { message, group, frame } => {
+                let frame = self.journal.wall.kept(&frames::read(frame));
+                let body = self.journal.commit(&Entry::Body { message: *message, frame });
+                body.and_then(|_| self.journal.commit(&Entry::Handing { message: *message, group: *group })).map(drop)
+            }
+        };
+        let again = self.journal.own.insert(own);
+        assert_eq!(again, at, "a slab gives the place that was freed last");
+        written?;
+        sweep.part = Part::Own(at + 1);
+        Ok(())
+    }
+
+    fn sweep_mark(&mut self, sweep: &mut Sweep, number: u64) -> Result<(), Refused> {
+        match self.journal.marks.next(number) {
+            None => {
+                // There are a few of them after a start with other shards, and soon none.
+                let Journal { marks, log, .. } = &mut self.journal;
+                let mut bytes = Vec::new();
+                for (mark, uids) in marks.partly() {
+                    bytes.clear();
+                    uids.iter().for_each(|uid| Uids::push(&mut bytes, *uid));
+                    Journal::commit_to(log, true, &Entry::Taken { mark: *mark, uids: Uids::new(&bytes) })?;
+                }
+                sweep.part = Part::Retained(0);
+            }
+            Some((number, mark)) => {
+                if self.journal.marks.contains(&mark) {
+                    self.journal.commit(&Entry::Marked(mark))?;
+                }
+                sweep.part = Part::Marks(number + 1);
+            }
+        }
+        Ok(())
+    }
+
+    fn sweep_retained(&mut self, sweep: &mut Sweep, index: u32) -> Result<(), Refused> {
+        let Switch { retained, journal, .. } = self;
+        for at in index..index + RETAINED_SLICE as u32 {
+            sweep.part = Part::Retained(at);
+            if at >= retained.end() {
+                sweep.part = Part::End;
+                return Ok(());
+            }
+            if let Some(kept) = retained.at(at) {
+                let frame = frames::read(kept.frame());
+                if !frames::own(&frame) {
+                    let frame = journal.wall.kept(&frame);
+                    journal.commit(&Entry::Retained { frame })?;
+                }
+            }
+            sweep.part = Part::Retained(at + 1);
+        }
+        Ok(())
+    }
+}
