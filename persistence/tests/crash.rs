@@ -26,7 +26,9 @@ enum Step {
     Sync,
     /// Nothing before this part of what is synced is needed, in 256ths.
     Trim(u8),
-    /// The sync that comes next fails.
+    /// The same, and the keeper gets no further than to write it.
+    TrimHalf(u8),
+    /// A sync fails.
     FailSync,
     Kill,
     PowerFails,
@@ -40,6 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1_u64..5000).prop_map(Step::Write),
         4 => Just(Step::Sync),
         1 => any::<u8>().prop_map(Step::Trim),
+        1 => any::<u8>().prop_map(Step::TrimHalf),
         1 => Just(Step::FailSync),
         1 => Just(Step::Kill),
         1 => Just(Step::PowerFails),
@@ -101,7 +104,7 @@ impl Keeper {
             self.segment = Some((number, base));
             self.begun.push((number, base));
             let (epoch, owner) = (self.from.epoch, self.from.owner);
-            let header = SegmentHeader { epoch, owner, number, base, capacity: SEGMENT_BYTES };
+            let header = SegmentHeader { epoch, owner, number, base, capacity: SEGMENT_BYTES, sealed: false };
             bytes.extend_from_slice(&header.write());
             bytes.resize(HEADER_BYTES as usize, 0);
         }
@@ -123,7 +126,7 @@ impl Keeper {
         }
     }
 
-    fn checkpoint(&mut self, cut: Position) {
+    fn checkpoint(&mut self, cut: Position, whole: bool) {
         if self.fenced || cut <= self.from.cut {
             return;
         }
@@ -133,6 +136,10 @@ impl Keeper {
         let path = self.from.directory.join(checkpoint::FILE_NAME);
         let mut file = self.files.open(&path).or_else(|_| self.files.create(&path)).expect("it is opened");
         file.write_at(slot.offset(), &slot.write()).expect("it is written");
+        self.fenced = !whole;
+        if !whole {
+            return;
+        }
         file.sync().expect("it is synced");
         self.files.sync_dir(&self.from.directory).expect("it is synced");
         while let [(oldest, _), (_, next), ..] = self.begun[..] {
@@ -253,12 +260,12 @@ impl World {
                 keeper.sync();
                 self.files.acquit();
             }
-            Step::Trim(part) => {
+            Step::Trim(part) | Step::TrimHalf(part) => {
                 let synced = journal.synced();
                 let ends = self.records.iter().map(|(end, _)| *end).take_while(|end| *end <= synced);
                 let ends: Vec<_> = ends.collect();
                 if let Some(&cut) = ends.get(ends.len() * usize::from(part) / 256) {
-                    keeper.checkpoint(cut);
+                    keeper.checkpoint(cut, matches!(step, Step::Trim(_)));
                 }
             }
             Step::FailSync => {
