@@ -60,13 +60,13 @@ fn a_running_node_is_backed_up() {
     let (code, said) = journal(&["restore", &name], &elsewhere);
     assert_eq!(code, Some(0), "{said}");
     let broker = Load::setup(3, &DataDirectory::at(&elsewhere)).start();
-    all.iter().for_each(|away| away.collect(&broker));
+    all.iter_mut().for_each(|away| away.collect(&broker));
 }
 
 /// Goal: nothing is overwritten: neither by a backup nor by a restore, and a directory in use is not restored into.
 #[test]
 fn nothing_is_overwritten() {
-    let (data, away) = used();
+    let (data, mut away) = used();
     let (_, name) = missing();
     assert_eq!(journal(&["backup", &name], data.path()).0, Some(0));
     let (code, said) = journal(&["backup", &name], data.path());

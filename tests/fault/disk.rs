@@ -41,8 +41,6 @@ fn a_full_disk_refuses_and_loses_nothing() {
     old.closed();
     live.goes_on(&broker);
     publisher.ping();
-    // The subscriber itself is not cut off from what it is owed.
-    away.collect(&broker);
     broker.process().kill();
     disk.remount("size=128m");
     let broker = Load::setup(1, &data).start();
@@ -125,7 +123,7 @@ fn staging_that_goes_away_fences_one_journal() {
     live.goes_on(&broker);
     broker.process().kill();
     let broker = Load::setup(2, &data).start();
-    all.iter().for_each(|away| away.collect(&broker));
+    all.iter_mut().for_each(|away| away.collect(&broker));
 }
 
 /// Goal: a data directory that cannot be written is refused at the start, with its name, the system's words and a
