@@ -49,7 +49,7 @@ impl Offline {
         assert_eq!(code, Some(REFUSED), "{} messages were acknowledged", self.acknowledged);
     }
 
-    /// Comes back, and sees everything that was acknowledged since it was there, in order. What was refused may come or not.
+    /// Comes back, and sees what was acknowledged since it was there, in order. What was refused may come or not.
     pub fn collect(&mut self, broker: &Broker) {
         let mut client = broker.client(Version::V5, &self.id).durable().connect();
         assert!(client.session_present, "the session {}", self.id);
