@@ -43,7 +43,9 @@ fn damage_is_refused_and_named() {
         overwrite(&segment, at, &vec![0xff; bytes]);
         let (code, said) = Load::setup(1, &data).refused();
         assert_eq!(code, Some(1), "damage at byte {at}: {said}");
-        for named in [segment.to_str().expect("text"), "ringmain journal repair"] {
+        let [directory, file] = [segment.parent(), segment.file_name().map(Path::new)]
+            .map(|part| part.and_then(Path::to_str).expect("text"));
+        for named in [directory, file, "ringmain journal repair"] {
             assert!(said.contains(named), "damage at byte {at}: {named} in {said}");
         }
     }
@@ -104,9 +106,38 @@ fn a_damaged_manifest_is_refused() {
     fs::remove_file(&manifest).expect("our own file");
     let (code, said) = Load::setup(1, &data).refused();
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains(manifest.to_str().expect("text")), "{said}");
+    for named in [data.path().to_str().expect("text"), "MANIFEST"] {
+        assert!(said.contains(named), "{named} in {said}");
+    }
     fs::write(&manifest, good).expect("our own file");
     away.collect(&Load::setup(1, &data).start());
+}
+
+/// Goal: a directory that holds somebody else's files and no journal is refused, and left as it is.
+#[test]
+fn a_directory_of_somebody_else_is_refused() {
+    let data = DataDirectory::new();
+    let file = data.path().join("thesis.tex");
+    fs::write(&file, "mine").expect("our own directory");
+    let (code, said) = Load::setup(1, &data).refused();
+    assert_eq!(code, Some(1), "{said}");
+    for named in [data.path().to_str().expect("text"), "thesis.tex", "--data-dir"] {
+        assert!(said.contains(named), "{named} in {said}");
+    }
+    assert_eq!(fs::read_to_string(&file).expect("it is still there"), "mine");
+}
+
+/// Goal: a directory that others may write to is refused, with what to do.
+#[test]
+fn a_directory_open_to_others_is_refused() {
+    let data = DataDirectory::new();
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    fs::set_permissions(data.path(), permissions).expect("our own directory");
+    let (code, said) = Load::setup(1, &data).refused();
+    assert_eq!(code, Some(1), "{said}");
+    for named in [data.path().to_str().expect("text"), "chmod"] {
+        assert!(said.contains(named), "{named} in {said}");
+    }
 }
 
 /// Goal: a second process on one directory is refused, with the number of the first, which does not notice; after kill -9
