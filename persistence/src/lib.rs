@@ -19,16 +19,27 @@
 //! - **An error is never ignored.** A failed write, a failed sync or a page that is gone fences the journal: it takes
 //!   nothing more, and nothing more of it becomes durable.
 //!
-//! Read next: [`layout`], then [`journal`] and `keeper::plan`. This crate imports no other crate of the workspace.
+//! Read next: [`layout`], then [`journal`] and [`keeper::plan`]. This crate imports no other crate of the workspace.
 
+pub mod checkpoint;
+pub mod files;
 mod header;
 pub mod journal;
+pub mod keeper;
 pub mod layout;
+pub mod manifest;
 pub mod map;
+pub mod recover;
+pub mod segment;
 pub mod shared;
 pub mod staging;
+pub mod store;
 
 pub use header::{HeaderFault, Owner};
 pub use journal::{Durability, Journal, Refused};
+pub use keeper::{Keeper, KeeperCounts, KeeperError, KeeperHandle, KeeperOptions, KeeperStats};
 pub use layout::{Position, RecordHeader};
+pub use manifest::Shape;
+pub use recover::Entry;
 pub use shared::{Bell, Fence, Shared, Trouble};
+pub use store::{Handover, Recovered, Seat, Store, StoreError, StoreOptions};

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 
+use crate::keeper::KeeperStats;
 use crate::layout::Position;
 
 /// What one journal's shard and the keeper tell each other.
@@ -21,6 +22,8 @@ pub struct Shared {
     disk_bytes: AtomicU64,
     /// Where the oldest segment begins. Written by the keeper.
     oldest: AtomicU64,
+    /// Written by the keeper.
+    stats: KeeperStats,
     /// Why nothing more is taken. Set once, by whoever meets the trouble first.
     fence: OnceLock<Fence>,
 }
@@ -131,6 +134,11 @@ impl Shared {
     pub fn set_files(&self, oldest: Position, disk_bytes: u64) {
         self.oldest.store(oldest.0, Ordering::Relaxed);
         self.disk_bytes.store(disk_bytes, Ordering::Relaxed);
+    }
+
+    /// What the keeper has counted.
+    pub fn stats(&self) -> &KeeperStats {
+        &self.stats
     }
 
     /// Why the journal takes nothing more.

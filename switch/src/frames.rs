@@ -66,7 +66,7 @@ pub fn expires(interval: Option<u32>, max: Duration, now: Instant) -> u64 {
 /// The header of a frame, its lengths filled in.
 pub fn header(topic: &str, properties_len: usize, payload: &[u8]) -> FrameHeader {
     FrameHeader {
-        topic_len: topic.len() as u16,
+        topic_len: topic.len() as u32,
         properties_len: properties_len as u32,
         payload_len: payload.len() as u32,
         expires: u64::MAX,

@@ -7,6 +7,7 @@ use switch::config::{Configuration, reference};
 use switch::node::switches;
 use switch::program::args::{self, Options, Reference, Request};
 use switch::program::failure::Failure;
+use switch::program::journals::Journals;
 use switch::program::plan::{self, Plan};
 use switch::program::{check, profile, serve};
 use switch::routing::parcel::rank_specs;
@@ -27,9 +28,22 @@ fn run(request: Request) -> Result<(), Failure> {
         Request::Serve(options) => {
             let (configuration, plan) = settle(&options)?;
             let ranks = rank_specs(&configuration.settings.limits, plan.shards());
+            let settings = &configuration.settings;
+            let journals = plan
+                .storage
+                .as_ref()
+                .map(|storage| Journals::open(storage, &settings.journal, &settings.placement.rules, plan.shards()));
+            let (recovered, keeping) = match journals.transpose()? {
+                Some(journals) => {
+                    let seed = journals.seed;
+                    let (shards, keeping) = journals.into_parts();
+                    (Some((seed, shards)), Some(keeping))
+                }
+                None => (None, None),
+            };
             let (node, switches) =
-                switches(&configuration.settings, plan.shards()).expect("checked rules make a placement");
-            let profiles = serve::until_stopped(&configuration.settings, &plan, &ranks, switches)?;
+                switches(settings, plan.shards(), recovered).expect("checked rules make a placement");
+            let profiles = serve::until_stopped(settings, &plan, &ranks, keeping, switches)?;
             // Standard error may be closed; that is no failure of what has been served.
             let _ = io::stderr().write_all(profile::tables(&profiles, &node.counters).as_bytes());
             Ok(())

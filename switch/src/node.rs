@@ -78,31 +78,41 @@ impl Node {
     }
 }
 
-/// A node of `shards` shards, and what makes each shard's switch on its own thread.
+/// A node of `shards` shards, and what makes each shard's switch on its own thread. `journals` tell of the seed of
+/// placement and of what each shard goes on with.
 pub fn switches(
     settings: &Settings,
     shards: u16,
+    journals: Option<([u8; 16], Vec<Recovered>)>,
 ) -> Result<(Arc<Node>, impl Fn(Seat) -> Switch + Clone + Send + use<>), RuleError> {
-    let [a, b] = [unpredictable(), unpredictable()];
-    let mut seed = [0; 16];
-    seed[..8].copy_from_slice(&a.to_le_bytes());
-    seed[8..].copy_from_slice(&b.to_le_bytes());
+    let (seed, journals) = match journals {
+        Some((seed, journals)) => (seed, journals.into_iter().map(Some).collect()),
+        None => (random_seed(), std::iter::repeat_with(|| None).take(shards.into()).collect::<Vec<_>>()),
+    };
     let placement = Placement::new(shards, seed, &settings.placement.rules)?;
     let seeds = std::array::from_fn(|_| unpredictable());
     let (node, writers) = Node::new(Arc::new(settings.clone()), placement, seeds, shards);
     let node = Arc::new(node);
-    let writers = Arc::new(Mutex::new(writers.into_iter().map(Some).collect::<Vec<_>>()));
+    let parts = writers.into_iter().zip(journals).map(Some).collect::<Vec<_>>();
+    let parts = Arc::new(Mutex::new(parts));
     let shared = node.clone();
     let make = move |seat: Seat| {
-        let mut writers = writers.lock().expect("no shard fails while it is made");
-        let counters = writers[usize::from(seat.shard.0)].take().expect("each shard is made once");
-        let Seat { shard: id, slots, listeners, log, stop, .. } = seat;
-        Switch::new(
-            node.clone(),
-            Part { id, slots, listeners, counters, log, stop, journal: None, wall: WallClock::default() },
-        )
+        let part = parts.lock().expect("no shard fails while it is made")[usize::from(seat.shard.0)].take();
+        let (counters, mut journal) = part.expect("each shard is made once");
+        let Seat { shard: id, slots, listeners, log, stop, bell, wall, .. } = seat;
+        if let (Some(journal), Some(bell)) = (&mut journal, bell) {
+            journal.log.set_bell(bell);
+        }
+        Switch::new(node.clone(), Part { id, slots, listeners, counters, log, stop, journal, wall })
     };
     Ok((shared, make))
+}
+
+fn random_seed() -> [u8; 16] {
+    let mut seed = [0; 16];
+    seed[..8].copy_from_slice(&unpredictable().to_le_bytes());
+    seed[8..].copy_from_slice(&unpredictable().to_le_bytes());
+    seed
 }
 
 /// A number that nobody can guess: the standard library keys its hashers from the kernel's randomness.

@@ -83,16 +83,48 @@ impl Switch {
         if frame.header.qos == 2 && !self.store.room(frames::len(frame)) {
             return Delivered { matched: true, refused: true, ticket: Position(0) };
         }
-        let mark = entry::Mark::of(frame);
-        if mark.is_some_and(|mark| self.journal.marks.contains(&mark)) && !planted(Fault::MarksForgotten) {
+        if let Some(mark) = entry::Mark::of(frame) {
+            return self.deliver_marked(mark, frame, blob, picks, fx);
+        }
+        self.deliver_new(frame, blob, picks, &[], fx)
+    }
+
+    /// Delivers a message whose repeats can be told: once.
+    fn deliver_marked(
+        &mut self,
+        mark: entry::Mark,
+        frame: &Frame<'_>,
+        blob: Option<&Blob>,
+        picks: Picks<'_>,
+        fx: &mut Effects,
+    ) -> Delivered {
+        if self.journal.marks.contains(&mark) && !planted(Fault::MarksForgotten) {
             // It was taken before, and what it waits for was written before now.
             return Delivered { matched: true, refused: false, ticket: self.journal.tail() };
         }
+        let taken = self.journal.marks.taken_by(&mark);
+        let delivered = self.deliver_new(frame, blob, picks, &taken, fx);
+        if !delivered.refused && delivered.matched {
+            self.journal.marks.insert(mark);
+        } else if !taken.is_empty() {
+            self.journal.marks.take(mark, taken);
+        }
+        delivered
+    }
+
+    /// Delivers a message to all subscribers on this shard but the durable sessions `taken`, which had it before.
+    fn deliver_new(
+        &mut self,
+        frame: &Frame<'_>,
+        blob: Option<&Blob>,
+        picks: Picks<'_>,
+        taken: &[u64],
+        fx: &mut Effects,
+    ) -> Delivered {
         self.profile.at(Stage::Match);
         let mut fanout = self.fanout.take().unwrap_or_default();
         self.tick += 1;
         fanout.begin(self.tick);
-        let taken = mark.map(|mark| self.journal.marks.taken_by(&mark)).unwrap_or_default();
         self.filters.matches(frame.topic, &mut fanout.filters);
         let mut delivered = Delivered::default();
         for index in 0..fanout.filters.len() {
@@ -128,11 +160,6 @@ impl Switch {
             self.store.release(stored);
         }
         self.fanout = Some(fanout);
-        if let Some(mark) = mark.filter(|_| !delivered.refused && delivered.matched) {
-            self.journal.marks.insert(mark);
-        } else if let Some(mark) = mark.filter(|_| !taken.is_empty()) {
-            self.journal.marks.take(mark, taken);
-        }
         delivered
     }
 

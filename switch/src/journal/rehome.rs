@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn frame(topic: &str) -> Frame<'_> {
-        let header = FrameHeader { topic_len: topic.len() as u16, expires: u64::MAX, qos: 2, ..FrameHeader::default() };
+        let header = FrameHeader { topic_len: topic.len() as u32, expires: u64::MAX, qos: 2, ..FrameHeader::default() };
         Frame { header, topic, properties: &[], payload: &[] }
     }
 

@@ -207,9 +207,11 @@ impl Switch {
     fn resolve_held(&mut self, rx: &mut Inbound) {
         self.holding = false;
         for owner in 0..self.inboxes.len() {
-            if !self.inboxes[owner].held.is_empty() {
+            let inbox = &self.inboxes[owner];
+            if !inbox.held.is_empty() || inbox.refused.is_some() {
                 self.resolve_held_of(shard::mesh::ShardId(owner as u16), rx);
-                self.holding |= !self.inboxes[owner].held.is_empty();
+                let inbox = &self.inboxes[owner];
+                self.holding |= !inbox.held.is_empty() || inbox.refused.is_some();
             }
         }
     }
@@ -219,13 +221,14 @@ impl Switch {
     pub(crate) fn resolve_held_of(&mut self, owner: shard::mesh::ShardId, rx: &mut Inbound) {
         let fenced = self.journal.is_fenced();
         let inbox = &mut self.inboxes[usize::from(owner.0)];
-        while let Some(held) = inbox.held.front().copied() {
+        loop {
             if let Some(refused) = inbox.refused {
                 if rx.seen(owner) < refused {
                     return;
                 }
                 inbox.refused = None;
             }
+            let Some(held) = inbox.held.front().copied() else { return };
             let mut remark = held.remark;
             if !self.journal.holds(held.ticket) {
                 if !fenced {

@@ -8,6 +8,7 @@ use shard::error::{AffinityError, KernelError, ListenError};
 use shard::launch::ShardError;
 use shard::mesh::MeshError;
 
+use super::journals::JournalError;
 use crate::config::{ConfigErrors, Origin};
 
 /// Exit code for wrong usage or configuration.
@@ -37,6 +38,8 @@ pub enum Failure {
     Mesh(MeshError),
     /// A shard did not start.
     Shard(ShardError<KernelError>),
+    /// The journals cannot be used.
+    Journal(JournalError),
     /// Something that should always work did not.
     Io {
         /// What was tried.
@@ -72,6 +75,7 @@ impl fmt::Display for Failure {
             Failure::Listen(error) => error.fmt(f),
             Failure::Mesh(error) => error.fmt(f),
             Failure::Shard(error) => error.fmt(f),
+            Failure::Journal(error) => error.fmt(f),
             Failure::Io { what, error } => write!(f, "{what}: {error}"),
         }
     }
@@ -100,6 +104,12 @@ impl From<ListenError> for Failure {
 impl From<MeshError> for Failure {
     fn from(error: MeshError) -> Failure {
         Failure::Mesh(error)
+    }
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Failure {
+        Failure::Journal(error)
     }
 }
 

@@ -10,8 +10,9 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use persistence::Bell;
 use rustix::io::Errno;
 use shard::Handler;
 use shard::error::{KernelError, ListenError};
@@ -21,14 +22,17 @@ use shard::listen::listen;
 use shard::mesh::{Mesh, MeshEnd, RankSpec, ShardId};
 use shard::profile::{self, Reading};
 use shard::reactor::Reactor;
+use shard::ring::Doorbell;
 use shard::uring::{Features, Peer, UringDriver};
 
 use super::banner;
 use super::failure::Failure;
+use super::journals::{JournalError, Keeping};
 use super::log::{Level, Log, LogSink, Logger};
 use super::plan::Plan;
 use super::stop::{SignalThread, StopFlag};
 use crate::config::Settings;
+use crate::journal::WallClock;
 
 /// What the program gives to one shard's handler.
 pub struct Seat {
@@ -46,6 +50,10 @@ pub struct Seat {
     pub log: LogSink,
     /// Whether to come to the end; the doorbell rings when it is set.
     pub stop: StopFlag,
+    /// Wakes the keeper of its journal.
+    pub bell: Option<Arc<Bell>>,
+    /// The wall clock of the shard's clock.
+    pub wall: WallClock,
 }
 
 /// Serves with a handler made by `handler` on each shard's own thread, until a stop was requested and every handler has
@@ -55,6 +63,7 @@ pub fn until_stopped<H: Handler>(
     settings: &Settings,
     plan: &Plan,
     ranks: &[RankSpec],
+    keeping: Option<Keeping>,
     handler: impl Fn(Seat) -> H + Clone + Send + 'static,
 ) -> Result<Vec<(ShardId, Reading)>, Failure> {
     let features = Features::probe(&plan.kernel)?;
@@ -62,6 +71,17 @@ pub fn until_stopped<H: Handler>(
     let (logger, sinks) = Logger::start(&settings.log, &plan.cores, wall_origin).map_err(Failure::io(NO_THREAD))?;
     let listeners = open_listeners(settings, plan.shards(), logger.log())?;
     let mesh = Mesh::build(plan.shards(), ranks)?;
+
+    for line in keeping.iter().flat_map(|keeping| &keeping.told) {
+        logger.log().print(Level::Info, line);
+    }
+    let kept = keeping.map(|keeping| {
+        let ring = |doorbell: Doorbell| -> persistence::keeper::Doorbell { Box::new(move || doorbell.ring()) };
+        keeping.start(mesh.iter().map(|end| ring(end.doorbell())).collect(), &plan.cores.service_cores)
+    });
+    let kept = kept.transpose().map_err(JournalError::Keeper)?;
+    let wall = wall_origin.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let wall = WallClock { origin_ms: wall.as_millis() as u64 };
 
     let stop = StopFlag::default();
     let doorbells: Vec<_> = mesh.iter().map(MeshEnd::doorbell).collect();
@@ -80,13 +100,14 @@ pub fn until_stopped<H: Handler>(
         let (kernel, features, stop, handler) = (plan.kernel.clone(), features.clone(), stop.clone(), handler.clone());
         let (settings, shards, slots) = (settings.clone(), plan.shards(), plan.kernel.slots);
         let (report, ready) = (report.clone(), ready.clone());
+        let bell = kept.as_ref().map(|kept| kept.bell(mesh.id().0.into()));
         move || {
             if settings.node.profile {
                 profile::start();
             }
             let driver = UringDriver::new(&kernel, &features, sockets, mesh.doorbell(), origin)?;
             let shard = mesh.id();
-            let seat = Seat { shard, shards, slots, listeners: count, settings, log, stop };
+            let seat = Seat { shard, shards, slots, listeners: count, settings, log, stop, bell, wall };
             let handler = || {
                 let made = handler(seat);
                 let _ = ready.send(());
@@ -108,12 +129,17 @@ pub fn until_stopped<H: Handler>(
         let _ = io::stderr().write_all(banner::text(&settings, plan, &features, &addresses).as_bytes());
     }
     shards.join()?;
+    if kept.is_some_and(|kept| !kept.stop(KEEPER_STOP_MAX)) {
+        logger.log().print(Level::Warn, &"the disk is slow: what was not synced is taken up at the next start");
+    }
     logger.log().print(Level::Info, &"stopped");
     let mut profiles: Vec<_> = profiles.try_iter().collect();
     profiles.sort_unstable_by_key(|(shard, _)| *shard);
     Ok(profiles)
 }
 
+/// How long the keeper may take to end once every shard has: the shards have waited for their last syncs.
+const KEEPER_STOP_MAX: Duration = Duration::from_secs(1);
 const NO_THREAD: &str = "cannot start a service thread";
 
 /// Runs one shard from its ring to its end. Where another shard could not start this one ends, too: that one tells why.

@@ -205,7 +205,11 @@ impl Switch {
                 }
             }
             rx.release(owner, DELIVER);
-            self.hold(owner, Held { number, about: number, ticket, remark }, rx);
+            if ticket == Position(0) && remark.is_none() && !self.holding {
+                rx.set_resolved(owner, number);
+            } else {
+                self.hold(owner, Held { number, about: number, ticket, remark }, rx);
+            }
         }
         true
     }

@@ -154,6 +154,6 @@ impl Switch {
 /// The frame in bytes of its own, as a new cause: nobody waits for its acknowledgement.
 fn without_origin(frame: &Frame<'_>) -> Vec<u8> {
     let flags = frame.header.flags & !FrameHeader::MARKED;
-    let header = FrameHeader { connection: 0, number: 0, packet_id: 0, flags, ..frame.header };
+    let header = FrameHeader { connection: 0, number: 0, flags, ..frame.header }.with_packet_id(0);
     frames::to_vec(&Frame { header, ..*frame })
 }

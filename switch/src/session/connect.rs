@@ -166,6 +166,11 @@ impl Switch {
         let conn = self.connections.at_mut(admitted.connection.slot);
         let bytes = conn.residue.take().expect("CONNECT waits in the residue");
         let raw = first_packet(&bytes, self.limits.max_connect_size);
+        if says_clean_311(&raw) {
+            // Most clients want nothing to be kept; their CONNECT is decoded once.
+            self.connections.at_mut(admitted.connection.slot).residue = Some(bytes);
+            return Ok(Position(0));
+        }
         let connect = decode_connect(&raw).expect("it was decoded before");
         let expiry = self.expiry_of(&connect);
         let resumed = if connect.clean_start { None } else { self.sessions.durable(&admitted.client_id) };
@@ -446,6 +451,11 @@ fn first_packet(bytes: &[u8], max: u32) -> RawPacket<'_> {
         Ok(Deframed::Packet(raw)) => raw,
         _ => panic!("a whole CONNECT was kept"),
     }
+}
+
+/// Whether a CONNECT is one of 3.1.1 with Clean Session 1: its session ends with its connection.
+fn says_clean_311(raw: &RawPacket<'_>) -> bool {
+    raw.body.starts_with(b"\0\x04MQTT\x04") && raw.body.get(7).is_some_and(|flags| flags & 2 != 0)
 }
 
 /// Whether a CONNECT that cannot be decoded says that it is of version 5.

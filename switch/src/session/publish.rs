@@ -320,7 +320,7 @@ impl Switch {
             && let Some(kept) = &self.sessions.at(id).kept
         {
             header.flags |= FrameHeader::MARKED;
-            header.packet_id = packet_id.get();
+            header = header.with_packet_id(packet_id.get());
             header.number |= u64::from(kept.count(packet_id.get())) << 32;
         }
         let frame = Frame { header, topic, properties, payload: publish.payload };

@@ -292,7 +292,10 @@ impl Switch {
                 RetainHandling::DoNotSend => false,
             };
             if alive && wanted && self.limits.retain_available {
-                fetches.push(self.begin_fetch(connection, session, add, holds));
+                let fetch = self.begin_fetch(connection, session, add, holds);
+                if !holds {
+                    fetches.push(fetch);
+                }
             }
         }
         if alive && holds {

@@ -294,7 +294,7 @@ impl Mark {
         let header = &frame.header;
         (header.flags & crate::frame::FrameHeader::MARKED != 0).then_some(Mark {
             publisher: header.publisher,
-            packet_id: header.packet_id,
+            packet_id: header.packet_id(),
             count: (header.number >> 32) as u32,
         })
     }

@@ -54,7 +54,7 @@ pub fn written_frame(header: [u8; 56], topic: &str, properties: &[u8], payload: 
     let bytes = written(&header, &frame, payload);
     let read = Frame::read(&bytes).expect("what was written is a frame");
     let filled = FrameHeader {
-        topic_len: topic.len() as u16,
+        topic_len: topic.len() as u32,
         properties_len: properties.len() as u32,
         version: FrameHeader::VERSION,
         ..header

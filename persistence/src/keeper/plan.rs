@@ -1,0 +1,568 @@
+//! What the keeper does next for one journal, as a state machine: events in, operations out.
+//!
+//! It does no I/O, reads no clock and never waits. Whoever runs it calls [`Plan::step`] when the journal's words have
+//! moved or an operation has completed, starts what comes out, and reports each end by [`Plan::complete`] ([`Plan::rested`] for a rest). At most one
+//! operation of each [`Kind`] is under way, so a kind names it.
+//!
+//! ```text
+//!   synced        written            staged
+//!   ──┬───────────────┬──────────────────┬──▶ positions
+//!     │ Sync goes here│   Write goes here│
+//! ```
+//!
+//! What is written while a sync is under way counts for the next sync: the kernel may have taken its pages or not. A
+//! segment is begun when everything before it is synced, so one sync never speaks of two files. Every position that
+//! becomes synced is the end of a record, since the ring takes back what is synced, and recovery finds half a record
+//! nowhere else.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::layout::{HEADER_BYTES, Position};
+pub use crate::recover::Dead;
+use crate::shared::{Fence, Shared, Trouble};
+
+/// Dead segments that are kept to be used again; more are removed.
+const DEAD_KEPT: usize = 2;
+/// While a sync is under way, what gathers is written behind it from this size on. Less waits for the sync's end: each
+/// write costs the keeper two changes of thread, however small it is.
+const GATHER_BYTES: u64 = 128 << 10;
+/// How long a failed operation rests before it is tried again, at first and at most.
+const REST_MIN: Duration = Duration::from_millis(50);
+const REST_MAX: Duration = Duration::from_secs(2);
+
+/// How large things become.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of the log in one segment. No record is longer.
+    pub segment_bytes: u64,
+    /// Bytes of segment files, beyond which no new one is made until old ones die; 0: no limit. Two always may be, and
+    /// for a trim whose records are staged and not yet on disk there is room, since it frees more.
+    pub max_bytes: u64,
+    /// Bytes of one write, unless a single record is longer.
+    pub batch_bytes: u64,
+}
+
+impl Limits {
+    /// Bytes of a segment's file.
+    pub const fn file_bytes(&self) -> u64 {
+        HEADER_BYTES + self.segment_bytes
+    }
+}
+
+/// A segment that is written no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Its number.
+    pub number: u64,
+    /// Where it begins.
+    pub base: Position,
+    /// Where it ends: the next one's beginning.
+    pub end: Position,
+    /// Bytes of its file.
+    pub bytes: u64,
+}
+
+/// What a journal's files hold when its plan begins.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// The number of the next segment. There is no file of this number or a higher one.
+    pub next: u64,
+    /// Segments whose records are needed, oldest first.
+    pub segments: Vec<Closed>,
+    /// Segments whose records are not, and such as were never begun.
+    pub dead: Vec<Dead>,
+    /// What the checkpoint says.
+    pub cut: Position,
+    /// The number of that checkpoint; 0: there is none.
+    pub checkpoint: u64,
+}
+
+/// What is to be done on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Makes a segment's file, as large as it becomes, and syncs it and its directory. A new one is full of zeros. With
+    /// `reuse` the file of that number takes the new name and keeps its bytes: its header, which names another number,
+    /// tells that it is not begun.
+    Prepare {
+        /// The segment's number.
+        number: u64,
+        /// The dead segment whose file it takes.
+        reuse: Option<u64>,
+    },
+    /// Writes `from..to` of the log to a segment. Where `from` is its base it is begun: its header is written with it.
+    Write {
+        /// The segment's number.
+        number: u64,
+        /// Where it begins.
+        base: Position,
+        /// The first byte to write.
+        from: Position,
+        /// The end of what is written.
+        to: Position,
+    },
+    /// Syncs a segment's bytes.
+    Sync {
+        /// The segment's number.
+        number: u64,
+    },
+    /// Writes a checkpoint over the older one of the two, and syncs it.
+    Checkpoint {
+        /// Its number: odd and even ones have a place each.
+        sequence: u64,
+        /// Nothing before this is needed.
+        cut: Position,
+    },
+    /// Removes a segment's file. That it was not there is no error.
+    Remove {
+        /// Its number.
+        number: u64,
+    },
+    /// Completes after a time.
+    Rest {
+        /// What is tried again then.
+        of: Kind,
+        /// The time.
+        time: Duration,
+    },
+}
+
+/// Which operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// [`Op::Prepare`].
+    Prepare,
+    /// [`Op::Write`].
+    Write,
+    /// [`Op::Sync`].
+    Sync,
+    /// [`Op::Checkpoint`].
+    Checkpoint,
+    /// [`Op::Remove`].
+    Remove,
+}
+
+/// What became of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// Somebody copies the files (`RETAIN`): nothing was changed. Of Remove, and of Prepare with `reuse`, alone.
+    Retained,
+    /// The staged bytes cannot be believed: a page of them is gone. Of Write alone.
+    Gone,
+    /// It failed, with the kernel's error number.
+    Failed(i32),
+}
+
+/// The keeper's end of the staged log.
+pub trait Staged {
+    /// The end of the last record, from `from` on, that ends within `bytes_max` bytes and at `to` at the latest; `from` if
+    /// the first one is too long. Both are ends of records.
+    fn whole(&self, from: Position, to: Position, bytes_max: u64) -> Position;
+
+    /// Everything before `to` is on disk: tells the shard so, and gives it the ring's bytes back.
+    fn sync(&mut self, to: Position);
+}
+
+/// One journal's plan.
+#[derive(Debug)]
+pub struct Plan {
+    limits: Limits,
+    shared: Arc<Shared>,
+    closed: VecDeque<Closed>,
+    /// The segment that is written: its number and its base.
+    current: Option<(u64, Position)>,
+    /// A segment that is ready to be begun.
+    spare: Option<u64>,
+    dead: VecDeque<Dead>,
+    /// Dead segments that cannot be used again: they are removed.
+    doomed: VecDeque<Dead>,
+    next: u64,
+    written: Position,
+    synced: Position,
+    /// Up to where the write under way goes.
+    writing: Option<Position>,
+    /// What the sync under way covers.
+    syncing: Option<Position>,
+    /// The segment that is being prepared takes this dead one's file.
+    preparing: Option<Option<u64>>,
+    checkpointing: Option<Position>,
+    removing: Option<Dead>,
+    trim: Trim,
+    prepare_rest: Rest,
+    checkpoint_rest: Rest,
+    remove_rest: Rest,
+    /// The last try to use a dead segment met a copy under way.
+    retained: bool,
+    fenced: bool,
+    stopping: bool,
+}
+
+/// How far the shard's trim has been carried out.
+#[derive(Debug)]
+struct Trim {
+    /// What was asked for and is not on disk: the cut, and what must be synced before it may be.
+    wanted: Option<(Position, Position)>,
+    /// What the checkpoint on disk says, and its number.
+    cut: Position,
+    sequence: u64,
+}
+
+/// How an operation that failed waits for its next try.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rest {
+    failures: u32,
+    due: bool,
+    resting: bool,
+}
+
+impl Rest {
+    fn fail(&mut self) {
+        *self = Rest { failures: self.failures.saturating_add(1), due: true, resting: true };
+    }
+
+    fn time(&self) -> Duration {
+        REST_MIN.saturating_mul(1 << self.failures.saturating_sub(1).min(16)).min(REST_MAX)
+    }
+}
+
+impl Plan {
+    /// The plan of a journal with these files. Its words say where the log ends: everything before is synced.
+    pub fn new(shared: Arc<Shared>, limits: Limits, files: Files) -> Plan {
+        let at = shared.synced();
+        let (dead, doomed) = files.dead.into_iter().partition(|dead| dead.bytes == limits.file_bytes());
+        let plan = Plan {
+            limits,
+            shared,
+            closed: files.segments.into(),
+            current: None,
+            spare: None,
+            dead,
+            doomed,
+            next: files.next,
+            written: at,
+            synced: at,
+            writing: None,
+            syncing: None,
+            preparing: None,
+            checkpointing: None,
+            removing: None,
+            trim: Trim { wanted: None, cut: files.cut, sequence: files.checkpoint },
+            prepare_rest: Rest::default(),
+            checkpoint_rest: Rest::default(),
+            remove_rest: Rest::default(),
+            retained: false,
+            fenced: false,
+            stopping: false,
+        };
+        plan.show_files();
+        plan
+    }
+
+    /// Everything before this is on disk, and need not be staged any more.
+    pub fn synced(&self) -> Position {
+        self.synced
+    }
+
+    /// Whether it would do something if the journal's words moved now. If not, it looks at them when an operation completes.
+    pub fn listens(&self) -> bool {
+        !self.fenced && self.writing.is_none() && self.syncing.is_none()
+    }
+
+    /// What is staged is the end: it becomes durable, and nothing else is begun.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// After [`Plan::stop`]: whether everything is on disk, or nothing more will be.
+    pub fn is_done(&self) -> bool {
+        let busy = self.writing.is_some()
+            || self.syncing.is_some()
+            || self.preparing.is_some()
+            || self.checkpointing.is_some()
+            || self.removing.is_some();
+        !busy && (self.fenced || self.stopping && self.synced == self.shared.staged())
+    }
+
+    /// Takes nothing more, and does nothing more.
+    pub fn fence(&mut self, trouble: Trouble, segment: Option<u64>, errno: i32) {
+        self.fenced = true;
+        self.shared.fence(Fence { trouble, segment, errno });
+    }
+
+    /// Looks at the journal's words and adds to `ops` what is to be started.
+    pub fn step(&mut self, staged: &impl Staged, ops: &mut Vec<Op>) {
+        // A shard that met trouble has fenced the journal itself.
+        self.fenced |= self.shared.fenced().is_some();
+        if self.fenced {
+            return;
+        }
+        // In this order: whatever was staged before the trim that is seen here is seen here, too.
+        let trimmed = self.shared.trimmed();
+        let end = self.shared.staged();
+        self.sync(ops);
+        self.write(staged, end, ops);
+        if self.fenced {
+            return;
+        }
+        // On a stop, only what may make room for the rest of it.
+        if !self.stopping || self.synced < end {
+            self.checkpoint(trimmed, end, ops);
+        }
+        self.prepare(end, ops);
+        if !self.stopping {
+            self.remove(ops);
+        }
+        for (of, rest) in [
+            (Kind::Prepare, &mut self.prepare_rest),
+            (Kind::Checkpoint, &mut self.checkpoint_rest),
+            (Kind::Remove, &mut self.remove_rest),
+        ] {
+            if std::mem::take(&mut rest.due) {
+                ops.push(Op::Rest { of, time: rest.time() });
+            }
+        }
+    }
+
+    fn sync(&mut self, ops: &mut Vec<Op>) {
+        if self.syncing.is_none() && self.written > self.synced {
+            let (number, _) = self.current.expect("what is written is in a segment");
+            self.syncing = Some(self.written);
+            ops.push(Op::Sync { number });
+        }
+    }
+
+    fn write(&mut self, staged: &impl Staged, end: Position, ops: &mut Vec<Op>) {
+        let waiting = end.0 - self.written.0;
+        let worth = self.syncing.is_none() || waiting >= GATHER_BYTES.min(self.limits.batch_bytes);
+        if self.writing.is_some() || waiting == 0 || !worth {
+            return;
+        }
+        if let Some((number, base)) = self.current
+            && let Some(to) = self.batch(staged, base, end)
+        {
+            return self.begin_write(number, base, to, ops);
+        }
+        // The next record is the first of a new segment, once everything before it is on disk.
+        let Some(number) = self.spare.filter(|_| self.written == self.synced) else { return };
+        let base = self.written;
+        // No record is longer than a segment; what reads like one lay on a page that is gone.
+        let Some(to) = self.batch(staged, base, end) else { return self.fence(Trouble::Page, None, 0) };
+        self.spare = None;
+        if let Some((number, begin)) = self.current.replace((number, base)) {
+            let bytes = self.limits.file_bytes();
+            self.closed.push_back(Closed { number, base: begin, end: base, bytes });
+        }
+        self.begin_write(number, base, to, ops);
+        self.show_files();
+    }
+
+    fn begin_write(&mut self, number: u64, base: Position, to: Position, ops: &mut Vec<Op>) {
+        self.writing = Some(to);
+        ops.push(Op::Write { number, base, from: self.written, to });
+    }
+
+    /// Up to where the next write into a segment that begins at `base` goes: to the end of a record. `None`: not one
+    /// fits.
+    fn batch(&self, staged: &impl Staged, base: Position, end: Position) -> Option<Position> {
+        let room = base.0 + self.limits.segment_bytes - self.written.0;
+        let mut bytes = self.limits.batch_bytes.min(room);
+        loop {
+            let to = staged.whole(self.written, end, bytes);
+            if to > self.written {
+                return Some(to);
+            }
+            if bytes == room {
+                return None;
+            }
+            // The first record alone is longer than a batch.
+            bytes = (2 * bytes).min(room);
+        }
+    }
+
+    fn prepare(&mut self, end: Position, ops: &mut Vec<Op>) {
+        if self.spare.is_some() || self.preparing.is_some() {
+            return;
+        }
+        // Ahead of need: when the current segment is half full, or what is staged makes it so. On a stop, only if what
+        // is staged needs it.
+        let wanted = match self.current {
+            None => end > self.written,
+            Some((_, base)) if self.stopping => end.0 > base.0 + self.limits.segment_bytes,
+            Some((_, base)) => end.0 - base.0 >= self.limits.segment_bytes / 2,
+        };
+        let files = self.closed.iter().map(|closed| closed.bytes).sum::<u64>()
+            + u64::from(self.current.is_some()) * self.limits.file_bytes();
+        let room = match self.limits.max_bytes {
+            0 => true,
+            max => files + self.limits.file_bytes() <= max.max(2 * self.limits.file_bytes()) || self.trim_frees(),
+        };
+        let reuse = self.dead.front().filter(|_| !self.retained).map(|dead| dead.number);
+        if wanted && room && !self.prepare_rest.resting {
+            self.preparing = Some(reuse);
+            ops.push(Op::Prepare { number: self.next, reuse });
+        }
+    }
+
+    fn checkpoint(&mut self, trimmed: Position, end: Position, ops: &mut Vec<Op>) {
+        // What makes the records before the cut needless was staged before the shard said so. It must be on disk before
+        // the checkpoint is: until then the records before the cut are all that a crash would leave.
+        if self.trim.wanted.is_none() && trimmed > self.trim.cut {
+            self.trim.wanted = Some((trimmed, end));
+        }
+        let Some((cut, covered)) = self.trim.wanted else { return };
+        if self.checkpointing.is_some() || self.checkpoint_rest.resting || covered > self.synced {
+            return;
+        }
+        if self.trim_frees() {
+            self.checkpointing = Some(cut);
+            ops.push(Op::Checkpoint { sequence: self.trim.sequence + 1, cut });
+        } else {
+            // No segment would die. A later trim counts instead, or this one once the current segment is closed.
+            self.trim.wanted = None;
+        }
+    }
+
+    /// Whether a segment dies once the trim that is wanted is on disk.
+    fn trim_frees(&self) -> bool {
+        let oldest = self.closed.front().map(|oldest| oldest.end);
+        oldest.zip(self.trim.wanted).is_some_and(|(end, (cut, _))| end <= cut)
+    }
+
+    fn remove(&mut self, ops: &mut Vec<Op>) {
+        if self.removing.is_some() || self.remove_rest.resting {
+            return;
+        }
+        if self.doomed.is_empty() && self.dead.len() > DEAD_KEPT {
+            // From the back: the front may be in use by a Prepare.
+            self.doomed.extend(self.dead.pop_back());
+        }
+        if let Some(&dead) = self.doomed.front() {
+            self.removing = Some(dead);
+            ops.push(Op::Remove { number: dead.number });
+        }
+    }
+
+    /// An operation has ended.
+    pub fn complete(&mut self, kind: Kind, outcome: Outcome, staged: &mut impl Staged) {
+        match kind {
+            Kind::Write => {
+                let to = self.writing.take().expect("a write is under way");
+                let number = self.current.map(|(number, _)| number);
+                match outcome {
+                    Outcome::Done => self.written = to,
+                    Outcome::Gone => self.fence(Trouble::Page, None, 0),
+                    Outcome::Retained => unreachable!("a write takes no file away"),
+                    Outcome::Failed(errno) => self.fence(Trouble::Write, number, errno),
+                }
+            }
+            Kind::Sync => {
+                let to = self.syncing.take().expect("a sync is under way");
+                match outcome {
+                    // After any other error of the journal the disk's word is not taken either.
+                    Outcome::Done if self.fenced => {}
+                    Outcome::Done => {
+                        self.synced = to;
+                        staged.sync(to);
+                    }
+                    _ => self.fence(Trouble::Sync, self.current.map(|(number, _)| number), outcome.errno()),
+                }
+            }
+            Kind::Prepare => self.prepared(outcome),
+            Kind::Checkpoint => self.checkpointed(outcome),
+            Kind::Remove => {
+                let dead = self.removing.take().expect("a removal is under way");
+                match outcome {
+                    Outcome::Done => {
+                        debug_assert_eq!(self.doomed.front(), Some(&dead));
+                        self.doomed.pop_front();
+                        self.remove_rest = Rest::default();
+                        self.retained = false;
+                    }
+                    // A file too many does no harm: it is tried again.
+                    _ => self.remove_rest.fail(),
+                }
+            }
+        }
+        self.show_files();
+    }
+
+    fn prepared(&mut self, outcome: Outcome) {
+        let reuse = self.preparing.take().expect("a preparation is under way");
+        match (outcome, reuse) {
+            (Outcome::Done, reuse) => {
+                if reuse.is_some() {
+                    self.dead.pop_front();
+                }
+                self.spare = Some(self.next);
+                self.next += 1;
+                self.retained = false;
+                self.prepare_rest = Rest::default();
+            }
+            // A new file does as well.
+            (Outcome::Retained, _) => self.retained = true,
+            (Outcome::Failed(libc::ENOENT), Some(_)) => drop(self.dead.pop_front()),
+            // The disk is full, which may pass: until then the ring takes what it can, and the shard refuses the rest.
+            (Outcome::Failed(libc::ENOSPC | libc::EDQUOT), _) => {
+                self.retained = false;
+                self.prepare_rest.fail();
+            }
+            _ => self.fence(Trouble::Prepare, Some(self.next), outcome.errno()),
+        }
+    }
+
+    fn checkpointed(&mut self, outcome: Outcome) {
+        let cut = self.checkpointing.take().expect("a checkpoint is under way");
+        match outcome {
+            Outcome::Done => {
+                self.checkpoint_rest = Rest::default();
+                // What dies now may be used where there was no room for a new one.
+                self.prepare_rest = Rest::default();
+                self.trim = Trim { wanted: None, cut, sequence: self.trim.sequence + 1 };
+                let dying = self.closed.iter().take_while(|closed| closed.end <= cut).count();
+                for oldest in self.closed.drain(..dying) {
+                    let dead = Dead { number: oldest.number, bytes: oldest.bytes };
+                    let list = if dead.bytes == self.limits.file_bytes() { &mut self.dead } else { &mut self.doomed };
+                    list.push_back(dead);
+                }
+            }
+            // The older checkpoint still holds, and nothing has died.
+            Outcome::Failed(libc::ENOSPC | libc::EDQUOT) => self.checkpoint_rest.fail(),
+            _ => self.fence(Trouble::Checkpoint, None, outcome.errno()),
+        }
+    }
+
+    /// A rest is over: the operation is tried again.
+    pub fn rested(&mut self, of: Kind) {
+        match of {
+            Kind::Prepare => self.prepare_rest.resting = false,
+            Kind::Checkpoint => self.checkpoint_rest.resting = false,
+            Kind::Remove => self.remove_rest.resting = false,
+            Kind::Write | Kind::Sync => unreachable!("it is not tried again"),
+        }
+    }
+
+    /// Shows what the files come to.
+    fn show_files(&self) {
+        let begun = self.closed.front().map(|oldest| oldest.base).or(self.current.map(|(_, base)| base));
+        let whole = u64::from(self.current.is_some()) + u64::from(self.spare.is_some());
+        let bytes = self.closed.iter().map(|closed| closed.bytes).sum::<u64>()
+            + self.dead.iter().chain(&self.doomed).map(|dead| dead.bytes).sum::<u64>()
+            + whole * self.limits.file_bytes();
+        self.shared.set_files(begun.unwrap_or(self.written), bytes);
+    }
+}
+
+impl Outcome {
+    fn errno(self) -> i32 {
+        match self {
+            Outcome::Failed(errno) => errno,
+            _ => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

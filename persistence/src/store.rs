@@ -1,0 +1,438 @@
+//! The data directory: taken at a start, and laid out anew when the number of shards or the partition rules change.
+//!
+//! ```text
+//!   Store::open ──▶ lock, manifest with the next epoch
+//!        │
+//!        ├── same shape ──▶ seats() ──▶ Seat::recover, on each shard's thread ──▶ Journal, Recovered
+//!        │
+//!        └── another one ──▶ seats() ──▶ Seat::replay ──▶ rehome(): writers ──▶ rehomed() ──▶ seats() as above
+//! ```
+//!
+//! A process may be killed anywhere in this, and the next start does it again.
+
+mod error;
+mod seat;
+mod writer;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use error::StoreError;
+pub use seat::{Adopted, Handover, Recovered, Report, Seat};
+pub use writer::LogWriter;
+
+use crate::files::{Disk, Files, Held, Lock};
+use crate::header::Owner;
+use crate::journal::Durability;
+use crate::layout::HEADER_BYTES;
+use crate::manifest::{self, Manifest, Shape};
+use crate::staging::{STAGING_BYTES_MIN, parse_staging_file_name};
+
+/// Bytes of a shard's staging ring where nothing else is said.
+pub const STAGING_BYTES: u64 = 8 << 20;
+/// Bytes of the log in a segment where nothing else is said.
+pub const SEGMENT_BYTES: u64 = 16 << 20;
+/// Where staging files are where nothing else is said.
+pub const STAGING_DIR: &str = "/dev/shm";
+
+/// The lock against a second process.
+pub const LOCK: &str = "LOCK";
+/// The lock against removal, for who copies files.
+pub const RETAIN: &str = "RETAIN";
+
+const SEGMENT_BYTES_MIN: u64 = HEADER_BYTES;
+
+/// What a start wants.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The data directory; it is made if it is not there.
+    pub data_dir: PathBuf,
+    /// A directory in tmpfs. Not used, except to look for what an earlier start left, with [`Durability::Memory`].
+    pub staging_dir: PathBuf,
+    /// Bytes of a shard's staging ring; made a whole number of pages.
+    pub staging_bytes: u64,
+    /// Bytes of the log in a segment; made a whole number of pages.
+    pub segment_bytes: u64,
+    /// When a position counts as durable.
+    pub durability: Durability,
+    /// Shards and partition rules.
+    pub shape: Shape,
+}
+
+impl StoreOptions {
+    /// The usual sizes and places.
+    pub fn new(data_dir: impl Into<PathBuf>, shape: Shape) -> StoreOptions {
+        StoreOptions {
+            data_dir: data_dir.into(),
+            staging_dir: STAGING_DIR.into(),
+            staging_bytes: STAGING_BYTES,
+            segment_bytes: SEGMENT_BYTES,
+            durability: Durability::Fsync,
+            shape,
+        }
+    }
+}
+
+/// A data directory that this process uses.
+#[derive(Debug)]
+pub struct Store {
+    files: Arc<dyn Files>,
+    options: StoreOptions,
+    manifest: Manifest,
+    is_new: bool,
+    /// Where this node stages.
+    staging: Option<PathBuf>,
+    _staging_lock: Option<Held>,
+    _lock: Held,
+}
+
+impl Store {
+    /// Takes the data directory: from here on no other process does.
+    pub fn open(options: StoreOptions) -> Result<Store, StoreError> {
+        Store::open_in(Arc::new(Disk), options)
+    }
+
+    /// The same, on these files.
+    pub fn open_in(files: Arc<dyn Files>, mut options: StoreOptions) -> Result<Store, StoreError> {
+        options.staging_bytes = options.staging_bytes.max(STAGING_BYTES_MIN).next_multiple_of(HEADER_BYTES);
+        options.segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN).next_multiple_of(HEADER_BYTES);
+        let data_dir = options.data_dir.clone();
+        make_dirs(&*files, &data_dir)?;
+        check_access(&*files, &data_dir)?;
+        let lock = take_lock(&*files, &data_dir)?;
+        let loaded = load(&*files, &data_dir)?;
+        let is_new = loaded.is_none();
+        let manifest = match loaded {
+            Some(manifest) => next_epoch(manifest),
+            None => first(&*files, &options)?,
+        };
+        let path = data_dir.join(manifest::FILE_NAME);
+        manifest.save(&*files, &data_dir).map_err(StoreError::io("written", path))?;
+        let mut store = Store { files, options, manifest, is_new, staging: None, _staging_lock: None, _lock: lock };
+        store.remove_other_generations()?;
+        for shard in 0..store.manifest.shape.shards {
+            let directory = store.shard_dir(shard);
+            let there = store.files.access(&directory);
+            there.map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => StoreError::Missing(directory),
+                _ => StoreError::io("read", directory)(error),
+            })?;
+        }
+        store.open_staging()?;
+        Ok(store)
+    }
+
+    /// The random number that names the data directory.
+    pub fn node(&self) -> u64 {
+        self.manifest.node
+    }
+
+    /// The seed of placement.
+    pub fn seed(&self) -> [u8; 16] {
+        self.manifest.seed
+    }
+
+    /// This start of the program.
+    pub fn epoch(&self) -> u32 {
+        self.manifest.epoch
+    }
+
+    /// Which layout of shards and rules counts.
+    pub fn generation(&self) -> u32 {
+        self.manifest.generation
+    }
+
+    /// What the directory is laid out for.
+    pub fn shape(&self) -> &Shape {
+        &self.manifest.shape
+    }
+
+    /// Whether it was made by this start.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Whether it is laid out for other shards or rules than are wanted: it is to be re-homed.
+    pub fn is_reshaped(&self) -> bool {
+        self.manifest.shape != self.options.shape
+    }
+
+    /// `RETAIN`, for the keeper: who holds it shared keeps files from being removed.
+    pub fn retain_path(&self) -> PathBuf {
+        self.options.data_dir.join(RETAIN)
+    }
+
+    /// One seat for each shard that the directory is laid out for.
+    pub fn seats(&self) -> Vec<Seat> {
+        (0..self.manifest.shape.shards).map(|shard| self.seat(shard)).collect()
+    }
+
+    fn seat(&self, shard: u16) -> Seat {
+        Seat {
+            files: self.files.clone(),
+            directory: self.shard_dir(shard),
+            staging: self.staging.clone(),
+            owner: self.owner(shard),
+            epoch: self.manifest.epoch,
+            staging_bytes: self.options.staging_bytes,
+            segment_bytes: self.options.segment_bytes,
+            durability: self.options.durability,
+        }
+    }
+
+    /// Begins a layout for the shape that is wanted: one writer for each of its shards. All seats were replayed.
+    pub fn rehome(&self) -> Result<Vec<LogWriter>, StoreError> {
+        let wanted = &self.options.shape;
+        let generation = self.manifest.generation + 1;
+        let directory = generation_dir(&self.options.data_dir, generation);
+        // Tried before, and given up.
+        remove_tree(&*self.files, &directory).map_err(StoreError::io("removed", &directory))?;
+        make_generation(&*self.files, &self.options.data_dir, generation, wanted.shards)?;
+        let writer = |shard| {
+            let owner = Owner { node: self.manifest.node, generation, shard };
+            let directory = shard_dir(&self.options.data_dir, generation, shard);
+            LogWriter::new(self.files.clone(), directory, owner, self.manifest.epoch, self.options.segment_bytes)
+        };
+        Ok((0..wanted.shards).map(writer).collect())
+    }
+
+    /// Ends it: what the writers wrote is what the directory holds from now on.
+    pub fn rehomed(&mut self, writers: Vec<LogWriter>) -> Result<(), StoreError> {
+        let generation = self.manifest.generation + 1;
+        let shards: Vec<_> = writers.iter().map(|writer| (writer.owner().generation, writer.owner().shard)).collect();
+        let expected: Vec<_> = (0..self.options.shape.shards).map(|shard| (generation, shard)).collect();
+        assert_eq!(shards, expected, "the writers that `rehome` gave");
+        if let Some((path, _)) = self.staging_files()?.into_iter().next() {
+            return Err(StoreError::Stray(path));
+        }
+        for writer in writers {
+            writer.finish()?;
+        }
+        let manifest = Manifest { generation, shape: self.options.shape.clone(), ..self.manifest.clone() };
+        let path = self.options.data_dir.join(manifest::FILE_NAME);
+        manifest.save(&*self.files, &self.options.data_dir).map_err(StoreError::io("written", path))?;
+        self.manifest = manifest;
+        self.remove_other_generations()
+    }
+
+    fn owner(&self, shard: u16) -> Owner {
+        Owner { node: self.manifest.node, generation: self.manifest.generation, shard }
+    }
+
+    fn shard_dir(&self, shard: u16) -> PathBuf {
+        shard_dir(&self.options.data_dir, self.manifest.generation, shard)
+    }
+
+    /// Removes layouts that were replaced, and such as were not finished.
+    fn remove_other_generations(&self) -> Result<(), StoreError> {
+        let data_dir = &self.options.data_dir;
+        let entries = self.files.list(data_dir).map_err(StoreError::io("read", data_dir))?;
+        let old = entries.into_iter().filter(|entry| {
+            parse_generation(&entry.name).is_some_and(|generation| generation != self.manifest.generation)
+        });
+        let old: Vec<_> = old.map(|entry| data_dir.join(entry.name)).collect();
+        if old.is_empty() {
+            return Ok(());
+        }
+        let retain = self.retain_path();
+        // Somebody copies: a later start removes them.
+        let Some(_held) = self.files.lock(&retain, Lock::Alone).map_err(StoreError::io("locked", retain))? else {
+            return Ok(());
+        };
+        for directory in old {
+            remove_tree(&*self.files, &directory).map_err(StoreError::io("removed", &directory))?;
+        }
+        self.files.sync_dir(data_dir).map_err(StoreError::io("synced", data_dir))
+    }
+
+    /// Makes the directory that this node stages in, and takes it.
+    fn open_staging(&mut self) -> Result<(), StoreError> {
+        let above = self.options.staging_dir.clone();
+        let directory = above.join(format!("ringmain-{:016x}", self.manifest.node));
+        let unusable = |path: &Path| {
+            let path = path.to_path_buf();
+            |error| StoreError::Staging { path, error }
+        };
+        if self.options.durability == Durability::Memory {
+            if self.files.access(&directory).is_err() {
+                return Ok(());
+            }
+        } else {
+            self.files.access(&above).map_err(unusable(&above))?;
+            if !self.files.in_memory(&above).map_err(unusable(&above))? {
+                return Err(StoreError::NotMemory(above));
+            }
+            match self.files.make_dir(&directory) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(unusable(&above)(error)),
+                _ => {}
+            }
+        }
+        check_access(&*self.files, &directory)?;
+        let lock = self.files.lock(&directory, Lock::Alone).map_err(unusable(&directory))?;
+        self._staging_lock = Some(lock.ok_or_else(|| StoreError::Copied(directory.clone()))?);
+        self.staging = Some(directory);
+        for (path, (shard, epoch)) in self.staging_files()? {
+            if epoch >= self.manifest.epoch {
+                return Err(StoreError::Ahead { path, epoch, manifest: self.manifest.epoch - 1 });
+            }
+            if shard >= self.manifest.shape.shards {
+                return Err(StoreError::Stray(path));
+            }
+        }
+        Ok(())
+    }
+
+    fn staging_files(&self) -> Result<Vec<(PathBuf, (u16, u32))>, StoreError> {
+        let Some(directory) = &self.staging else { return Ok(Vec::new()) };
+        let entries = self.files.list(directory).map_err(StoreError::io("read", directory))?;
+        let ours =
+            |entry: crate::files::Entry| Some((directory.join(&entry.name), parse_staging_file_name(&entry.name)?));
+        Ok(entries.into_iter().filter_map(ours).collect())
+    }
+}
+
+/// The directory of a layout.
+pub(crate) fn generation_dir(data_dir: &Path, generation: u32) -> PathBuf {
+    data_dir.join(format!("generation-{generation}"))
+}
+
+/// The directory of a shard's journal.
+pub(crate) fn shard_dir(data_dir: &Path, generation: u32, shard: u16) -> PathBuf {
+    generation_dir(data_dir, generation).join(format!("shard-{shard}"))
+}
+
+fn parse_generation(name: &str) -> Option<u32> {
+    name.strip_prefix("generation-")?.parse().ok()
+}
+
+/// Takes the lock of a data directory.
+pub(crate) fn take_lock(files: &dyn Files, data_dir: &Path) -> Result<Held, StoreError> {
+    let path = data_dir.join(LOCK);
+    let Some(held) = files.lock(&path, Lock::Alone).map_err(StoreError::io("locked", &path))? else {
+        let said = files.read_at(&path, 0, 32).unwrap_or_default();
+        let process = String::from_utf8_lossy(&said).trim().parse().ok();
+        return Err(StoreError::InUse { path, process });
+    };
+    // As wide as any number, so that nothing of the one before is left.
+    let number = format!("{:<10}\n", std::process::id());
+    let written = files.open(&path).and_then(|mut file| file.write_at(0, number.as_bytes()));
+    written.map_err(StoreError::io("written", path))?;
+    Ok(held)
+}
+
+/// The manifest of a data directory, if there is one.
+pub(crate) fn load(files: &dyn Files, data_dir: &Path) -> Result<Option<Manifest>, StoreError> {
+    let path = data_dir.join(manifest::FILE_NAME);
+    match Manifest::load(files, data_dir).map_err(StoreError::io("read", &path))? {
+        None => Ok(None),
+        Some(Ok(manifest)) => Ok(Some(manifest)),
+        Some(Err(fault)) => Err(StoreError::Manifest { path, fault }),
+    }
+}
+
+fn next_epoch(manifest: Manifest) -> Manifest {
+    let epoch = manifest.epoch.checked_add(1).expect("starts are counted in 32 bits");
+    Manifest { epoch, ..manifest }
+}
+
+/// Lays out an empty directory.
+fn first(files: &dyn Files, options: &StoreOptions) -> Result<Manifest, StoreError> {
+    let data_dir = &options.data_dir;
+    if let Some(found) = stranger(files, data_dir).map_err(StoreError::io("read", data_dir))? {
+        return Err(StoreError::NotOurs { path: data_dir.clone(), found });
+    }
+    // Left by a first start that was killed here.
+    let generation = generation_dir(data_dir, 0);
+    remove_tree(files, &generation).map_err(StoreError::io("removed", &generation))?;
+    make_generation(files, data_dir, 0, options.shape.shards)?;
+    let (mut node, mut seed) = ([0; 8], [0; 16]);
+    files.random(&mut node).and_then(|()| files.random(&mut seed)).map_err(StoreError::io("named", data_dir))?;
+    Ok(Manifest { node: u64::from_le_bytes(node), seed, generation: 0, epoch: 1, shape: options.shape.clone() })
+}
+
+/// A file that no first start can have left.
+fn stranger(files: &dyn Files, data_dir: &Path) -> io::Result<Option<String>> {
+    for entry in files.list(data_dir)? {
+        match entry.name.as_str() {
+            LOCK | RETAIN | "MANIFEST.new" | "lost+found" => {}
+            "generation-0" if entry.directory => {
+                for shard in files.list(&data_dir.join(&entry.name))? {
+                    let directory = data_dir.join(&entry.name).join(&shard.name);
+                    if !shard.directory || !files.list(&directory)?.is_empty() {
+                        return Ok(Some(entry.name));
+                    }
+                }
+            }
+            _ => return Ok(Some(entry.name)),
+        }
+    }
+    Ok(None)
+}
+
+/// Makes the directories of a layout, durably.
+pub(crate) fn make_generation(
+    files: &dyn Files,
+    data_dir: &Path,
+    generation: u32,
+    shards: u16,
+) -> Result<(), StoreError> {
+    let directory = generation_dir(data_dir, generation);
+    let shard_dirs = (0..shards).map(|shard| shard_dir(data_dir, generation, shard));
+    for directory in [directory.clone()].into_iter().chain(shard_dirs) {
+        files.make_dir(&directory).map_err(StoreError::io("made", directory))?;
+    }
+    for directory in [directory.as_path(), data_dir] {
+        files.sync_dir(directory).map_err(StoreError::io("synced", directory))?;
+    }
+    Ok(())
+}
+
+/// Makes a directory, and what is missing above it, durably.
+pub(crate) fn make_dirs(files: &dyn Files, directory: &Path) -> Result<(), StoreError> {
+    match files.access(directory) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(StoreError::NotDirectory(directory.into()));
+        }
+        Err(error) => return Err(StoreError::io("read", directory)(error)),
+    }
+    let above = match directory.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => return Err(StoreError::Missing(directory.into())),
+    };
+    make_dirs(files, above)?;
+    files.make_dir(directory).map_err(StoreError::io("made", directory))?;
+    files.sync_dir(above).map_err(StoreError::io("synced", above))
+}
+
+/// Refuses a directory that others could change.
+fn check_access(files: &dyn Files, directory: &Path) -> Result<(), StoreError> {
+    let access = files.access(directory).map_err(StoreError::io("read", directory))?;
+    let (path, user) = (directory.to_path_buf(), files.user());
+    if access.user != user {
+        return Err(StoreError::User { path, owner: access.user, user });
+    }
+    if access.mode & 0o022 != 0 {
+        return Err(StoreError::Mode { path, mode: access.mode });
+    }
+    Ok(())
+}
+
+/// Removes a directory and all that is in it. That it is not there is no error.
+fn remove_tree(files: &dyn Files, directory: &Path) -> io::Result<()> {
+    let entries = match files.list(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = directory.join(&entry.name);
+        if entry.directory { remove_tree(files, &path)? } else { files.remove(&path)? }
+    }
+    files.remove_dir(directory)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+//! Appends, syncs and cuts in any order, then the process is killed or the power fails, and what the next start finds is
+//! compared with what was promised: everything that was synced is there, in order, and nothing else.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use persistence::checkpoint::{self, Checkpoint};
+use persistence::files::Files;
+use persistence::files::sim::{Doing, Pick, SimFiles};
+use persistence::layout::HEADER_BYTES;
+use persistence::segment::{SegmentHeader, segment_file_name};
+use persistence::store::Handover;
+use persistence::{Journal, Position, Shape, Store, StoreError, StoreOptions};
+use proptest::prelude::*;
+
+const DATA: &str = "/data";
+const SEGMENT_BYTES: u64 = 4096;
+const FILE_BYTES: u64 = HEADER_BYTES + SEGMENT_BYTES;
+
+/// What is done.
+#[derive(Clone, Debug)]
+enum Step {
+    Append(usize),
+    /// The keeper writes at most so many bytes of what is staged.
+    Write(u64),
+    Sync,
+    /// Nothing before this part of what is synced is needed, in 256ths.
+    Trim(u8),
+    /// The same, and the keeper gets no further than to write it.
+    TrimHalf(u8),
+    /// A sync fails.
+    FailSync,
+    Kill,
+    PowerFails,
+    /// The start that comes next is killed after so many operations, and the one after that is not.
+    KillStart(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0_usize..900).prop_map(Step::Append),
+        4 => (1_u64..5000).prop_map(Step::Write),
+        4 => Just(Step::Sync),
+        1 => any::<u8>().prop_map(Step::Trim),
+        1 => any::<u8>().prop_map(Step::TrimHalf),
+        1 => Just(Step::FailSync),
+        1 => Just(Step::Kill),
+        1 => Just(Step::PowerFails),
+        1 => (0_u64..24).prop_map(Step::KillStart),
+    ]
+}
+
+/// A keeper that does one thing at a time, on simulated files.
+struct Keeper {
+    files: SimFiles,
+    from: Handover,
+    segment: Option<(u64, Position)>,
+    written: Position,
+    begun: Vec<(u64, Position)>,
+    dead: Vec<u64>,
+    fenced: bool,
+}
+
+impl Keeper {
+    fn new(files: SimFiles, from: Handover) -> Keeper {
+        let written = from.staged.synced();
+        let begun = from.live.iter().map(|live| (live.header.number, live.header.base)).collect();
+        let whole = from.dead.iter().filter(|dead| dead.bytes == FILE_BYTES);
+        let dead = whole.map(|dead| dead.number).collect();
+        Keeper { files, from, segment: None, written, begun, dead, fenced: false }
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.from.directory.join(segment_file_name(number))
+    }
+
+    /// A segment's file, made or used again.
+    fn prepare(&mut self) -> u64 {
+        let number = self.from.next;
+        self.from.next += 1;
+        match self.dead.pop() {
+            Some(dead) => self.files.rename(&self.path(dead), &self.path(number)).expect("it is there"),
+            None => {
+                let mut file = self.files.create(&self.path(number)).expect("it is new");
+                file.write_at(0, &vec![0; FILE_BYTES as usize]).expect("it is written");
+                file.sync().expect("it is synced");
+            }
+        }
+        self.files.sync_dir(&self.from.directory).expect("it is synced");
+        number
+    }
+
+    fn write(&mut self, bytes_max: u64) {
+        let staged = &self.from.staged;
+        let whole = |room: u64| staged.whole(self.written, staged.staged(), room);
+        let room = self.segment.map_or(0, |(_, base)| SEGMENT_BYTES - (self.written.0 - base.0));
+        let fits = whole(bytes_max.max(1024).min(room)) > self.written;
+        if self.fenced || self.written == staged.staged() || !fits && self.written != staged.synced() {
+            return;
+        }
+        let mut bytes = Vec::new();
+        if !fits {
+            let (number, base) = (self.prepare(), self.written);
+            self.segment = Some((number, base));
+            self.begun.push((number, base));
+            let (epoch, owner) = (self.from.epoch, self.from.owner);
+            let header = SegmentHeader { epoch, owner, number, base, capacity: SEGMENT_BYTES, sealed: false };
+            bytes.extend_from_slice(&header.write());
+            bytes.resize(HEADER_BYTES as usize, 0);
+        }
+        let (number, base) = self.segment.expect("it was begun");
+        let at = if bytes.is_empty() { HEADER_BYTES + self.written.0 - base.0 } else { 0 };
+        let staged = &self.from.staged;
+        let room = SEGMENT_BYTES - (self.written.0 - base.0);
+        let to = staged.whole(self.written, staged.staged(), bytes_max.max(1024).min(room));
+        staged.copy(self.written, to, &mut bytes).expect("no page is gone");
+        self.files.write_at(&self.path(number), at, &bytes).expect("it is written");
+        self.written = to;
+    }
+
+    fn sync(&mut self) {
+        let Some((number, _)) = self.segment.filter(|_| !self.fenced) else { return };
+        match self.files.sync(&self.path(number)) {
+            Ok(()) => self.from.staged.sync(self.written),
+            Err(_) => self.fenced = true,
+        }
+    }
+
+    fn checkpoint(&mut self, cut: Position, whole: bool) {
+        if self.fenced || cut <= self.from.cut {
+            return;
+        }
+        (self.from.cut, self.from.checkpoint) = (cut, self.from.checkpoint + 1);
+        let (epoch, owner, sequence) = (self.from.epoch, self.from.owner, self.from.checkpoint);
+        let slot = Checkpoint { epoch, owner, sequence, cut };
+        let path = self.from.directory.join(checkpoint::FILE_NAME);
+        let mut file = self.files.open(&path).or_else(|_| self.files.create(&path)).expect("it is opened");
+        file.write_at(slot.offset(), &slot.write()).expect("it is written");
+        self.fenced = !whole;
+        if !whole {
+            return;
+        }
+        file.sync().expect("it is synced");
+        self.files.sync_dir(&self.from.directory).expect("it is synced");
+        while let [(oldest, _), (_, next), ..] = self.begun[..] {
+            if next > cut {
+                break;
+            }
+            self.begun.remove(0);
+            match self.files.bytes(&self.path(oldest)) {
+                Ok(bytes) if bytes.len() as u64 == FILE_BYTES => self.dead.push(oldest),
+                _ => self.files.remove(&self.path(oldest)).expect("it is removed"),
+            }
+        }
+    }
+}
+
+/// A node with one shard.
+struct World {
+    files: SimFiles,
+    rng: fastrand::Rng,
+    /// Ends and numbers of all records that may be found.
+    records: Vec<(Position, u32)>,
+    next: u32,
+    running: Option<(Store, Journal, Keeper)>,
+    kill_start: Option<u64>,
+}
+
+fn options() -> StoreOptions {
+    let shape = Shape { shards: 1, rules: Vec::new() };
+    let sizes = StoreOptions { staging_bytes: 8192, segment_bytes: SEGMENT_BYTES, ..StoreOptions::new(DATA, shape) };
+    StoreOptions { staging_dir: "/memory".into(), ..sizes }
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut world = World {
+            files: SimFiles::new("/memory"),
+            rng: fastrand::Rng::with_seed(seed),
+            records: Vec::new(),
+            next: 0,
+            running: None,
+            kill_start: None,
+        };
+        world.start(Position(0), Position(0));
+        world
+    }
+
+    fn crash(&mut self) {
+        let rng = &mut self.rng;
+        self.files.crash(|| match rng.u8(..4) {
+            0 => Pick::Old,
+            1 => Pick::New,
+            2 => Pick::Front(rng.usize(..512)),
+            _ => Pick::Back(rng.usize(..512)),
+        });
+    }
+
+    fn try_start(&self) -> Result<(Store, Journal, Keeper, Vec<(Position, u32)>), StoreError> {
+        let store = Store::open_in(Arc::new(self.files.clone()), options())?;
+        let mut found = Vec::new();
+        let (journal, recovered) = store.seats().remove(0).recover(|entry| {
+            let (number, rest) = entry.body.split_first_chunk().expect("it has a number");
+            let number = u32::from_le_bytes(*number);
+            assert!(entry.kind == 7 && rest.iter().all(|&byte| byte == number as u8), "a record that was not appended");
+            found.push((entry.end, number));
+        })?;
+        let keeper = Keeper::new(self.files.clone(), recovered.handover);
+        Ok((store, journal, keeper, found))
+    }
+
+    /// Starts, perhaps after a start that is killed, and compares. Everything up to `kept` must be there, or up to `synced`
+    /// if the power fails once more.
+    fn start(&mut self, mut kept: Position, synced: Position) {
+        if let Some(after) = self.kill_start.take() {
+            let mut left = after;
+            self.files.set_judge(move |doing, _| {
+                if doing == Doing::Read {
+                    return None;
+                }
+                let over = left == 0;
+                left = left.saturating_sub(1);
+                over.then_some(5)
+            });
+            drop(self.try_start());
+            self.files.acquit();
+            if self.rng.bool() {
+                self.crash();
+                kept = synced;
+            }
+        }
+        let (store, journal, keeper, found) = self.try_start().expect("nothing is damaged");
+        let cut = keeper.from.cut;
+        self.records.retain(|(end, _)| *end > cut);
+        let lost = self.records.split_off(found.len().min(self.records.len()));
+        assert_eq!(found, self.records, "what was found, and what was appended");
+        assert!(lost.first().is_none_or(|(end, _)| *end > kept), "lost: {lost:?}, kept: {kept:?}");
+        // A filler may be what is last.
+        assert!(self.records.last().is_none_or(|(end, _)| *end <= journal.tail()));
+        self.running = Some((store, journal, keeper));
+    }
+
+    fn take(&mut self, step: Step) {
+        let (_, journal, keeper) = self.running.as_mut().expect("it runs");
+        match step {
+            Step::Append(length) => {
+                let number = self.next;
+                let appended = journal.append(7, length + 4, |body| {
+                    body[..4].copy_from_slice(&number.to_le_bytes());
+                    body[4..].fill(number as u8);
+                });
+                if let Ok(end) = appended {
+                    self.records.push((end, number));
+                    self.next += 1;
+                }
+                journal.show();
+            }
+            Step::Write(bytes_max) => keeper.write(bytes_max),
+            Step::Sync => {
+                keeper.sync();
+                self.files.acquit();
+            }
+            Step::Trim(part) | Step::TrimHalf(part) => {
+                let synced = journal.synced();
+                let ends = self.records.iter().map(|(end, _)| *end).take_while(|end| *end <= synced);
+                let ends: Vec<_> = ends.collect();
+                if let Some(&cut) = ends.get(ends.len() * usize::from(part) / 256) {
+                    keeper.checkpoint(cut, matches!(step, Step::Trim(_)));
+                }
+            }
+            Step::FailSync => {
+                self.files.set_judge(|doing, path| {
+                    let segment = path.extension().is_some_and(|extension| extension == "segment");
+                    (doing == Doing::Sync && segment && path.starts_with(Path::new(DATA))).then_some(5)
+                });
+                keeper.sync();
+                self.files.acquit();
+            }
+            Step::Kill => {
+                let (tail, synced) = (journal.tail(), journal.synced());
+                self.running = None;
+                self.start(tail, synced);
+            }
+            Step::PowerFails => {
+                let synced = journal.synced();
+                self.running = None;
+                self.crash();
+                self.start(synced, synced);
+            }
+            Step::KillStart(after) => self.kill_start = Some(after),
+        }
+    }
+}
+
+/// `PROPTEST_CASES`, or what takes half a second.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Everything that was synced is there after the power failed, everything that was appended after a kill, in order,
+    /// and nothing else; also when starts are killed, and after syncs that failed.
+    #[test]
+    fn what_was_promised_is_there(steps in prop::collection::vec(step(), 1..120), seed: u64) {
+        let mut world = World::new(seed);
+        for step in steps {
+            world.take(step);
+        }
+        world.take(Step::PowerFails);
+        world.take(Step::PowerFails);
+    }
+}
