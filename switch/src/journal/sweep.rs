@@ -77,7 +77,9 @@ impl Switch {
                 return;
             }
             let (first_uid, first_message) = self.journal.next_numbers();
-            let sweep = Sweep { cut: tail, first_uid, first_message, part: Part::Bodies(0), bytes: 0 };
+            // What was written for clients that are not accepted yet is not in memory.
+            let cut = self.journal.admitting.iter().map(|(begun, _)| *begun).fold(tail, Position::min);
+            let sweep = Sweep { cut, first_uid, first_message, part: Part::Bodies(0), bytes: 0 };
             if self.journal.commit(&Entry::Sweep { end: false }).is_err() {
                 return;
             }
@@ -177,9 +179,12 @@ impl Switch {
     fn sweep_head(&mut self, id: SessionId, uid: u64) -> Result<(), Refused> {
         let Switch { sessions, journal, filters, .. } = self;
         let session = sessions.at(id);
-        journal.commit(&entries::session(session).expect("it is kept"))?;
-        if let (Some(will), Some(kept)) = (&session.will, &session.kept) {
-            journal.commit(&will.entry(uid, kept.connections, session.client_hash))?;
+        // Of one whose client is about to be accepted the journal knows more than memory.
+        if !journal.admitting.iter().any(|(_, admitting)| *admitting == uid) {
+            journal.commit(&entries::session(session).expect("it is kept"))?;
+            if let (Some(will), Some(kept)) = (&session.will, &session.kept) {
+                journal.commit(&will.entry(uid, kept.connections, session.client_hash))?;
+            }
         }
         for (packet_id, count) in session.kept.iter().flat_map(|kept| &kept.counts) {
             journal.commit(&Entry::Released { uid, packet_id: *packet_id, count: *count })?;
