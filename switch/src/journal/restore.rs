@@ -46,7 +46,8 @@ type Stored = HashMap<u64, MessageId, ahash::RandomState>;
 impl Switch {
     /// Takes up what was live when the last entry was written. Before the first turn.
     pub fn restore(&mut self, state: State) {
-        let State { sessions, messages, retained, mut wills, handing, marks, taken, .. } = state;
+        let State { sessions, messages, retained, mut wills, handing, marks, taken, ended, .. } = state;
+        ended.into_iter().for_each(|uid| self.journal.note(&Entry::SessionEnded { uid }));
         self.journal.sweeper.live_bytes = live_bytes(&sessions, &messages, &retained);
         let mut stored = Stored::default();
         for (number, message) in &messages {
