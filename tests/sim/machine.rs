@@ -60,8 +60,10 @@ pub struct Machine {
     place: [u8; 16],
     /// Starts of this node.
     epoch: u32,
-    /// The wall clock of this start.
+    /// The wall clock, by the kernel's time.
     wall: WallClock,
+    /// When this start was, by the kernel's time: the node's own begins there.
+    origin: Instant,
     /// What nodes before the last crash had handled, and had counted.
     before: (u64, Vec<u64>),
     counters: Vec<CounterReader<Counter>>,
@@ -107,6 +109,7 @@ impl Machine {
             place,
             epoch: 0,
             wall: WallClock { origin_ms: WALL_ORIGIN_MS },
+            origin: Instant::ZERO,
             before: (0, Vec::new()),
             counters: Vec::new(),
             stop: StopFlag::default(),
@@ -141,12 +144,13 @@ impl Machine {
         self.stop = StopFlag::default();
         let mesh = Mesh::build(plan.shards, &plan.ranks).expect("memory for the rings");
         let (mut states, mut stands) = (states.into_iter(), stands.into_iter());
+        let wall = WallClock { origin_ms: self.wall.ms(self.origin) };
         self.disks.clear();
         self.shards.clear();
         for (end, counters) in mesh.into_iter().zip(writers) {
             let id = end.id();
             let buffers = Buffers::new(plan.sizes.buffers, plan.sizes.buffer_bytes);
-            let driver = SimDriver::new(id.0, Rc::clone(&self.kernel), buffers);
+            let driver = SimDriver::new(id.0, Rc::clone(&self.kernel), self.origin, buffers);
             let (slots, log, stop) = (plan.sizes.slots, LogSink::none(), self.stop.clone());
             let journal = plan.disk.map(|disk| {
                 let (log, keeper) = Disk::new(disk, stands.next());
@@ -154,7 +158,7 @@ impl Machine {
                 let (epoch, least_bytes, most_bytes) = (self.epoch, disk.least_bytes, disk.most_bytes);
                 Recovered { log, state: states.next().unwrap_or_default(), epoch, most_bytes, least_bytes }
             });
-            let part = Part { id, slots, listeners: 1, counters, log, stop, journal, wall: self.wall };
+            let part = Part { id, slots, listeners: 1, counters, log, stop, journal, wall };
             let switch = Switch::new(Arc::clone(&node), part);
             self.shards.push(Shard { reactor: Reactor::new(driver, switch, end, IdlePolicy::SLEEP), next: Next::Again });
         }
@@ -172,6 +176,7 @@ impl Machine {
         self.wall.origin_ms = self.wall.origin_ms.saturating_add_signed(set_ms);
         self.shards.clear();
         self.stalled = (0, 0);
+        self.origin = self.kernel.borrow().now();
         self.kernel.borrow_mut().crash(plan.shards);
         self.start(plan, stands);
     }
@@ -231,13 +236,18 @@ impl Machine {
                 shard.next = Next::Again;
             }
         }
+        let origin = self.origin;
+        let own = |until: Instant| match until {
+            Instant::NEVER => until,
+            until => origin.after(until.since(Instant::ZERO)),
+        };
         let mut ready = 0u64;
         let mut first = Instant::NEVER;
         for (index, shard) in self.shards.iter_mut().enumerate() {
             match shard.next {
                 Next::Again => ready |= 1 << index,
-                Next::Idle { until } if until <= now || shard.reactor.something_waits() => ready |= 1 << index,
-                Next::Idle { until } => first = first.min(until),
+                Next::Idle { until } if own(until) <= now || shard.reactor.something_waits() => ready |= 1 << index,
+                Next::Idle { until } => first = first.min(own(until)),
                 Next::Finished => {}
             }
         }
