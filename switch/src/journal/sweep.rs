@@ -113,9 +113,15 @@ impl Switch {
                     break;
                 }
             };
-            if written.is_err() {
+            match written {
+                Ok(()) => {}
+                Err(Refused::TooLarge) => {
+                    // The ring is smaller than when this was written: the log grows for longer.
+                    self.journal.sweeper.live_bytes = begun - sweep.cut.0;
+                    return;
+                }
                 // It goes on when the disk has caught up. A fence ends all this.
-                break;
+                Err(_) => break,
             }
         }
         sweep.bytes += self.journal.tail().0 - begun;
@@ -302,7 +308,13 @@ impl Switch {
                 let frame = frames::read(kept.frame());
                 if !frames::own(&frame) {
                     let frame = journal.wall.kept(&frame);
-                    journal.commit(&Entry::Retained { frame })?;
+                    match journal.commit(&Entry::Retained { frame }) {
+                        // It is in memory alone, of QoS 0 and counted as such: what was before it is not to come back.
+                        Err(Refused::TooLarge) => {
+                            journal.commit(&Entry::RetainedCleared { topic: frame.topic })?;
+                        }
+                        written => drop(written?),
+                    }
                 }
             }
             sweep.part = Part::Retained(at + 1);
