@@ -160,7 +160,8 @@ impl Machine {
             });
             let part = Part { id, slots, listeners: 1, counters, log, stop, journal, wall };
             let switch = Switch::new(Arc::clone(&node), part);
-            self.shards.push(Shard { reactor: Reactor::new(driver, switch, end, IdlePolicy::SLEEP), next: Next::Again });
+            self.shards
+                .push(Shard { reactor: Reactor::new(driver, switch, end, IdlePolicy::SLEEP), next: Next::Again });
         }
         self.counters = node.counters.clone();
     }

@@ -210,7 +210,8 @@ impl World {
                 let copies = message.and_then(|message| session.copies.get(&message));
                 let seen = copies.is_some_and(|copies| copies[1] > 0);
                 // At QoS 2 no acknowledgement is lost: it is a copy.
-                let settled = message.is_some_and(|message| session.settled.contains(&message));
+                let settled = message
+                    .is_some_and(|message| session.settled.contains(&message) && !session.fresh.contains(&message));
                 qos == 2 || settled || !(dup && seen)
             }
         };
@@ -339,7 +340,9 @@ impl World {
         let served = match self.open_conn(client) {
             Some(conn) if self.conns[conn].silent => false,
             // A session that lasts is owed what comes, whether its connection is closed meanwhile or not.
-            Some(conn) if self.may_be_refused(conn) && !(self.journal_refuses() && self.conns[conn].expiry > 0) => false,
+            Some(conn) if self.may_be_refused(conn) && !(self.journal_refuses() && self.conns[conn].expiry > 0) => {
+                false
+            }
             Some(conn) => self.conns[conn].opened < message.sent || self.conns[conn].resumed,
             None => name.conns.is_empty() && name.session.expiry > 0 && self.cannot_have_expired(client),
         };
