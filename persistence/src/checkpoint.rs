@@ -32,7 +32,8 @@ impl Checkpoint {
 
     /// What its slot holds.
     pub fn write(&self) -> [u8; Checkpoint::BYTES] {
-        FileHeader { epoch: self.epoch, owner: self.owner, numbers: [self.sequence, self.cut.0, 0] }.write(MAGIC)
+        let numbers = [self.sequence, self.cut.0, 0];
+        FileHeader { epoch: self.epoch, owner: self.owner, flags: 0, numbers }.write(MAGIC)
     }
 
     /// Where its slot lies in the file.
@@ -45,7 +46,7 @@ impl Checkpoint {
         let mut newest: Option<Checkpoint> = None;
         for slot in bytes.chunks(HEADER_BYTES as usize).take(SLOTS as usize) {
             match FileHeader::read(MAGIC, slot) {
-                Ok(FileHeader { epoch, owner: found, numbers: [sequence, cut, _] }) => {
+                Ok(FileHeader { epoch, owner: found, numbers: [sequence, cut, _], .. }) => {
                     Refusal::unless_owned(found, owner)?;
                     if cut.is_multiple_of(GRANULE) && newest.is_none_or(|newest| newest.sequence < sequence) {
                         newest = Some(Checkpoint { epoch, owner, sequence, cut: Position(cut) });

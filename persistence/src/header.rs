@@ -11,6 +11,7 @@ use crate::layout::VERSION;
 pub(crate) struct FileHeader {
     pub epoch: u32,
     pub owner: Owner,
+    pub flags: u16,
     pub numbers: [u64; 3],
 }
 
@@ -67,6 +68,7 @@ impl FileHeader {
         out[16..24].copy_from_slice(&self.owner.node.to_le_bytes());
         out[24..28].copy_from_slice(&self.owner.generation.to_le_bytes());
         out[28..30].copy_from_slice(&self.owner.shard.to_le_bytes());
+        out[30..32].copy_from_slice(&self.flags.to_le_bytes());
         for (number, place) in self.numbers.iter().zip(out[32..56].chunks_exact_mut(8)) {
             place.copy_from_slice(&number.to_le_bytes());
         }
@@ -92,7 +94,8 @@ impl FileHeader {
         }
         let shard = u16::from_le_bytes([bytes[28], bytes[29]]);
         let owner = Owner { node: u64_at(16), generation: u32_at(24), shard };
-        Ok(FileHeader { epoch: u32_at(12), owner, numbers: [u64_at(32), u64_at(40), u64_at(48)] })
+        let flags = u16::from_le_bytes([bytes[30], bytes[31]]);
+        Ok(FileHeader { epoch: u32_at(12), owner, flags, numbers: [u64_at(32), u64_at(40), u64_at(48)] })
     }
 }
 
@@ -103,7 +106,8 @@ mod tests {
     const MAGIC: [u8; 8] = *b"RINGTST\0";
 
     fn header() -> FileHeader {
-        FileHeader { epoch: 3, owner: Owner { node: 1 << 60, generation: 2, shard: 9 }, numbers: [1, 2, u64::MAX] }
+        let owner = Owner { node: 1 << 60, generation: 2, shard: 9 };
+        FileHeader { epoch: 3, owner, flags: 0x8001, numbers: [1, 2, u64::MAX] }
     }
 
     /// A header is read back as it was written, and every other state of its bytes is told apart.

@@ -25,13 +25,17 @@
 //!   0   magic "RINGSEG\0"                         0   magic "RINGSTG\0"
 //!   8   version (4)      12  epoch (4)            8   version (4)      12  epoch (4)
 //!   16  node (8)         24  generation (4)       16  node (8)         24  generation (4)
-//!   28  shard (2)  30 zero (2)                    28  shard (2)  30 zero (2)
+//!   28  shard (2)  30 flags (2)                   28  shard (2)  30 zero (2)
 //!   32  number (8)                                32  capacity (8)
 //!   40  base (8)                                  40  base (8): where the log began in this epoch
 //!   48  capacity (8)                              48  zero (8)
 //!   56  CRC-32C of bytes 0 to 56 (4)              56  CRC-32C of bytes 0 to 56 (4)
 //!   60  zero (4)                                  60  zero (4)
 //! ```
+//!
+//! A segment with the flag [`SEALED`] was written and synced as a whole before it counted: its records reach to its capacity, and
+//! are of its epoch and of those before. Any other one is written record by record, and a record of another epoch in it is
+//! what its file held before.
 
 use crc32c::crc32c_append;
 
@@ -49,6 +53,8 @@ pub const HEADER_BYTES: u64 = 4096;
 pub const SEGMENT_MAGIC: [u8; 8] = *b"RINGSEG\0";
 /// First bytes of a staging file.
 pub const STAGING_MAGIC: [u8; 8] = *b"RINGSTG\0";
+/// In a segment's flags: it was written as a whole.
+pub const SEALED: u16 = 1;
 /// A record without meaning that takes the rest of the staging ring.
 pub const KIND_FILLER: u16 = 0;
 

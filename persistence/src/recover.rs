@@ -190,7 +190,9 @@ impl Log {
                 let next = begun.peek().map(|(file, _)| file.number);
                 return Err(Damage { segment: next, offset: 0, position: header.base, fault: Fault::Order });
             }
-            if end.is_some_and(|end| end <= cut || end == header.base) {
+            // The last one, too, may be one that was to be removed, when the checkpoint was at the end of the log.
+            let room = Position(header.base.0.saturating_add(header.capacity));
+            if end.is_some_and(|end| end == header.base) || end.unwrap_or(room) <= cut {
                 log.dead.push(file.dead());
             } else {
                 log.live.push(Live { header, bytes: file.bytes, end });
@@ -221,6 +223,13 @@ impl Log {
         match live.end {
             Some(end) if self.end < end => return Err(damage(self.end, Fault::Inside(end))),
             Some(_) => {}
+            None if header.sealed => {
+                let end = Position(header.base.0 + header.capacity);
+                if self.end < end {
+                    return Err(damage(self.end, Fault::Synced(end)));
+                }
+                self.proven = self.end;
+            }
             None => {
                 let behind = behind(header, bytes, self.end);
                 let synced = walk.synced.max(behind.synced).max(self.cut);
@@ -242,7 +251,7 @@ impl Log {
     /// A file behind the last begun segment must hold nothing that was synced: its header may be damaged.
     pub fn check_unbegun(&self, owner: Owner, number: u64, epoch: u32, bytes: &[u8]) -> Result<(), Damage> {
         // What its header would say.
-        let header = SegmentHeader { epoch, owner, number, base: self.end, capacity: 0 };
+        let header = SegmentHeader { epoch, owner, number, base: self.end, capacity: 0, sealed: true };
         let synced = behind(&header, bytes, self.end).synced;
         let damage = Damage { segment: Some(number), offset: 0, position: self.end, fault: Fault::Synced(synced) };
         if synced > self.end { Err(damage) } else { Ok(()) }
@@ -265,7 +274,8 @@ impl Log {
     /// Goes through whole records up to the first that is not, or to the segment's end.
     fn walk(&mut self, live: &Live, bytes: &[u8], visit: &mut impl FnMut(Entry<'_>)) -> Walk {
         let mut walk = Walk { synced: Position(0), epoch: 0 };
-        let end = live.end.unwrap_or(Position(u64::MAX));
+        let sealed = live.header.sealed.then_some(Position(live.header.base.0.saturating_add(live.header.capacity)));
+        let end = live.end.or(sealed).unwrap_or(Position(u64::MAX));
         while self.end < end {
             let Some((header, body)) = record_at(&live.header, bytes, self.end) else { break };
             if header.epoch < walk.epoch || header.end() > end {
@@ -307,8 +317,8 @@ struct Walk {
 fn record_at<'a>(header: &SegmentHeader, bytes: &'a [u8], position: Position) -> Option<(RecordHeader, &'a [u8])> {
     let at = usize::try_from(offset(header.base, position)).ok()?;
     let (record, body) = RecordHeader::check(bytes.get(at..)?, position)?;
-    // A segment's records are of its own epoch, or were taken over by its maker from the epochs before.
-    (record.epoch <= header.epoch).then_some((record, body))
+    let of_its_epoch = record.epoch == header.epoch || header.sealed && record.epoch < header.epoch;
+    of_its_epoch.then_some((record, body))
 }
 
 /// What lies behind the last whole record of a segment.

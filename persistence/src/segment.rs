@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::header::{FileHeader, HeaderFault, Owner};
-use crate::layout::{GRANULE, Position, SEGMENT_MAGIC};
+use crate::layout::{GRANULE, Position, SEALED, SEGMENT_MAGIC};
 
 /// What a segment file begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct SegmentHeader {
     pub base: Position,
     /// Bytes of the log that it has room for.
     pub capacity: u64,
+    /// It was written as a whole: its records reach to its capacity, and are of its epoch and of those before.
+    pub sealed: bool,
 }
 
 /// Why a file in a shard's directory is not taken.
@@ -71,16 +73,19 @@ impl SegmentHeader {
     /// Writes it.
     pub fn write(&self) -> [u8; SegmentHeader::BYTES] {
         let numbers = [self.number, self.base.0, self.capacity];
-        FileHeader { epoch: self.epoch, owner: self.owner, numbers }.write(SEGMENT_MAGIC)
+        let flags = if self.sealed { SEALED } else { 0 };
+        FileHeader { epoch: self.epoch, owner: self.owner, flags, numbers }.write(SEGMENT_MAGIC)
     }
 
     /// Reads it from the front of a file's bytes.
     pub fn read(bytes: &[u8]) -> Result<SegmentHeader, HeaderFault> {
-        let FileHeader { epoch, owner, numbers: [number, base, capacity] } = FileHeader::read(SEGMENT_MAGIC, bytes)?;
+        let FileHeader { epoch, owner, flags, numbers } = FileHeader::read(SEGMENT_MAGIC, bytes)?;
+        let [number, base, capacity] = numbers;
         if !base.is_multiple_of(GRANULE) {
             return Err(HeaderFault::Damaged);
         }
-        Ok(SegmentHeader { epoch, owner, number, base: Position(base), capacity })
+        let sealed = flags & SEALED != 0;
+        Ok(SegmentHeader { epoch, owner, number, base: Position(base), capacity, sealed })
     }
 
     /// The header of segment `number` of `owner`, if it is begun. One that is not is prepared: it has zeros or the header of
@@ -123,7 +128,7 @@ mod tests {
     const OWNER: Owner = Owner { node: 7, generation: 1, shard: 2 };
 
     fn header() -> SegmentHeader {
-        SegmentHeader { epoch: 3, owner: OWNER, number: 12, base: Position(640), capacity: 4096 }
+        SegmentHeader { epoch: 3, owner: OWNER, number: 12, base: Position(640), capacity: 4096, sealed: false }
     }
 
     /// A begun segment is told from one that is prepared, from a torn one, and from one that is not ours.
@@ -131,6 +136,8 @@ mod tests {
     fn only_a_begun_segment_has_a_header() {
         let bytes = header().write();
         assert_eq!(SegmentHeader::begun(&bytes, OWNER, 12), Ok(Some(header())));
+        let sealed = SegmentHeader { sealed: true, ..header() };
+        assert_eq!(SegmentHeader::begun(&sealed.write(), OWNER, 12), Ok(Some(sealed)));
         assert_eq!(SegmentHeader::begun(&bytes, OWNER, 13), Ok(None));
         assert_eq!(SegmentHeader::begun(&bytes, OWNER, 11), Err(Refusal::Number(12)));
         assert_eq!(SegmentHeader::begun(&[0; 64], OWNER, 12), Ok(None));

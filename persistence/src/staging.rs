@@ -35,12 +35,12 @@ impl StagingHeader {
     /// Writes it.
     pub fn write(&self) -> [u8; StagingHeader::BYTES] {
         let numbers = [self.capacity, self.base.0, 0];
-        FileHeader { epoch: self.epoch, owner: self.owner, numbers }.write(STAGING_MAGIC)
+        FileHeader { epoch: self.epoch, owner: self.owner, flags: 0, numbers }.write(STAGING_MAGIC)
     }
 
     /// Reads it from the front of a file's bytes.
     pub fn read(bytes: &[u8]) -> Result<StagingHeader, HeaderFault> {
-        let FileHeader { epoch, owner, numbers: [capacity, base, _] } = FileHeader::read(STAGING_MAGIC, bytes)?;
+        let FileHeader { epoch, owner, numbers: [capacity, base, _], .. } = FileHeader::read(STAGING_MAGIC, bytes)?;
         let usable = capacity >= STAGING_BYTES_MIN && capacity.is_multiple_of(GRANULE) && base.is_multiple_of(GRANULE);
         if !usable {
             return Err(HeaderFault::Damaged);

@@ -60,21 +60,21 @@ fn a_running_node_is_backed_up() {
     let (code, said) = journal(&["restore", &name], &elsewhere);
     assert_eq!(code, Some(0), "{said}");
     let broker = Load::setup(3, &DataDirectory::at(&elsewhere)).start();
-    all.iter().for_each(|away| away.collect(&broker));
+    all.iter_mut().for_each(|away| away.collect(&broker));
 }
 
 /// Goal: nothing is overwritten: neither by a backup nor by a restore, and a directory in use is not restored into.
 #[test]
 fn nothing_is_overwritten() {
-    let (data, away) = used();
+    let (data, mut away) = used();
     let (_, name) = missing();
     assert_eq!(journal(&["backup", &name], data.path()).0, Some(0));
     let (code, said) = journal(&["backup", &name], data.path());
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains(&name) && said.contains("remedy"), "{said}");
+    assert!(said.contains(&name), "{said}");
     let (code, said) = journal(&["restore", &name], data.path());
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains(data.path().to_str().expect("text")) && said.contains("remedy"), "{said}");
+    assert!(said.contains(data.path().to_str().expect("text")), "{said}");
     away.collect(&Load::setup(1, &data).start());
 }
 
@@ -145,7 +145,7 @@ fn wrong_usage_of_journal() {
     for command in [&["verify"][..], &["dump"], &["repair"], &["backup", "x"]] {
         let (code, said) = journal(command, &missing);
         assert_eq!(code, Some(2), "{command:?}: {said}");
-        assert!(said.contains(&name) && said.contains("remedy"), "{command:?}: {said}");
+        assert!(said.contains(&name), "{command:?}: {said}");
     }
     let empty = DataDirectory::new();
     fs::write(empty.path().join("file"), "mine").expect("our own directory");

@@ -12,6 +12,8 @@ pub struct Offline {
     id: String,
     topic: String,
     acknowledged: u64,
+    /// How many it has taken.
+    collected: u64,
 }
 
 impl Offline {
@@ -21,7 +23,7 @@ impl Offline {
         let mut client = broker.client(Version::V5, id).durable().connect();
         assert_eq!(client.subscribe(&topic, 1), 1);
         client.disconnect();
-        Self { id: id.to_owned(), topic, acknowledged: 0 }
+        Self { id: id.to_owned(), topic, acknowledged: 0, collected: 0 }
     }
 
     /// Publishes one message of so many bytes at QoS 1; the reason code of its acknowledgement.
@@ -47,17 +49,18 @@ impl Offline {
         assert_eq!(code, Some(REFUSED), "{} messages were acknowledged", self.acknowledged);
     }
 
-    /// Comes back, and sees everything that was acknowledged, in order. One that was refused may come or not.
-    pub fn collect(&self, broker: &Broker) {
+    /// Comes back, and sees what was acknowledged since it was there, in order. What was refused may come or not.
+    pub fn collect(&mut self, broker: &Broker) {
         let mut client = broker.client(Version::V5, &self.id).durable().connect();
         assert!(client.session_present, "the session {}", self.id);
-        let mut last = 0;
+        let mut last = self.collected;
         while last < self.acknowledged {
             let message = client.message();
             let number = number(&message);
             assert!((1..=last + 1).contains(&number), "{message:?} after number {last}");
             last = last.max(number);
         }
+        self.collected = last;
         client.disconnect();
     }
 

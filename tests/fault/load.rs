@@ -49,7 +49,7 @@ impl Load {
     /// What a node needs so that it drops nothing for subscribers that are away.
     pub fn setup(shards: u32, data: &DataDirectory) -> Setup {
         let limits = "[limits]\nmax_queued_messages = 10000000\nmax_queued_bytes = \"1GiB\"\nqueue_memory = \"4GiB\"";
-        Setup::shards(shards).toml(limits).mosquitto("max_queued_messages 0").on(data)
+        Setup::shards(shards).toml(limits).on(data)
     }
 
     /// One start for each number of shards, all on one data directory, and one more in which everything arrives.

@@ -14,9 +14,8 @@
 //! backup.rs      `ringmain journal`: verify, dump, repair, backup, restore
 //! ```
 //!
-//! What happens in each case is told to operators in docs/operating.md. Tests that mount file systems need root, and fail
-//! without. `RINGMAIN_FAULT_ROUNDS` sets the rounds of kill -9, `RINGMAIN_FAULT_SEED` repeats their moments. Mosquitto keeps
-//! what it has when it is told to stop, so `kill::nor_by_a_stop` holds for it, too, and tests the clients here.
+//! What happens in each case is told to operators in docs/operating.md. Tests that mount file systems need root, and
+//! fail without. `RINGMAIN_FAULT_ROUNDS` sets the rounds of kill -9, `RINGMAIN_FAULT_SEED` repeats their moments.
 
 mod backup;
 mod clients;

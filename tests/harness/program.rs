@@ -75,13 +75,8 @@ fn launch_mosquitto(setup: &Setup, directory: &Path) -> Launch {
         port => port,
     };
     let file = directory.join("mosquitto.conf");
-    let always = "allow_anonymous true\nsys_interval 1\nset_tcp_nodelay true\nlog_dest stderr";
-    let persistence = match &setup.data {
-        // It writes everything when it is told to stop.
-        Data::Kept(data) => format!("persistence true\npersistence_location {}/\nuser root", data.path().display()),
-        Data::Fresh | Data::Nowhere => "persistence false".to_owned(),
-    };
-    let conf = format!("listener {port} 127.0.0.1\n{always}\n{persistence}\n{}", setup.mosquitto);
+    let always = "allow_anonymous true\npersistence false\nsys_interval 1\nset_tcp_nodelay true\nlog_dest stderr";
+    let conf = format!("listener {port} 127.0.0.1\n{always}\n{}", setup.mosquitto);
     fs::write(&file, conf).expect("the scratch directory can be written");
     let args = vec!["-c".to_owned(), file.display().to_string()];
     Launch { program: "/usr/sbin/mosquitto".to_owned(), args, ready: "running", port: Some(port) }

@@ -140,7 +140,14 @@ impl Disk {
         if from > base {
             return HEADER_BYTES + (from.0 - base.0);
         }
-        let header = SegmentHeader { epoch: self.epoch, owner: self.owner, number, base, capacity: self.segment_bytes };
+        let header = SegmentHeader {
+            epoch: self.epoch,
+            owner: self.owner,
+            number,
+            base,
+            capacity: self.segment_bytes,
+            sealed: false,
+        };
         bytes.extend_from_slice(&header.write());
         bytes.resize(HEADER_BYTES as usize, 0);
         0

@@ -13,10 +13,11 @@ struct Segment {
 
 impl Segment {
     fn new(number: u64, base: u64, epoch: u32) -> Segment {
-        let header = SegmentHeader { epoch, owner: OWNER, number, base: Position(base), capacity: 4096 };
+        let (owner, base) = (OWNER, Position(base));
+        let header = SegmentHeader { epoch, owner, number, base, capacity: 4096, sealed: false };
         let mut bytes = vec![0; 8192];
         bytes[..64].copy_from_slice(&header.write());
-        Segment { header, bytes, end: base }
+        Segment { header, bytes, end: base.0 }
     }
 
     /// Adds a record of 64 bytes.
@@ -148,15 +149,32 @@ fn old_bytes_of_a_file_are_nothing() {
     assert_eq!((found, log.torn, log.end), (vec![7], None, Position(1344)));
 }
 
-/// Goal: no record of a later epoch lies in a segment, and none of an earlier one behind one of a later.
+/// Goal: what an earlier start left where the segment lies does not come back.
 #[test]
-fn epochs_only_grow() {
+fn only_its_epoch_counts() {
     let mut segment = Segment::new(1, 0, 3);
-    segment.add_of(1, 0, 2).add_of(2, 0, 3).add_of(3, 0, 2);
-    assert_eq!(recover(&[&segment], 0).expect("a tail").1, [1, 2]);
+    segment.add(1, 0).add_of(2, 0, 2);
+    assert_eq!(recover(&[&segment], 0).expect("a tail").1, [1]);
     let mut segment = Segment::new(1, 0, 3);
     segment.add_of(1, 0, 4);
     assert_eq!(recover(&[&segment], 0).expect("a tail").1, []);
+}
+
+/// Goal: a sealed segment holds records of epochs that grow, is proven, and has no tail that may be torn.
+#[test]
+fn a_sealed_segment_is_whole() {
+    let mut segment = Segment::new(1, 0, 3);
+    (segment.header.sealed, segment.header.capacity) = (true, 192);
+    segment.add_of(1, 0, 1).add_of(2, 0, 2).add_of(3, 0, 2);
+    let (log, found) = recover(&[&segment], 0).expect("it is whole");
+    assert_eq!((found, log.proven, log.torn), (vec![1, 2, 3], Position(192), None));
+    segment.flip(128);
+    let damage = recover(&[&segment], 0).expect_err("damage");
+    assert_eq!((damage.position, damage.fault), (Position(128), Fault::Synced(Position(192))));
+    let mut segment = Segment::new(1, 0, 3);
+    (segment.header.sealed, segment.header.capacity) = (true, 128);
+    segment.add_of(1, 0, 2).add_of(2, 0, 1);
+    assert!(recover(&[&segment], 0).is_err());
 }
 
 /// Goal: segments without a byte of the log are dead, and so are those that are not begun.

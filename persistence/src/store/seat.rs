@@ -95,7 +95,7 @@ pub struct Handover {
 /// A log that was gone through, with what it was read from.
 struct Found {
     log: Log,
-    checkpoint: u64,
+    checkpoint: Option<Checkpoint>,
     last: Option<(Live, Mapped)>,
     staged: Vec<Piece>,
     staged_records: u64,
@@ -166,11 +166,13 @@ impl Seat {
         let mut found = self.find(visit)?;
         let torn = found.log.torn;
         let adopted = self.adopt(&mut found)?;
+        self.settle(&mut found)?;
         // Only now: what was in them is on disk.
         for file in &found.staging_files {
             self.files.remove(file).map_err(StoreError::io("removed", file))?;
         }
         let Found { log, checkpoint, .. } = found;
+        let checkpoint = checkpoint.map_or(0, |checkpoint| checkpoint.sequence);
         let report = Report { records: log.records, bytes: log.bytes, torn, adopted };
         Ok((log, checkpoint, report))
     }
@@ -194,7 +196,6 @@ impl Seat {
             let checked = log.check_unbegun(self.owner, file.number, self.epoch, mapped.bytes());
             checked.map_err(|damage| self.damaged(damage))?;
         }
-        let checkpoint = checkpoint.map_or(0, |checkpoint| checkpoint.sequence);
         let mut found =
             Found { log, checkpoint, last, staged: Vec::new(), staged_records: 0, staging_files: Vec::new() };
         self.find_staged(&mut found, visit)?;
@@ -252,7 +253,8 @@ impl Seat {
             return Ok(None);
         }
         let bytes = end.0 - base.0;
-        let header = SegmentHeader { epoch: self.epoch, owner: self.owner, number, base, capacity: bytes };
+        let (epoch, owner) = (self.epoch, self.owner);
+        let header = SegmentHeader { epoch, owner, number, base, capacity: bytes, sealed: true };
         let path = self.directory.join(segment_file_name(number));
         let new = self.directory.join(segment_file_name(number) + NEW);
         let mut file = self.files.create(&new).map_err(StoreError::io("made", &new))?;
@@ -269,7 +271,9 @@ impl Seat {
             // The rest is in staging.
             let to = found.staged.first().map_or(end, |piece| piece.from);
             let place = |position: Position| (HEADER_BYTES + position.0 - live.header.base.0) as usize;
-            write(&mapped.bytes()[place(base)..place(to)])?;
+            if base < to {
+                write(&mapped.bytes()[place(base)..place(to)])?;
+            }
         }
         for piece in &found.staged {
             let staged = Staged::read(piece.file.bytes(), self.owner);
@@ -284,9 +288,23 @@ impl Seat {
         }
         file.sync().map_err(StoreError::io("synced", &new))?;
         self.files.rename(&new, &path).map_err(StoreError::io("renamed", &new))?;
-        self.files.sync_dir(&self.directory).map_err(StoreError::io("synced", &self.directory))?;
         log.append_segment(Live { header, bytes: HEADER_BYTES + bytes, end: Some(end) });
         Ok(Some(Adopted { segment: number, bytes, staged_records: found.staged_records }))
+    }
+
+    /// Names that were found, and the checkpoint, may be in the kernel's memory alone, if the process before was killed
+    /// at the wrong moment. From here on segments and staging files are given up because of them.
+    fn settle(&self, found: &mut Found) -> Result<(), StoreError> {
+        if let Some(before) = found.checkpoint {
+            // Into the other slot: the one that was read may have failed to reach the disk, and would not be tried again.
+            let slot = Checkpoint { epoch: self.epoch, sequence: before.sequence + 1, ..before };
+            let path = self.directory.join(checkpoint::FILE_NAME);
+            let mut file = self.files.open(&path).map_err(StoreError::io("opened", &path))?;
+            file.write_at(slot.offset(), &slot.write()).map_err(StoreError::io("written", &path))?;
+            file.sync().map_err(StoreError::io("synced", &path))?;
+            found.checkpoint = Some(slot);
+        }
+        self.files.sync_dir(&self.directory).map_err(StoreError::io("synced", &self.directory))
     }
 
     /// Removes what an earlier recovery had not finished.

@@ -29,6 +29,7 @@ pub struct LogWriter {
 struct Segment {
     path: PathBuf,
     file: Box<dyn Writing>,
+    number: u64,
     base: Position,
     capacity: u64,
     /// Bytes of the file that are written.
@@ -69,14 +70,12 @@ impl LogWriter {
             none => {
                 let path = self.directory.join(segment_file_name(self.next));
                 let capacity = self.segment_bytes.max(bytes);
-                let (epoch, owner, number, base) = (self.epoch, self.owner, self.next, self.end);
-                let header = SegmentHeader { epoch, owner, number, base, capacity };
+                let (number, base) = (self.next, self.end);
                 let file = self.files.create(&path).map_err(StoreError::io("made", &path))?;
-                let mut batch = Vec::with_capacity(2 * BATCH_BYTES);
-                batch.extend_from_slice(&header.write());
-                batch.resize(HEADER_BYTES as usize, 0);
+                // The header comes last, when it is known how much there is.
+                let (written, batch) = (HEADER_BYTES, Vec::with_capacity(2 * BATCH_BYTES));
                 self.next += 1;
-                none.insert(Segment { path, file, base, capacity, written: 0, batch })
+                none.insert(Segment { path, file, number, base, capacity, written, batch })
             }
         };
         // Everything before the segment is synced when it begins.
@@ -103,6 +102,11 @@ impl LogWriter {
     fn end_segment(&mut self) -> Result<(), StoreError> {
         let Some(mut segment) = self.segment.take() else { return Ok(()) };
         segment.flush()?;
+        let Segment { number, base, .. } = segment;
+        let (epoch, owner, capacity) = (self.epoch, self.owner, self.end.0 - base.0);
+        let header = SegmentHeader { epoch, owner, number, base, capacity, sealed: true };
+        let written = segment.file.write_at(0, &header.write());
+        written.map_err(StoreError::io("written", &segment.path))?;
         segment.file.sync().map_err(StoreError::io("synced", segment.path))
     }
 }

@@ -51,12 +51,17 @@ pub struct Journal {
     pub(crate) own: Slab<Own>,
     /// Those that were refused, to be tried again.
     pub(crate) own_refused: Vec<usize>,
+    /// Sessions that were written for clients that are not accepted yet, and where that begins: memory does not tell of
+    /// it, so a sweep leaves it where it is.
+    pub(crate) admitting: Vec<(Position, u64)>,
     pub(crate) sweeper: Sweeper,
     pub(crate) wall: WallClock,
     next_uid: u64,
     next_message: u64,
     /// What waits was told that the journal is fenced.
     pub(crate) fence_told: bool,
+    /// It was told that there is no room on the disk.
+    pub(crate) stuck_told: bool,
     /// Scratch space for the owners of a message, and for Subscription Identifiers.
     pub(crate) owners: Vec<u8>,
     pub(crate) identifiers: Vec<u8>,
@@ -84,11 +89,13 @@ impl Journal {
             marks: Marks::new(marks_max),
             own: Slab::new(),
             own_refused: Vec::new(),
+            admitting: Vec::new(),
             sweeper: Sweeper::default(),
             wall,
             next_uid: first,
             next_message: first,
             fence_told: false,
+            stuck_told: false,
             owners: Vec::new(),
             identifiers: Vec::new(),
         }
@@ -144,7 +151,20 @@ impl Journal {
 
     /// Writes an entry that may be refused. Its ticket.
     pub fn commit(&mut self, entry: &Entry<'_>) -> Result<Position, Refused> {
+        if self.is_stuck() {
+            return Err(Refused::Full);
+        }
+        self.commit_again(entry)
+    }
+
+    /// Writes an entry that says again what is: also where nothing new is taken, as that is what makes room.
+    pub(crate) fn commit_again(&mut self, entry: &Entry<'_>) -> Result<Position, Refused> {
         Journal::commit_to(&mut self.log, self.later.is_empty(), entry)
+    }
+
+    /// Whether what is staged cannot be written for now: the disk is full, or the journal's own bound is met.
+    pub fn is_stuck(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.shared().stuck().is_some())
     }
 
     fn commit_to(
@@ -165,6 +185,7 @@ impl Journal {
     pub fn takes(&self, bytes: usize) -> bool {
         self.log.as_ref().is_none_or(|log| {
             log.fenced().is_none()
+                && log.shared().stuck().is_none()
                 && self.later.is_empty()
                 && log.free() >= log.capacity() / JOURNAL_RESERVE_SHARE + bytes as u64 + JOURNAL_NOTE_BYTES
         })
@@ -232,6 +253,14 @@ impl Journal {
             return None;
         }
         self.waits.pop_front().map(|(_, waiter)| waiter)
+    }
+
+    /// Takes away what waits and can be refused: publishes.
+    pub(crate) fn take_refusable(&mut self) -> Vec<Waiter> {
+        let refusable = |waiter: &Waiter| matches!(waiter, Waiter::Publish(_) | Waiter::Incoming(_));
+        let (refused, rest) = self.waits.drain(..).partition::<Vec<_>, _>(|(_, waiter)| refusable(waiter));
+        self.waits.extend(rest);
+        refused.into_iter().map(|(_, waiter)| waiter).collect()
     }
 
     pub(crate) fn next_lost(&mut self) -> Option<Waiter> {

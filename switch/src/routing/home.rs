@@ -20,6 +20,7 @@ use wire::mqtt::ReasonCode;
 use super::parcel::{self, ANSWER, Answer, CLAIM, EVICT, GONE, MOVE, VERDICT, Verdict};
 use crate::connection::close::Cause;
 use crate::connection::{ConnectionId, Phase};
+use crate::counters::Counter;
 use crate::journal::wait::Waiter;
 use crate::planted::{Fault, planted};
 use crate::switch::Switch;
@@ -258,6 +259,20 @@ impl Switch {
     fn offer(&mut self, client_id: &str, claim: Claim, fx: &mut Effects) {
         let mut ticket = Position(0);
         let mut stored = self.sessions.durable(client_id);
+        if let Some(session) = stored.filter(|id| self.sessions.at(*id).ends <= self.now) {
+            // Its time is over, and its timer has not fired: it may have run out while the program was down.
+            self.counters.add(Counter::ClientsExpired, 1);
+            self.end_session(session, fx);
+            (stored, ticket) = (None, self.journal.tail());
+        }
+        if claim.clean_start
+            && stored.is_some()
+            && let Some(reason) = self.cannot_end()
+        {
+            // Clean Start wipes the session before it is acknowledged.
+            self.tell(client_id, claim, Verdict::Refuse, None, Some(reason), fx);
+            return self.home.forget(client_id);
+        }
         if claim.clean_start
             && !planted(Fault::OldSessionKept)
             && let Some(session) = stored.take()
@@ -288,8 +303,16 @@ impl Switch {
             // Where a session lives here, its CONNACK waits for what is written of it, which is behind this.
             return self.tell_offer(offer, fx);
         }
-        // Clean Start wipes the session before it is acknowledged.
         self.journal.wait(ticket, Waiter::Offer(Box::new(offer)));
+    }
+
+    /// Why the end of a session cannot be written now, if so.
+    fn cannot_end(&self) -> Option<ReasonCode> {
+        if self.journal.is_fenced() {
+            Some(ReasonCode::ServerUnavailable)
+        } else {
+            (!self.journal.notes_fit()).then_some(ReasonCode::ServerBusy)
+        }
     }
 
     /// Home: what was decided can be told.

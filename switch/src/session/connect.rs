@@ -144,6 +144,7 @@ impl Switch {
     fn admit(&mut self, connection: ConnectionId, client_id: &str, moved: bool, fx: &mut Effects) {
         let client_id: CompactString = client_id.into();
         let mut admitted = Admitted { connection, client_id, moved, uid: 0, new: true, before: (0, 0) };
+        let begun = self.journal.tail();
         match self.write_session(&mut admitted, fx) {
             Err(refused) => {
                 let reason = match refused {
@@ -157,7 +158,10 @@ impl Switch {
             Ok(ticket) if self.journal.holds(ticket) || planted(Fault::ConnackBeforeWritten) => {
                 self.admitted(admitted, fx);
             }
-            Ok(ticket) => self.journal.wait(ticket, Waiter::Admitted(Box::new(admitted))),
+            Ok(ticket) => {
+                self.journal.admitting.push((begun, admitted.uid));
+                self.journal.wait(ticket, Waiter::Admitted(Box::new(admitted)));
+            }
         }
     }
 
@@ -194,13 +198,27 @@ impl Switch {
             let old_will = resumed.is_some_and(|id| self.sessions.at(id).will.is_some());
             let client_hash = self.placement.client_hash(&admitted.client_id);
             let session = entry::Session { uid, client_id: &admitted.client_id, expiry, connections, left_ms: 0 };
-            written = self.journal.commit(&Entry::Session(session));
+            let resumes = !admitted.new;
+            written = if resumes {
+                // The session is durable already: who comes for what it is owed need not wait, and is not refused, where
+                // there is no room.
+                self.journal.note(&Entry::Session(session));
+                Ok(Position(0))
+            } else {
+                self.journal.commit(&Entry::Session(session))
+            };
             if written.is_ok() && old_will {
                 // Within its delay a will is cancelled by the client's return ([MQTT-3.1.3-9]).
                 self.journal.note(&Entry::WillDone { uid, number: connections.wrapping_sub(1) });
             }
             if let (Ok(_), Some(will)) = (&written, &connect.will) {
-                written = self.journal.commit(&Will::new(will).entry(uid, connections, client_hash));
+                let will = Will::new(will);
+                let entry = will.entry(uid, connections, client_hash);
+                if resumes && self.journal.is_stuck() {
+                    self.journal.note(&entry);
+                } else {
+                    written = self.journal.commit(&entry);
+                }
             }
         }
         self.connections.at_mut(admitted.connection.slot).residue = Some(bytes);
@@ -209,6 +227,7 @@ impl Switch {
 
     /// The journal knows the session: CONNACK, if the client is still there.
     pub(crate) fn admitted(&mut self, admitted: Admitted, fx: &mut Effects) {
+        self.journal.admitting.retain(|(_, uid)| *uid != admitted.uid);
         let waits = self.connections.get(admitted.connection).is_some_and(|conn| conn.phase == Phase::Claimed);
         if !waits {
             return self.not_admitted(admitted, fx);
@@ -225,6 +244,7 @@ impl Switch {
 
     /// A client that was to be accepted is gone, or the journal does not take its session.
     pub(crate) fn not_admitted(&mut self, admitted: Admitted, fx: &mut Effects) {
+        self.journal.admitting.retain(|(_, uid)| *uid != admitted.uid);
         let Admitted { connection, client_id, moved, uid, new, before: (connections, left_ms) } = admitted;
         if self.connections.get(connection).is_some_and(|conn| conn.phase == Phase::Claimed) {
             self.close(connection.slot, Cause::Refused(ReasonCode::ServerUnavailable), fx);
