@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 
@@ -24,6 +24,9 @@ pub struct Shared {
     oldest: AtomicU64,
     /// Written by the keeper.
     stats: KeeperStats,
+    /// Why what is staged cannot be written for now: 0: it can; else 1 and the kernel's error number, 0 where a bound is
+    /// met. Written by the keeper.
+    stuck: AtomicU32,
     /// Why nothing more is taken. Set once, by whoever meets the trouble first.
     fence: OnceLock<Fence>,
 }
@@ -139,6 +142,21 @@ impl Shared {
     /// What the keeper has counted.
     pub fn stats(&self) -> &KeeperStats {
         &self.stats
+    }
+
+    /// Why what is staged cannot be written for now: the kernel's error number, or 0 where the journal's own bound is
+    /// met. It may pass.
+    #[inline]
+    pub fn stuck(&self) -> Option<i32> {
+        match self.stuck.load(Ordering::Acquire) {
+            0 => None,
+            word => Some(word as i32 - 1),
+        }
+    }
+
+    /// Keeper: what is staged cannot be written for now, or can again.
+    pub fn set_stuck(&self, why: Option<i32>) {
+        self.stuck.store(why.map_or(0, |errno| errno as u32 + 1), Ordering::Release);
     }
 
     /// Why the journal takes nothing more.

@@ -63,6 +63,8 @@ shard::counters! {
         JournalRefused => "journal_refused",
         /// 1: the journal takes nothing more until a restart.
         JournalFenced => "journal_fenced",
+        /// 1: there is no room on the disk, or within its bound, for what is staged.
+        JournalStuck => "journal_stuck",
         /// Bytes of the journal's log, from the oldest that is needed to the newest.
         JournalBytes => "journal_bytes",
         /// Bytes of the log that are not on disk yet.

@@ -11,6 +11,7 @@ use switch::config::source::{self, Source};
 use switch::config::{Configuration, Flags};
 use switch::node::switches;
 use switch::program::failure::Failure;
+use switch::program::journals::Journals;
 use switch::program::plan::Plan;
 use switch::program::serve;
 use switch::program::stop::StopFlag;
@@ -51,8 +52,15 @@ impl Node {
         let (tell, started) = mpsc::channel();
         let thread = thread::spawn(move || {
             let settings = &configuration.settings;
-            let (_, make) = switches(settings, shards).expect("no rules");
-            serve::until_stopped(settings, &plan, &rank_specs(&settings.limits, shards), move |seat| {
+            let journals = plan.storage.as_ref().map(|storage| {
+                let journals = Journals::open(storage, &settings.journal, &[], shards).expect("a new directory");
+                let seed = journals.seed;
+                let (shards, keeping) = journals.into_parts();
+                ((seed, shards), keeping)
+            });
+            let (recovered, keeping) = journals.unzip();
+            let (_, make) = switches(settings, shards, recovered).expect("no rules");
+            serve::until_stopped(settings, &plan, &rank_specs(&settings.limits, shards), keeping, move |seat| {
                 // Nobody listens any more where another shard was first.
                 let _ = tell.send(seat.stop.clone());
                 counting::watch_this_thread(counts);

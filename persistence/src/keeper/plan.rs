@@ -194,6 +194,8 @@ pub struct Plan {
     prepare_rest: Rest,
     checkpoint_rest: Rest,
     remove_rest: Rest,
+    /// The error of the last segment that could not be made; 0: none since one was.
+    full: i32,
     /// The last try to use a dead segment met a copy under way.
     retained: bool,
     fenced: bool,
@@ -253,6 +255,7 @@ impl Plan {
             prepare_rest: Rest::default(),
             checkpoint_rest: Rest::default(),
             remove_rest: Rest::default(),
+            full: 0,
             retained: false,
             fenced: false,
             stopping: false,
@@ -324,6 +327,18 @@ impl Plan {
                 ops.push(Op::Rest { of, time: rest.time() });
             }
         }
+        self.shared.set_stuck(self.is_stuck(end).then_some(self.full));
+    }
+
+    /// Whether something is staged, and nothing under way that would let it be written: no segment has room, and none can
+    /// be made now.
+    fn is_stuck(&self, end: Position) -> bool {
+        end > self.written
+            && self.spare.is_none()
+            && self.writing.is_none()
+            && self.syncing.is_none()
+            && self.preparing.is_none()
+            && self.checkpointing.is_none()
     }
 
     fn sync(&mut self, ops: &mut Vec<Op>) {
@@ -498,6 +513,7 @@ impl Plan {
                 }
                 self.spare = Some(self.next);
                 self.next += 1;
+                self.full = 0;
                 self.retained = false;
                 self.prepare_rest = Rest::default();
             }
@@ -507,6 +523,7 @@ impl Plan {
             // The disk is full, which may pass: until then the ring takes what it can, and the shard refuses the rest.
             (Outcome::Failed(libc::ENOSPC | libc::EDQUOT), _) => {
                 self.retained = false;
+                self.full = outcome.errno();
                 self.prepare_rest.fail();
             }
             _ => self.fence(Trouble::Prepare, Some(self.next), outcome.errno()),

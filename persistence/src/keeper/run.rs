@@ -276,7 +276,7 @@ impl Keep {
     fn drive(self: &Rc<Keep>) {
         let mut state = self.state.borrow_mut();
         let State { plan, staged, ops, .. } = &mut *state;
-        let fenced = self.shared.fenced().is_some();
+        let (fenced, stuck) = (self.shared.fenced().is_some(), self.shared.stuck());
         plan.step(staged, ops);
         if plan.listens() {
             self.bell.sleep();
@@ -286,7 +286,7 @@ impl Keep {
         if !plan.listens() {
             self.bell.awake();
         }
-        if !fenced && self.shared.fenced().is_some() {
+        if !fenced && self.shared.fenced().is_some() || stuck != self.shared.stuck() {
             (self.doorbell)();
         }
         for op in ops.drain(..) {

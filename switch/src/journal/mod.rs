@@ -60,6 +60,8 @@ pub struct Journal {
     next_message: u64,
     /// What waits was told that the journal is fenced.
     pub(crate) fence_told: bool,
+    /// It was told that there is no room on the disk.
+    pub(crate) stuck_told: bool,
     /// Scratch space for the owners of a message, and for Subscription Identifiers.
     pub(crate) owners: Vec<u8>,
     pub(crate) identifiers: Vec<u8>,
@@ -93,6 +95,7 @@ impl Journal {
             next_uid: first,
             next_message: first,
             fence_told: false,
+            stuck_told: false,
             owners: Vec::new(),
             identifiers: Vec::new(),
         }
@@ -148,7 +151,20 @@ impl Journal {
 
     /// Writes an entry that may be refused. Its ticket.
     pub fn commit(&mut self, entry: &Entry<'_>) -> Result<Position, Refused> {
+        if self.is_stuck() {
+            return Err(Refused::Full);
+        }
+        self.commit_again(entry)
+    }
+
+    /// Writes an entry that says again what is: also where nothing new is taken, as that is what makes room.
+    pub(crate) fn commit_again(&mut self, entry: &Entry<'_>) -> Result<Position, Refused> {
         Journal::commit_to(&mut self.log, self.later.is_empty(), entry)
+    }
+
+    /// Whether what is staged cannot be written for now: the disk is full, or the journal's own bound is met.
+    pub fn is_stuck(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.shared().stuck().is_some())
     }
 
     fn commit_to(
@@ -169,6 +185,7 @@ impl Journal {
     pub fn takes(&self, bytes: usize) -> bool {
         self.log.as_ref().is_none_or(|log| {
             log.fenced().is_none()
+                && log.shared().stuck().is_none()
                 && self.later.is_empty()
                 && log.free() >= log.capacity() / JOURNAL_RESERVE_SHARE + bytes as u64 + JOURNAL_NOTE_BYTES
         })
@@ -236,6 +253,14 @@ impl Journal {
             return None;
         }
         self.waits.pop_front().map(|(_, waiter)| waiter)
+    }
+
+    /// Takes away what waits and can be refused: publishes.
+    pub(crate) fn take_refusable(&mut self) -> Vec<Waiter> {
+        let refusable = |waiter: &Waiter| matches!(waiter, Waiter::Publish(_) | Waiter::Incoming(_));
+        let (refused, rest) = self.waits.drain(..).partition::<Vec<_>, _>(|(_, waiter)| refusable(waiter));
+        self.waits.extend(rest);
+        refused.into_iter().map(|(_, waiter)| waiter).collect()
     }
 
     pub(crate) fn next_lost(&mut self) -> Option<Waiter> {

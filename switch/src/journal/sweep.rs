@@ -80,7 +80,7 @@ impl Switch {
             // What was written for clients that are not accepted yet is not in memory.
             let cut = self.journal.admitting.iter().map(|(begun, _)| *begun).fold(tail, Position::min);
             let sweep = Sweep { cut, first_uid, first_message, part: Part::Bodies(0), bytes: 0 };
-            if self.journal.commit(&Entry::Sweep { end: false }).is_err() {
+            if self.journal.commit_again(&Entry::Sweep { end: false }).is_err() {
                 return;
             }
             self.journal.sweeper.at = Some(sweep);
@@ -107,7 +107,7 @@ impl Switch {
                 Part::Marks(number) => self.sweep_mark(&mut sweep, number),
                 Part::Retained(index) => self.sweep_retained(&mut sweep, index),
                 Part::End => {
-                    if self.journal.commit(&Entry::Sweep { end: true }).is_ok() {
+                    if self.journal.commit_again(&Entry::Sweep { end: true }).is_ok() {
                         return self.end_sweep(&sweep, begun);
                     }
                     break;
@@ -145,7 +145,7 @@ impl Switch {
             None => sweep.part = Part::Sessions(0, None),
             Some((message, Some(frame))) if message < sweep.first_message => {
                 let frame = self.journal.wall.kept(&frame);
-                let written = self.journal.commit(&Entry::Body { message, frame });
+                let written = self.journal.commit_again(&Entry::Body { message, frame });
                 written.inspect_err(|_| sweep.part = Part::Bodies(index))?;
             }
             Some(_) => {}
@@ -187,19 +187,19 @@ impl Switch {
         let session = sessions.at(id);
         // Of one whose client is about to be accepted the journal knows more than memory.
         if !journal.admitting.iter().any(|(_, admitting)| *admitting == uid) {
-            journal.commit(&entries::session(session).expect("it is kept"))?;
+            journal.commit_again(&entries::session(session).expect("it is kept"))?;
             if let (Some(will), Some(kept)) = (&session.will, &session.kept) {
-                journal.commit(&will.entry(uid, kept.connections, session.client_hash))?;
+                journal.commit_again(&will.entry(uid, kept.connections, session.client_hash))?;
             }
         }
         for (packet_id, count) in session.kept.iter().flat_map(|kept| &kept.counts) {
-            journal.commit(&Entry::Released { uid, packet_id: *packet_id, count: *count })?;
+            journal.commit_again(&Entry::Released { uid, packet_id: *packet_id, count: *count })?;
         }
         for packet_id in session.incoming.iter().flat_map(|incoming| incoming.kept()) {
-            journal.commit(&Entry::Inbound { uid, packet_id: packet_id.get() })?;
+            journal.commit_again(&Entry::Inbound { uid, packet_id: packet_id.get() })?;
         }
         for subscription in &session.subscriptions {
-            journal.commit(&entries::subscription(filters, uid, subscription))?;
+            journal.commit_again(&entries::subscription(filters, uid, subscription))?;
         }
         Ok(())
     }
@@ -238,7 +238,7 @@ impl Switch {
                 Some(owed) => entries::owner(uid, owed, &mut identifiers),
                 None => entries::released_owner(uid),
             };
-            if let Err(refused) = journal.commit(&Entry::Owing { message, owner, stage, packet_id }) {
+            if let Err(refused) = journal.commit_again(&Entry::Owing { message, owner, stage, packet_id }) {
                 outcome = Err((last, refused));
                 break;
             }
@@ -258,12 +258,13 @@ impl Switch {
         let own = self.journal.own.remove(at);
         let written = match &own {
             Own::Will { uid, number, will, client_hash } => {
-                self.journal.commit(&will.entry(*uid, *number, *client_hash)).map(drop)
+                self.journal.commit_again(&will.entry(*uid, *number, *client_hash)).map(drop)
             }
             Own::Handing { message, group, frame } => {
                 let frame = self.journal.wall.kept(&frames::read(frame));
-                let body = self.journal.commit(&Entry::Body { message: *message, frame });
-                body.and_then(|_| self.journal.commit(&Entry::Handing { message: *message, group: *group })).map(drop)
+                let body = self.journal.commit_again(&Entry::Body { message: *message, frame });
+                body.and_then(|_| self.journal.commit_again(&Entry::Handing { message: *message, group: *group }))
+                    .map(drop)
             }
         };
         let again = self.journal.own.insert(own);
@@ -288,7 +289,7 @@ impl Switch {
             }
             Some((number, mark)) => {
                 if self.journal.marks.contains(&mark) {
-                    self.journal.commit(&Entry::Marked(mark))?;
+                    self.journal.commit_again(&Entry::Marked(mark))?;
                 }
                 sweep.part = Part::Marks(number + 1);
             }
@@ -308,10 +309,10 @@ impl Switch {
                 let frame = frames::read(kept.frame());
                 if !frames::own(&frame) {
                     let frame = journal.wall.kept(&frame);
-                    match journal.commit(&Entry::Retained { frame }) {
+                    match journal.commit_again(&Entry::Retained { frame }) {
                         // It is in memory alone, of QoS 0 and counted as such: what was before it is not to come back.
                         Err(Refused::TooLarge) => {
-                            journal.commit(&Entry::RetainedCleared { topic: frame.topic })?;
+                            journal.commit_again(&Entry::RetainedCleared { topic: frame.topic })?;
                         }
                         written => drop(written?),
                     }

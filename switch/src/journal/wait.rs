@@ -107,6 +107,9 @@ impl Switch {
         while let Some(waiter) = self.journal.next_kept() {
             self.kept(waiter, fx);
         }
+        if self.journal.is_stuck() != self.journal.stuck_told || self.journal.stuck_told {
+            self.tell_stuck(fx);
+        }
         if !self.journal.blocked.is_empty() && self.journal.notes_fit() {
             self.unparked.append(&mut self.journal.blocked);
         }
@@ -173,6 +176,34 @@ impl Switch {
         (conn.phase == Phase::Open).then_some(conn.version)
     }
 
+    /// There is no room on the disk, or there is again. Publishes that wait for it are refused: nobody knows how long it
+    /// will last. What they have left in the log may become durable all the same.
+    fn tell_stuck(&mut self, fx: &mut Effects) {
+        let stuck = self.journal.log().and_then(|log| log.shared().stuck());
+        if stuck.is_some() != self.journal.stuck_told {
+            self.journal.stuck_told = stuck.is_some();
+            self.counters.set(Counter::JournalStuck, u64::from(stuck.is_some()));
+            let shard = self.id.0;
+            let (level, text) = match stuck {
+                None => (Level::Info, format!("the journal of shard {shard} has room again")),
+                Some(errno) => {
+                    let why = match errno {
+                        0 => "journal.max_size is reached".to_owned(),
+                        errno => std::io::Error::from_raw_os_error(errno).to_string(),
+                    };
+                    let what = "publishes of QoS 1 and 2 to its durable sessions are refused until there is";
+                    (Level::Warn, format!("the journal of shard {shard} has no room on the disk: {why}; {what}"))
+                }
+            };
+            self.log.event(self.now, level, &text);
+        }
+        if stuck.is_some() {
+            for waiter in self.journal.take_refusable() {
+                self.lost(waiter, fx);
+            }
+        }
+    }
+
     fn tell_fence(&mut self, fx: &mut Effects) {
         if !self.journal.fence_told {
             self.journal.fence_told = true;
@@ -219,7 +250,7 @@ impl Switch {
     /// Says to an owner what this shard has resolved of its parcels. Nothing beyond a remark is resolved until the owner
     /// has seen it.
     pub(crate) fn resolve_held_of(&mut self, owner: shard::mesh::ShardId, rx: &mut Inbound) {
-        let fenced = self.journal.is_fenced();
+        let fenced = self.journal.is_fenced() || self.journal.is_stuck();
         let inbox = &mut self.inboxes[usize::from(owner.0)];
         loop {
             if let Some(refused) = inbox.refused {

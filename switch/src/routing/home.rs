@@ -20,6 +20,7 @@ use wire::mqtt::ReasonCode;
 use super::parcel::{self, ANSWER, Answer, CLAIM, EVICT, GONE, MOVE, VERDICT, Verdict};
 use crate::connection::close::Cause;
 use crate::connection::{ConnectionId, Phase};
+use crate::counters::Counter;
 use crate::journal::wait::Waiter;
 use crate::planted::{Fault, planted};
 use crate::switch::Switch;
@@ -258,6 +259,12 @@ impl Switch {
     fn offer(&mut self, client_id: &str, claim: Claim, fx: &mut Effects) {
         let mut ticket = Position(0);
         let mut stored = self.sessions.durable(client_id);
+        if let Some(session) = stored.filter(|id| self.sessions.at(*id).ends <= self.now) {
+            // Its time is over, and its timer has not fired: it may have run out while the program was down.
+            self.counters.add(Counter::ClientsExpired, 1);
+            self.end_session(session, fx);
+            (stored, ticket) = (None, self.journal.tail());
+        }
         if claim.clean_start
             && stored.is_some()
             && let Some(reason) = self.cannot_end()

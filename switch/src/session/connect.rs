@@ -198,13 +198,27 @@ impl Switch {
             let old_will = resumed.is_some_and(|id| self.sessions.at(id).will.is_some());
             let client_hash = self.placement.client_hash(&admitted.client_id);
             let session = entry::Session { uid, client_id: &admitted.client_id, expiry, connections, left_ms: 0 };
-            written = self.journal.commit(&Entry::Session(session));
+            let resumes = !admitted.new;
+            written = if resumes {
+                // The session is durable already: who comes for what it is owed need not wait, and is not refused, where
+                // there is no room.
+                self.journal.note(&Entry::Session(session));
+                Ok(Position(0))
+            } else {
+                self.journal.commit(&Entry::Session(session))
+            };
             if written.is_ok() && old_will {
                 // Within its delay a will is cancelled by the client's return ([MQTT-3.1.3-9]).
                 self.journal.note(&Entry::WillDone { uid, number: connections.wrapping_sub(1) });
             }
             if let (Ok(_), Some(will)) = (&written, &connect.will) {
-                written = self.journal.commit(&Will::new(will).entry(uid, connections, client_hash));
+                let will = Will::new(will);
+                let entry = will.entry(uid, connections, client_hash);
+                if resumes && self.journal.is_stuck() {
+                    self.journal.note(&entry);
+                } else {
+                    written = self.journal.commit(&entry);
+                }
             }
         }
         self.connections.at_mut(admitted.connection.slot).residue = Some(bytes);

@@ -317,6 +317,12 @@ impl Switch {
             return Ok(ticket);
         };
         for add in &request.adds {
+            if self.has_subscription(request.session, add) {
+                // Many clients ask again for what they have, each time that they connect. What they asked for a moment ago
+                // may not be durable.
+                ticket = ticket.max(self.journal.tail());
+                continue;
+            }
             let entry = Entry::Subscribed(entry::Subscription {
                 uid,
                 filter: &add.filter,
@@ -331,6 +337,17 @@ impl Switch {
         Ok(ticket)
     }
 
+    /// Whether a session has just this subscription in force. A member of a group joins before it is written.
+    fn has_subscription(&self, session: SessionId, add: &Add) -> bool {
+        let wanted = Options::new(add.options.qos, add.options.no_local, add.options.retain_as_published)
+            .with_wildcard(add.filter.contains(['+', '#']));
+        add.group.is_none()
+            && self.find_subscription(session, &add.filter, None).is_some_and(|index| {
+                let known = &self.sessions.at(session).subscriptions[index];
+                known.options == wanted && known.identifier == add.identifier
+            })
+    }
+
     /// The journal does not take the subscriptions of a request: none of them comes into force.
     fn refuse_subscriptions(&mut self, request: &mut Request, fx: &mut Effects) {
         self.counters.add(Counter::JournalRefused, 1);
@@ -339,7 +356,9 @@ impl Switch {
         request.codes.iter_mut().filter(|code| !code.is_error()).for_each(|code| *code = refused);
         let uid = self.sessions.find(request.session).and_then(|session| session.kept.as_ref()).map(|kept| kept.uid);
         for add in std::mem::take(&mut request.adds) {
-            if let Some(uid) = uid {
+            let group = add.group.as_ref().map(|(name, _)| &**name);
+            let had = self.find_subscription(request.session, &add.filter, group).is_some();
+            if let Some(uid) = uid.filter(|_| !had) {
                 // Those before the one that was refused were written.
                 let group = add.group.as_ref().map_or("", |(name, _)| name);
                 self.journal.note(&Entry::Unsubscribed { uid, filter: &add.filter, group });
