@@ -91,7 +91,7 @@ impl World {
 
     /// CONNACK with success.
     fn accepted(&mut self, client: ClientId, conn: ConnId, session_present: bool) -> Check {
-        let (tick, now) = (self.tick(), self.now());
+        let (tick, now, fenced) = (self.tick(), self.now(), self.machine.is_fenced());
         let state = &mut self.conns[conn];
         (state.stage, state.opened, state.resumed) = (Stage::Open, tick, session_present);
         let (clean, expiry, raced, asked_at) = (state.clean, state.expiry, state.raced, state.opened_at);
@@ -102,7 +102,7 @@ impl World {
         }
         if session.certain && !raced && !clean {
             // What the switch noticed late it counts from then on.
-            let left_last = name.left_at.max(name.left.latest);
+            let left_last = name.left_at.max(name.left.latest.map(|(at, _)| at));
             let away = left_last.map_or(0.0, |left| asked_at.since(left).as_secs_f64());
             let longest = name.left_at.map_or(0.0, |left| now.since(left).as_secs_f64());
             let kept = f64::from(session.expiry);
@@ -134,6 +134,10 @@ impl World {
                 self.send_again(conn, outstanding);
             }
             return Ok(());
+        }
+        if fenced {
+            // The end of the one before may not be written.
+            name.changed = tick;
         }
         session.begin(!raced);
         for sub in &mut name.subs {
@@ -380,6 +384,7 @@ impl World {
             return match goodbye {
                 Some(0x8d) if state.silent => Ok(()),
                 Some(0x8e | 0x93) if state.raced => Ok(()),
+                Some(0x83) if self.journal_refuses() => Ok(()),
                 Some(code) => fail!("#{conn} said goodbye and got DISCONNECT {code:#04x}"),
                 None => Ok(()),
             };
@@ -388,6 +393,7 @@ impl World {
             return match goodbye {
                 Some(0x8d) if state.silent => Ok(()),
                 // With the session the client has forgotten what is under way.
+                Some(0x83) if self.journal_refuses() => Ok(()),
                 Some(code) if code != 0x8e && code != 0x93 => {
                     fail!("#{conn} lost a race and got DISCONNECT {code:#04x}")
                 }

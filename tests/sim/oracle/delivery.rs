@@ -91,6 +91,10 @@ impl World {
         if message.cancelled {
             fail!("{who} is a will that must not be published");
         }
+        if self.lossy && !self.clients[client].session.certain {
+            // A session that had ended may be back.
+            return Ok(());
+        }
         let subs = self.bringing(client, message);
         let Some(qos_max) = subs.clone().map(|sub| sub.qos).max() else {
             fail!("{who} on {} matches no subscription: {:?}", TOPICS[topic], self.clients[client].subs);
@@ -250,7 +254,9 @@ impl World {
         let live = if delivery.qos > 0 { ways.min(1) } else { ways };
         // Each subscription brings it live or retained, never both.
         let either = self.clients[client].subs.iter().filter(|sub| self.matches.of(sub.filter, message.topic));
-        let sends = message.sends + if delivery.qos == 0 { message.repeats } else { 0 };
+        // A will that a journal refuses is published again.
+        let again = if message.will && self.journal_refuses() { u32::from(u16::MAX) } else { message.repeats };
+        let sends = message.sends + if delivery.qos == 0 { again } else { 0 };
         let either: u32 = either.map(|sub| if sub.may_bring(message.sent) { sends } else { 1 }).sum();
         let limit = ((live + shared) as u32 * sends + retained as u32).min(either);
         let qos = message.qos;
@@ -362,10 +368,12 @@ impl World {
     /// A message is accepted: all that surely subscribe are owed it.
     pub(crate) fn owe(&mut self, number: MessageId) {
         let message = self.messages[number as usize].clone();
-        let publisher = &self.clients[message.client].session;
-        let forgotten = self.lossy && message.qos == 2 && !publisher.certain;
-        if message.bytes == 0 || message.refused || forgotten {
-            // Or it was taken for another one that was lost.
+        if self.lossy && message.qos == 2 && !self.clients[message.client].session.certain {
+            // It may have been taken for a repeat of one that was lost.
+            self.messages[number as usize].accepted = None;
+            return;
+        }
+        if message.bytes == 0 || message.refused {
             return;
         }
         let mut members: Vec<(usize, ConnId, u8)> = Vec::new();
