@@ -137,7 +137,7 @@ impl World {
     pub fn new(seed: u64, print: bool) -> World {
         let mut rng = Rng::with_seed(seed);
         let mut swarm = Swarm::of(&mut rng);
-        let mut chaos = Rng::with_seed(seed ^ 0x6368_616f_73);
+        let mut chaos = Rng::with_seed(seed ^ 0x0063_6861_6f73);
         if chaos.bool() {
             swarm.with_journals(&mut chaos);
         }
