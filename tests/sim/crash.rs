@@ -174,6 +174,11 @@ impl World {
         } else if let Some((at, then)) = &mut name.left.latest {
             *at = ago(*then);
         }
+        let away = name.left_at.map_or(0.0, |left| now.since(left).as_secs_f64());
+        if self.swarm.crashes.clock > 0 && away > f64::from(name.session.expiry) - 0.5 {
+            // It may have ended before the clock was set once more.
+            name.session.certain = false;
+        }
         if let Some((_, since, _)) = &mut name.session.will {
             *since = name.left_at.unwrap_or(*since).min(*since);
         }
