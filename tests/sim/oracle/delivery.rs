@@ -255,9 +255,7 @@ impl World {
         let live = if delivery.qos > 0 { ways.min(1) } else { ways };
         // Each subscription brings it live or retained, never both.
         let either = self.clients[client].subs.iter().filter(|sub| self.matches.of(sub.filter, message.topic));
-        // A will that is refused somewhere is published again.
-        let small = self.swarm.plan.settings.limits.queue_memory < 1 << 20;
-        let tried = self.swarm.plan.disk.is_some() && (small || self.journal_refuses());
+        let tried = self.will_is_tried_again();
         let again = if delivery.qos == 0 { message.repeats } else { 0 };
         let sends = message.sends + if message.will && tried { u32::from(u16::MAX) } else { again };
         let either: u32 = either.map(|sub| if sub.may_bring(message.sent) { sends } else { 1 }).sum();
@@ -289,6 +287,12 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Whether a will of a session that lasts may be refused somewhere: a node with journals publishes it again, later.
+    pub(crate) fn will_is_tried_again(&self) -> bool {
+        let small = self.swarm.plan.settings.limits.queue_memory < 1 << 20;
+        self.swarm.plan.disk.is_some() && (small || self.journal_refuses())
     }
 
     /// What one client publishes on one topic comes in order, by QoS.
