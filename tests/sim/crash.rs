@@ -174,7 +174,8 @@ impl World {
         } else if let Some((at, then)) = &mut name.left.latest {
             *at = ago(*then);
         }
-        let away = name.left_at.map_or(0.0, |left| now.since(left).as_secs_f64());
+        // By the clock of before, or by that of now.
+        let away = now.since(name.left_at.map_or(left_at, |left| left.min(left_at))).as_secs_f64();
         if self.swarm.crashes.clock > 0 && away > f64::from(name.session.expiry) - 0.5 {
             // It may have ended before the clock was set once more.
             name.session.certain = false;
