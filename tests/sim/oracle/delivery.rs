@@ -1,4 +1,5 @@
-//! What must hold of each PUBLISH that a client gets: it was published, it matches, it is in order, it is not a copy too
+//! What must hold of each PUBLISH that a client gets: it was published, it matches, it is in order, it is not a copy
+//! too
 //! many, and it keeps to the limits that the client told.
 
 use crate::model::{ClientId, ConnId, GroupOwed, Inflight, Message, MessageId, Owed, Stage, Sub, number_of};
