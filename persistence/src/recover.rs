@@ -4,7 +4,7 @@
 //!
 //! 1. [`Log::arrange`] puts the segments behind each other, by their headers and the checkpoint.
 //! 2. [`Log::replay`] goes through one segment after the other. The last one ends at the first record that is not
-//! whole.
+//!    whole.
 //! 3. [`staged::Staged`] goes on from there in a staging ring that a process left behind.
 //!
 //! ```text
