@@ -19,7 +19,7 @@ const ARROWS: [(&str, &[&str]); 5] = [
 const CRATES: [&str; 3] = ["wire", "shard", "switch"];
 
 /// Folders and files that may have `unsafe` blocks.
-const UNSAFE_HOMES: [&str; 8] = [
+const UNSAFE_HOMES: [&str; 10] = [
     "shard/src/uring/",
     "shard/src/buffer/",
     "shard/src/ring/",
