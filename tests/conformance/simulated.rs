@@ -103,7 +103,7 @@ impl Simulated {
         }
         let story = format!("simulated: seed {seed}, {shards} shards, {sizes:?}, {faults:?}");
         let stalls = if hasty { STALLS } else { 0 };
-        let plan = Plan { shards, settings, sizes, faults, ranks, stalls };
+        let plan = Plan { shards, settings, sizes, faults, ranks, stalls, disk: None };
         let mut world = Self { machine: Machine::new(&plan, seed), connections: Vec::new(), hasty, story };
         world.rest();
         world

@@ -179,6 +179,7 @@ impl World {
             at: self.now(),
             accepted: None,
             sends: 1,
+            repeats: 0,
             resent: false,
             refused: false,
             cancelled: false,
@@ -237,6 +238,7 @@ impl World {
             at,
             accepted: None,
             sends: 1,
+            repeats: 0,
             resent: false,
             refused: false,
             cancelled: false,
@@ -264,6 +266,9 @@ impl World {
 
     fn next_packet_id(&mut self, client: ClientId, conn: ConnId) -> u16 {
         let state = &mut self.clients[client];
+        if self.swarm.crashes.low_ids {
+            state.packet_id = 0;
+        }
         loop {
             state.packet_id = state.packet_id.wrapping_add(1).max(1);
             let id = state.packet_id;
@@ -385,10 +390,14 @@ impl World {
         self.send(conn);
         let state = &mut self.conns[conn];
         (state.stage, state.paused) = (Stage::Leaving, false);
+        let changes = expiry.is_some_and(|expiry| expiry != state.expiry);
         state.expiry = expiry.unwrap_or(state.expiry);
         if reason != 0 {
             // The will is published: nothing is certain about when.
             state.will_delay = u32::MAX;
+        }
+        if changes {
+            self.clients[client].changed = self.tick();
         }
     }
 

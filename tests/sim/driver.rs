@@ -11,15 +11,17 @@ use crate::kernel::{Buffers, Kernel};
 pub struct SimDriver {
     shard: u16,
     kernel: Rc<RefCell<Kernel>>,
+    /// The time of the kernel that is zero here.
+    origin: Instant,
     buffers: Buffers,
     /// What was pushed and has not reached the kernel.
     queued: Vec<Op>,
 }
 
 impl SimDriver {
-    /// The driver of `shard`.
-    pub fn new(shard: u16, kernel: Rc<RefCell<Kernel>>, buffers: Buffers) -> SimDriver {
-        SimDriver { shard, kernel, buffers, queued: Vec::new() }
+    /// The driver of `shard`, whose time begins at `origin` of the kernel's.
+    pub fn new(shard: u16, kernel: Rc<RefCell<Kernel>>, origin: Instant, buffers: Buffers) -> SimDriver {
+        SimDriver { shard, kernel, origin, buffers, queued: Vec::new() }
     }
 
     /// Its receive buffers.
@@ -37,7 +39,7 @@ impl SimDriver {
 
 impl Driver for SimDriver {
     fn now(&mut self) -> Instant {
-        self.kernel.borrow().now()
+        Instant::ZERO.after(self.kernel.borrow().now().since(self.origin))
     }
 
     fn push(&mut self, op: Op) {
@@ -61,7 +63,7 @@ impl Driver for SimDriver {
         if let Wait::Until(deadline) = wait
             && out.is_empty()
         {
-            kernel.pass_until(deadline);
+            kernel.pass_until(self.origin.after(deadline.since(Instant::ZERO)));
         }
     }
 

@@ -100,7 +100,6 @@ struct Armed {
 impl Kernel {
     /// A kernel of `shards` shards without sockets.
     pub fn new(seed: u64, shards: u16, sizes: Sizes, faults: Faults) -> Kernel {
-        let table = || Table { slots: vec![Row::default(); sizes.slots as usize], ..Table::default() };
         Kernel {
             now: Instant::from_nanos(1_000_000_000),
             rng: Rng::with_seed(seed),
@@ -108,7 +107,7 @@ impl Kernel {
             accepts_max: ACCEPTS_MAX,
             sizes,
             sockets: Vec::new(),
-            tables: std::iter::repeat_with(table).take(shards.into()).collect(),
+            tables: tables(shards, sizes.slots),
             print: false,
         }
     }
@@ -192,6 +191,24 @@ impl Kernel {
         }
         self.list(id);
         self.answer_poll(id);
+    }
+
+    /// The node is gone, and another one of `shards` shards begins: all connections are reset. Of what had left some came
+    /// through.
+    pub fn crash(&mut self, shards: u16) {
+        for socket in &mut self.sockets {
+            if socket.switch_fin && socket.holders == 0 {
+                continue;
+            }
+            let came = match self.rng.u8(..4) {
+                0 => 0,
+                1 => self.rng.usize(..=socket.to_client.len()),
+                _ => socket.to_client.len(),
+            };
+            socket.to_client.truncate(came);
+            (socket.switch_reset, socket.switch_fin, socket.holders, socket.place) = (true, true, 0, None);
+        }
+        self.tables = tables(shards, self.sizes.slots);
     }
 
     /// A client's side has changed: an armed receive may complete.
@@ -463,6 +480,11 @@ impl Kernel {
     fn chance(&mut self, rate: u16) -> bool {
         rate > 0 && self.rng.u16(..) < rate
     }
+}
+
+fn tables(shards: u16, slots: u32) -> Vec<Table> {
+    let table = || Table { slots: vec![Row::default(); slots as usize], ..Table::default() };
+    std::iter::repeat_with(table).take(shards.into()).collect()
 }
 
 /// The receive buffers of one shard.

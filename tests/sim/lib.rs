@@ -19,6 +19,8 @@
 //! is left open.
 
 mod actions;
+mod crash;
+pub mod disk;
 pub mod driver;
 pub mod kernel;
 pub mod machine;

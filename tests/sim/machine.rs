@@ -7,20 +7,22 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use shard::Instant;
-use shard::counters::CounterReader;
+use shard::counters::{Counter as _, CounterReader};
 use shard::idle::IdlePolicy;
 use shard::mesh::{Mesh, RankSpec};
 use shard::reactor::{Next, Reactor};
 use switch::audit::Holdings;
 use switch::config::Settings;
 use switch::counters::Counter;
-use switch::journal::WallClock;
-use switch::node::{Node, Part};
+use switch::journal::state::State;
+use switch::journal::{WallClock, rehome};
+use switch::node::{Node, Part, Recovered};
 use switch::program::log::LogSink;
 use switch::program::stop::StopFlag;
 use switch::routing::place::Placement;
 use switch::switch::Switch;
 
+use crate::disk::{Crash, Disk, DiskPlan, Stand};
 use crate::driver::SimDriver;
 use crate::kernel::{Buffers, Faults, Kernel, Sizes};
 
@@ -39,12 +41,31 @@ pub struct Plan {
     pub ranks: Vec<RankSpec>,
     /// How often a shard's turn is another's instead, for a while: in 65,536 turns.
     pub stalls: u16,
+    /// What its journals are on, if it has any.
+    pub disk: Option<DiskPlan>,
 }
+
+/// Where the wall clock stands at time zero of a machine, in milliseconds since 1970.
+const WALL_ORIGIN_MS: u64 = 1_700_000_000_000;
 
 /// A running node.
 pub struct Machine {
     kernel: Rc<RefCell<Kernel>>,
     shards: Vec<Shard>,
+    /// The journal of each shard, if there are any.
+    disks: Vec<Disk>,
+    /// What the disks do.
+    disk_rng: Rng,
+    /// The secret of the placement.
+    place: [u8; 16],
+    /// Starts of this node.
+    epoch: u32,
+    /// The wall clock, by the kernel's time.
+    wall: WallClock,
+    /// When this start was, by the kernel's time: the node's own begins there.
+    origin: Instant,
+    /// What nodes before the last crash had handled, and had counted.
+    before: (u64, Vec<u64>),
     counters: Vec<CounterReader<Counter>>,
     stop: StopFlag,
     rng: Rng,
@@ -80,27 +101,121 @@ impl Machine {
         let kernel = Rc::new(RefCell::new(kernel));
         let mut place = [0; 16];
         rng.fill(&mut place);
-        let placement = Placement::new(plan.shards, place, &plan.settings.placement.rules).expect("valid rules");
-        let seeds = std::array::from_fn(|_| rng.u64(..));
+        let mut machine = Machine {
+            kernel,
+            shards: Vec::new(),
+            disks: Vec::new(),
+            disk_rng: Rng::with_seed(seed ^ 0x6469_736b),
+            place,
+            epoch: 0,
+            wall: WallClock { origin_ms: WALL_ORIGIN_MS },
+            origin: Instant::ZERO,
+            before: (0, Vec::new()),
+            counters: Vec::new(),
+            stop: StopFlag::default(),
+            rng,
+            stalls: 0,
+            stalled: (0, 0),
+            turns: 0,
+        };
+        if plan.disk.is_some() {
+            // The past has room for a clock that is set.
+            machine.kernel.borrow_mut().pass(Duration::from_secs(100_000));
+            machine.origin = machine.kernel.borrow().now();
+        }
+        machine.start(plan, Vec::new());
+        machine.settle(100_000).expect("a node starts");
+        machine.stalls = plan.stalls;
+        machine
+    }
+
+    /// The shards begin, with what recovery has found of each.
+    fn start(&mut self, plan: &Plan, mut stands: Vec<Stand>) {
+        let placement = Placement::new(plan.shards, self.place, &plan.settings.placement.rules).expect("valid rules");
+        let seeds = std::array::from_fn(|_| self.rng.u64(..));
+        if self.kernel.borrow().print {
+            for (shard, stand) in stands.iter().enumerate() {
+                stand.entries().for_each(|entry| println!("{:>15}{shard} journal {entry:?}", "s"));
+            }
+        }
+        let mut states: Vec<State> = stands.iter().map(Stand::state).collect();
+        if !states.is_empty() && states.len() != usize::from(plan.shards) {
+            states = rehome::deal(states, &placement, plan.shards);
+            stands = states.iter().map(Stand::rehomed).collect();
+        }
+        self.epoch += 1;
         let (node, writers) = Node::new(Arc::new(plan.settings.clone()), placement, seeds, plan.shards);
         let node = Arc::new(node);
-        let stop = StopFlag::default();
+        self.stop = StopFlag::default();
         let mesh = Mesh::build(plan.shards, &plan.ranks).expect("memory for the rings");
-        let shards = mesh.into_iter().zip(writers).map(|(end, counters)| {
+        let (mut states, mut stands) = (states.into_iter(), stands.into_iter());
+        let wall = WallClock { origin_ms: self.wall.ms(self.origin) };
+        self.disks.clear();
+        self.shards.clear();
+        for (end, counters) in mesh.into_iter().zip(writers) {
             let id = end.id();
             let buffers = Buffers::new(plan.sizes.buffers, plan.sizes.buffer_bytes);
-            let driver = SimDriver::new(id.0, Rc::clone(&kernel), buffers);
-            let (slots, log, stop) = (plan.sizes.slots, LogSink::none(), stop.clone());
-            let part = Part { id, slots, listeners: 1, counters, log, stop, journal: None, wall: WallClock::default() };
+            let driver = SimDriver::new(id.0, Rc::clone(&self.kernel), self.origin, buffers);
+            let (slots, log, stop) = (plan.sizes.slots, LogSink::none(), self.stop.clone());
+            let journal = plan.disk.map(|disk| {
+                let (log, keeper) = Disk::new(disk, stands.next());
+                self.disks.push(keeper);
+                let (epoch, least_bytes, most_bytes) = (self.epoch, disk.least_bytes, disk.most_bytes);
+                Recovered { log, state: states.next().unwrap_or_default(), epoch, most_bytes, least_bytes }
+            });
+            let part = Part { id, slots, listeners: 1, counters, log, stop, journal, wall };
             let switch = Switch::new(Arc::clone(&node), part);
-            Shard { reactor: Reactor::new(driver, switch, end, IdlePolicy::SLEEP), next: Next::Again }
-        });
-        let shards = shards.collect();
-        let (counters, stalls) = (node.counters.clone(), plan.stalls);
-        let mut machine = Machine { kernel, shards, counters, stop, rng, stalls: 0, stalled: (0, 0), turns: 0 };
-        machine.settle(100_000).expect("a node starts");
-        machine.stalls = stalls;
-        machine
+            self.shards
+                .push(Shard { reactor: Reactor::new(driver, switch, end, IdlePolicy::SLEEP), next: Next::Again });
+        }
+        self.counters = node.counters.clone();
+    }
+
+    /// The node ends without a goodbye and starts again, on what its disks have kept: as `plan` has it, and with a wall
+    /// clock that was set to something else by so many milliseconds meanwhile.
+    pub fn crash(&mut self, crash: Crash, plan: &Plan, set_ms: i64) {
+        self.before.0 += self.shards.iter().map(|shard| shard.reactor.handled()).sum::<u64>();
+        let counted: Vec<u64> = Counter::ALL.iter().map(|counter| self.total(*counter)).collect();
+        self.before.1 = counted;
+        let disks = std::mem::take(&mut self.disks);
+        let stands = disks.into_iter().map(|disk| disk.survives(crash, &mut self.disk_rng)).collect();
+        self.wall.origin_ms = self.wall.origin_ms.saturating_add_signed(set_ms);
+        self.shards.clear();
+        self.stalled = (0, 0);
+        self.origin = self.kernel.borrow().now();
+        self.kernel.borrow_mut().crash(plan.shards);
+        self.start(plan, stands);
+    }
+
+    /// The wall clock now, in milliseconds since 1970.
+    pub fn wall_ms(&self) -> u64 {
+        self.wall.ms(self.kernel.borrow().now())
+    }
+
+    /// Whether the journal of any shard takes nothing more.
+    pub fn is_fenced(&self) -> bool {
+        self.disks.iter().any(Disk::is_fenced)
+    }
+
+    /// Disks are not unkind any more.
+    pub fn be_kind(&mut self) {
+        self.disks.iter_mut().for_each(Disk::be_kind);
+    }
+
+    /// When a disk has something to do, if any has.
+    fn disk_due(&self) -> Option<Instant> {
+        self.disks.iter().filter_map(Disk::due).min()
+    }
+
+    /// No shard has anything to do: time passes until a disk has. False: none has, before a timer is due.
+    pub fn wait_for_disks(&mut self, timer: Instant) -> bool {
+        match self.disk_due() {
+            Some(due) if due <= timer => {
+                self.kernel.borrow_mut().pass_until(due);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The kernel, to look at.
@@ -122,13 +237,23 @@ impl Machine {
     /// takes none before the kernel, another shard or a timer stirs it: a wake-up that is lost stays lost.
     pub fn step(&mut self) -> Step {
         let now = self.kernel.borrow().now();
+        for (disk, shard) in self.disks.iter_mut().zip(&mut self.shards) {
+            if disk.turn(now, &mut self.disk_rng) {
+                shard.next = Next::Again;
+            }
+        }
+        let origin = self.origin;
+        let own = |until: Instant| match until {
+            Instant::NEVER => until,
+            until => origin.after(until.since(Instant::ZERO)),
+        };
         let mut ready = 0u64;
         let mut first = Instant::NEVER;
         for (index, shard) in self.shards.iter_mut().enumerate() {
             match shard.next {
                 Next::Again => ready |= 1 << index,
-                Next::Idle { until } if until <= now || shard.reactor.something_waits() => ready |= 1 << index,
-                Next::Idle { until } => first = first.min(until),
+                Next::Idle { until } if own(until) <= now || shard.reactor.something_waits() => ready |= 1 << index,
+                Next::Idle { until } => first = first.min(own(until)),
                 Next::Finished => {}
             }
         }
@@ -161,12 +286,15 @@ impl Machine {
         if turns > 0 && others != 0 { others } else { ready }
     }
 
-    /// Steps until no shard has anything to do; returns when the next timer is due. `None`: it did not come to rest
-    /// within `turns_max` turns.
+    /// Steps until no shard has anything to do, and no disk; returns when the next timer is due. Time passes as the disks
+    /// need it. `None`: it did not come to rest within `turns_max` turns.
     pub fn settle(&mut self, turns_max: u64) -> Option<Instant> {
         for _ in 0..turns_max {
             if let Step::Idle(until) = self.step() {
-                return Some(until);
+                match self.disk_due() {
+                    None => return Some(until),
+                    Some(due) => self.kernel.borrow_mut().pass_until(due.min(until)),
+                }
             }
         }
         None
@@ -193,7 +321,7 @@ impl Machine {
 
     /// What the switch has handled: completions, results of sends, timers and parcels.
     pub fn handled(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.reactor.handled()).sum()
+        self.before.0 + self.shards.iter().map(|shard| shard.reactor.handled()).sum::<u64>()
     }
 
     /// Whether every shard has come to its end.
@@ -201,8 +329,13 @@ impl Machine {
         self.shards.iter().all(|shard| shard.next == Next::Finished)
     }
 
-    /// The sum over all shards.
+    /// The sum over all shards, and over all starts.
     pub fn total(&self, counter: Counter) -> u64 {
+        self.before.1.get(counter.index()).copied().unwrap_or(0) + self.total_of_start(counter)
+    }
+
+    /// The sum over all shards since the node started last.
+    pub fn total_of_start(&self, counter: Counter) -> u64 {
         self.counters.iter().map(|counters| counters.read(counter)).sum()
     }
 
@@ -231,7 +364,7 @@ mod tests {
         let settings = Settings::default();
         let ranks = rank_specs(&settings.limits, shards).to_vec();
         let sizes = Sizes { slots: 64, buffers: 8, buffer_bytes: 512, send_bytes: 4096 };
-        Plan { shards, settings, sizes, faults: Faults::default(), ranks, stalls: 0 }
+        Plan { shards, settings, sizes, faults: Faults::default(), ranks, stalls: 0, disk: None }
     }
 
     /// A client that sends CONNECT to any shard gets CONNACK without time passing, and PINGRESP.

@@ -3,7 +3,7 @@
 //! Nothing here looks inside the switch. A belief is certain only where the protocol makes it so; what the switch may
 //! have done either way is left open, and the oracles ask nothing of it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use shard::Instant;
 
@@ -47,6 +47,8 @@ pub struct Message {
     pub accepted: Option<Tick>,
     /// How many times it was sent.
     pub sends: u32,
+    /// How many times more it may come at QoS 0, where nobody remembers it across a crash.
+    pub repeats: u32,
     /// It was sent again when its session was resumed: behind what was sent meanwhile.
     pub resent: bool,
     /// It was refused: nobody needs to get it.
@@ -148,6 +150,12 @@ pub struct Session {
     pub newest_kept: HashMap<(ClientId, usize, u8), MessageId>,
     /// Publishes of QoS 1 and 2 that are not through, in order.
     pub outstanding: VecDeque<Outstanding>,
+    /// Messages that came at QoS 1 of which it is not certain that the journal knows their PUBACK.
+    pub fresh: Vec<MessageId>,
+    /// Messages of QoS 1 and 2 whose last acknowledgement the journal knows.
+    pub settled: HashSet<MessageId>,
+    /// `newest`, without what is fresh.
+    pub newest_settled: HashMap<(ClientId, usize, u8), MessageId>,
     /// A will that waits for its delay: the message, since when, and for how many seconds.
     pub will: Option<(MessageId, Instant, u32)>,
 }
@@ -195,6 +203,21 @@ pub struct Client {
     pub left_at: Option<Instant>,
     /// The packet identifier that it used last.
     pub packet_id: u16,
+    /// The moment of `left_at`, the wall clock then, and the last time at which the switch may take it to have left.
+    pub left: Left,
+    /// When it last sent a DISCONNECT with another expiry.
+    pub changed: Tick,
+}
+
+/// How a client has left, beside when.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Left {
+    /// The moment.
+    pub tick: Tick,
+    /// The wall clock then, in milliseconds.
+    pub wall_ms: u64,
+    /// A restart may have been taken for it: when that was, and the wall clock then.
+    pub latest: Option<(Instant, u64)>,
 }
 
 /// How far a connection is, at its client's end.

@@ -1,6 +1,6 @@
 //! How clients answer what the switch sends, and what they learn from it.
 
-use crate::model::{ClientId, ConnId, Outstanding, Stage, payload};
+use crate::model::{ClientId, ConnId, Left, Outstanding, Stage, payload};
 use crate::packet::{self, Packet, Publish, Version};
 use crate::topics::TOPICS;
 use crate::trace::trace;
@@ -63,7 +63,7 @@ impl World {
                         self.conns[conn].stage = Stage::Open;
                         Ok(())
                     }
-                    (_, Some(_)) if !self.scarce && !self.conns[conn].raced => {
+                    (_, Some(_)) if !self.scarce && !self.conns[conn].raced && !self.journal_refuses() => {
                         fail!("#{conn} was refused with {code:#04x}")
                     }
                     _ => Ok(()),
@@ -91,7 +91,7 @@ impl World {
 
     /// CONNACK with success.
     fn accepted(&mut self, client: ClientId, conn: ConnId, session_present: bool) -> Check {
-        let (tick, now) = (self.tick(), self.now());
+        let (tick, now, fenced) = (self.tick(), self.now(), self.machine.is_fenced());
         let state = &mut self.conns[conn];
         (state.stage, state.opened, state.resumed) = (Stage::Open, tick, session_present);
         let (clean, expiry, raced, asked_at) = (state.clean, state.expiry, state.raced, state.opened_at);
@@ -102,7 +102,8 @@ impl World {
         }
         if session.certain && !raced && !clean {
             // What the switch noticed late it counts from then on.
-            let away = name.left_at.map_or(0.0, |left| asked_at.since(left).as_secs_f64());
+            let left_last = name.left_at.max(name.left.latest.map(|(at, _)| at));
+            let away = left_last.map_or(0.0, |left| asked_at.since(left).as_secs_f64());
             let longest = name.left_at.map_or(0.0, |left| now.since(left).as_secs_f64());
             let kept = f64::from(session.expiry);
             if session_present && (session.expiry == 0 || away > kept + 3.0) {
@@ -122,7 +123,7 @@ impl World {
             // Back within the Will Delay Interval.
             self.messages[will.0 as usize].cancelled = true;
         }
-        name.left_at = None;
+        (name.left_at, name.left.latest) = (None, None);
         if session_present {
             session.certain &= !raced;
             session.outstanding.iter_mut().for_each(|outstanding| outstanding.conn = conn);
@@ -133,6 +134,10 @@ impl World {
                 self.send_again(conn, outstanding);
             }
             return Ok(());
+        }
+        if fenced {
+            // The end of the one before may not be written.
+            name.changed = tick;
         }
         session.begin(!raced);
         for sub in &mut name.subs {
@@ -151,7 +156,7 @@ impl World {
         if outstanding.released {
             return packet::ack(&mut self.out, 6, outstanding.id);
         }
-        let now = self.now();
+        let (now, journal_refuses) = (self.now(), self.journal_refuses());
         let message = &mut self.messages[outstanding.message as usize];
         (message.at, message.resent) = (now, true);
         // A shard that had room may have delivered what another one refused.
@@ -159,6 +164,7 @@ impl World {
         if outstanding.qos == 1 || refused {
             message.sends += 1;
         }
+        message.repeats += u32::from(journal_refuses);
         let payload = payload(outstanding.message, message.bytes);
         let publish = Publish {
             dup: true,
@@ -231,6 +237,7 @@ impl World {
         };
         let request = requests.remove(index);
         let v5 = self.conns[conn].version == Version::V5;
+        let refuses = self.journal_refuses();
         if (subscribe || v5) && codes.len() != request.filters.len() {
             fail!("c{client} #{conn}: {} codes for {} filters", codes.len(), request.filters.len());
         }
@@ -241,6 +248,11 @@ impl World {
                 let mut asked = state.subs.iter_mut().filter(|sub| sub.filter == *filter && sub.asked == request.asked);
                 // Where connections race, another session may have begun since.
                 let Some(sub) = asked.next() else { continue };
+                if refuses && codes[index] == if v5 { 0x97 } else { 0x80 } {
+                    // Whatever was there before may be there.
+                    sub.gone = Some(tick);
+                    continue;
+                }
                 if codes[index] != sub.qos {
                     fail!("c{client} #{conn}: QoS {} was asked for, {:#04x} granted", sub.qos, codes[index]);
                 }
@@ -295,7 +307,7 @@ impl World {
             0 if v5 => self.somebody_may_subscribe(message)?,
             0 => {}
             0x10 if v5 => self.nobody_subscribes(message)?,
-            0x97 if v5 && self.swarm.plan.settings.limits.queue_memory < 1 << 20 => {}
+            0x97 if v5 && (self.swarm.plan.settings.limits.queue_memory < 1 << 20 || self.journal_refuses()) => {}
             _ => fail!("c{client} #{conn}: {id} is acknowledged with {code:#04x}"),
         }
         let session = &mut self.clients[client].session;
@@ -354,6 +366,7 @@ impl World {
             && !self.conns[conn].silent
         {
             self.messages[will as usize].cancelled = true;
+            self.cancelled.push(will);
         }
         self.over(conn);
         Ok(())
@@ -361,6 +374,9 @@ impl World {
 
     /// Well-behaved clients are closed for few reasons.
     fn why_closed(&self, conn: ConnId) -> Check {
+        if self.crashing {
+            return Ok(());
+        }
         let state = &self.conns[conn];
         let goodbye = state.goodbye;
         let v5 = state.version == Version::V5;
@@ -368,6 +384,7 @@ impl World {
             return match goodbye {
                 Some(0x8d) if state.silent => Ok(()),
                 Some(0x8e | 0x93) if state.raced => Ok(()),
+                Some(0x83) if self.journal_refuses() => Ok(()),
                 Some(code) => fail!("#{conn} said goodbye and got DISCONNECT {code:#04x}"),
                 None => Ok(()),
             };
@@ -376,6 +393,7 @@ impl World {
             return match goodbye {
                 Some(0x8d) if state.silent => Ok(()),
                 // With the session the client has forgotten what is under way.
+                Some(0x83) if self.journal_refuses() => Ok(()),
                 Some(code) if code != 0x8e && code != 0x93 => {
                     fail!("#{conn} lost a race and got DISCONNECT {code:#04x}")
                 }
@@ -400,12 +418,20 @@ impl World {
 
     /// Whether a publish may have been refused for want of memory: where v5 says 0x97, 3.1.1 has no words.
     pub(crate) fn may_be_refused(&self, conn: ConnId) -> bool {
-        self.conns[conn].version == Version::V311 && self.swarm.plan.settings.limits.queue_memory < 1 << 20
+        let without_words =
+            self.conns[conn].version == Version::V311 && self.swarm.plan.settings.limits.queue_memory < 1 << 20;
+        without_words || self.journal_refuses()
+    }
+
+    /// Whether a journal may refuse what it is to keep: its ring is small, or its disk may fail.
+    pub(crate) fn journal_refuses(&self) -> bool {
+        self.swarm.crashes.refuses
     }
 
     /// A connection is over: what its client knows of the session.
-    fn over(&mut self, conn: ConnId) {
+    pub(crate) fn over(&mut self, conn: ConnId) {
         let refused = self.may_be_refused(conn);
+        let wall_ms = self.machine.wall_ms();
         let (tick, now) = (self.tick(), self.now());
         let state = &mut self.conns[conn];
         let was = std::mem::replace(&mut state.stage, Stage::Over);
@@ -422,6 +448,7 @@ impl World {
             return;
         }
         name.left_at = Some(now);
+        name.left = Left { tick, wall_ms, latest: None };
         name.session.expiry = state.expiry;
         if state.silent {
             // It may have ended long before.

@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use persistence::Durability;
 use shard::mesh::RankSpec;
 use switch::config::Settings;
 use switch::routing::parcel::{ACK, DELIVER, PUBLISH, rank_specs};
 
+use crate::disk::DiskPlan;
 use crate::kernel::{Faults, Sizes};
 use crate::machine::Plan;
 
@@ -69,6 +71,27 @@ pub struct Weights {
     pub time: u32,
 }
 
+/// How a node with journals ends and comes back.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Crashes {
+    /// Of 65,536 actions, how many are crashes.
+    pub rate: u16,
+    /// Of 256 crashes, how many are power losses; the others end the process.
+    pub power: u8,
+    /// Of 256 crashes, behind how many the wall clock stands somewhere else.
+    pub clock: u8,
+    /// Of 256 crashes, behind how many there is another number of shards.
+    pub reshards: u8,
+    /// Of 256 crashes, behind how many durability is another.
+    pub redecides: u8,
+    /// Of 256 clients with a session, how many come back at once.
+    pub prompt: u8,
+    /// A journal may refuse what it is to keep: its ring is small, or its disk may fail.
+    pub refuses: bool,
+    /// Clients use the lowest packet identifier that is free.
+    pub low_ids: bool,
+}
+
 /// What a seed stands for.
 #[derive(Clone, Debug)]
 pub struct Swarm {
@@ -76,12 +99,33 @@ pub struct Swarm {
     pub plan: Plan,
     /// The clients.
     pub manners: Manners,
+    /// What happens to the node.
+    pub crashes: Crashes,
 }
 
 impl Swarm {
     /// The choices of a seed.
     pub fn of(rng: &mut Rng) -> Swarm {
-        Swarm { plan: plan(rng), manners: manners(rng) }
+        Swarm { plan: plan(rng), manners: manners(rng), crashes: Crashes::default() }
+    }
+
+    /// Gives the node journals, and crashes.
+    pub fn with_journals(&mut self, rng: &mut Rng) {
+        let disk = disk(rng);
+        self.plan.disk = Some(disk);
+        self.crashes = Crashes {
+            refuses: disk.ring < 1 << 20 || disk.fails > 0,
+            rate: if rng.u8(..4) == 0 { 0 } else { rng.u16(10..300) },
+            power: one_of(rng, &[0, 128, 255]),
+            clock: byte(rng) / 4,
+            reshards: if rng.bool() { 0 } else { rng.u8(..) },
+            redecides: byte(rng) / 4,
+            prompt: byte(rng),
+            low_ids: rng.bool(),
+        };
+        if rng.bool() {
+            self.manners.durable = self.manners.durable.max(160);
+        }
     }
 }
 
@@ -130,7 +174,26 @@ fn plan(rng: &mut Rng) -> Plan {
     ranks[usize::from(PUBLISH.0)] = RankSpec { bytes: one_of(rng, &[32 << 10, 32 << 10, 1 << 20]) };
     ranks[usize::from(DELIVER.0)] = RankSpec { bytes: one_of(rng, &[32 << 10, 32 << 10, 1 << 20]) };
     let stalls = rate(rng, 2_000);
-    Plan { shards, settings, sizes, faults, ranks, stalls }
+    Plan { shards, settings, sizes, faults, ranks, stalls, disk: None }
+}
+
+fn disk(rng: &mut Rng) -> DiskPlan {
+    DiskPlan {
+        // A quarter holds the largest message, as the configuration has it.
+        ring: one_of(rng, &[64 << 10, 64 << 10, 128 << 10, 4 << 20, 4 << 20, 4 << 20]),
+        durability: durability(rng),
+        least_bytes: one_of(rng, &[0, 1 << 10, 16 << 10, 64 << 20]),
+        most_bytes: one_of(rng, &[0, 0, 64 << 10]),
+        sync_micros: one_of(rng, &[10, 300, 5_000, 50_000]),
+        slow: rate(rng, 2_000),
+        fails: if rng.u8(..4) > 0 { 0 } else { rng.u16(1..200) },
+        keeps: byte(rng),
+    }
+}
+
+/// Mostly what promises most.
+pub fn durability(rng: &mut Rng) -> Durability {
+    one_of(rng, &[Durability::Fsync, Durability::Fsync, Durability::Fsync, Durability::Written, Durability::Memory])
 }
 
 fn manners(rng: &mut Rng) -> Manners {

@@ -16,7 +16,7 @@ use switch::counters::{Counter, DROPPED};
 
 use crate::kernel::SocketId;
 use crate::machine::{Machine, Step};
-use crate::model::{Client, ClientId, Conn, ConnId, GroupOwed, Message, MessageId, Session, Stage, Tick};
+use crate::model::{Client, ClientId, Conn, ConnId, GroupOwed, Left, Message, MessageId, Session, Stage, Tick};
 use crate::packet::Version;
 use crate::swarm::Swarm;
 use crate::topics::{Matches, TOPICS};
@@ -83,6 +83,18 @@ pub struct World {
     pub deliveries: u64,
     /// There were no descriptors now and then.
     pub(crate) scarce: bool,
+    /// What happens to the node.
+    pub(crate) chaos: Rng,
+    /// When everything was at rest and on disk last: nothing of before can get lost.
+    pub(crate) kept: Tick,
+    /// The node is gone.
+    pub(crate) crashing: bool,
+    /// What was acknowledged has been lost, as the durability allows.
+    pub(crate) lossy: bool,
+    /// Wills that are not wanted any more, which the journal may not know.
+    pub(crate) cancelled: Vec<MessageId>,
+    /// Crashes.
+    pub crashes: u64,
     /// Scratch space for packets.
     pub(crate) out: Vec<u8>,
     pub(crate) hostile: u32,
@@ -99,6 +111,8 @@ pub struct Report {
     pub messages: u64,
     /// Deliveries that oracles looked at.
     pub deliveries: u64,
+    /// Crashes.
+    pub crashes: u64,
     /// The trace in one number.
     pub fingerprint: u64,
 }
@@ -109,6 +123,7 @@ impl std::ops::AddAssign for Report {
         self.turns += other.turns;
         self.messages += other.messages;
         self.deliveries += other.deliveries;
+        self.crashes += other.crashes;
         // In whatever order runs end.
         self.fingerprint ^= other.fingerprint;
     }
@@ -121,7 +136,11 @@ impl World {
     /// The run of a seed, at its beginning.
     pub fn new(seed: u64, print: bool) -> World {
         let mut rng = Rng::with_seed(seed);
-        let swarm = Swarm::of(&mut rng);
+        let mut swarm = Swarm::of(&mut rng);
+        let mut chaos = Rng::with_seed(seed ^ 0x6368_616f_73);
+        if chaos.bool() {
+            swarm.with_journals(&mut chaos);
+        }
         let machine = Machine::new(&swarm.plan, rng.u64(..));
         let clients = (0..swarm.manners.clients + swarm.manners.workers).map(|index| Client {
             name: format!("c{index}"),
@@ -133,6 +152,8 @@ impl World {
             conns: Vec::new(),
             left_at: None,
             packet_id: 0,
+            left: Left::default(),
+            changed: 0,
         });
         let mut world = World {
             scarce: swarm.plan.faults.no_descriptor > 0,
@@ -161,6 +182,12 @@ impl World {
             missing: [0; 4],
             weak_groups: 0,
             deliveries: 0,
+            chaos,
+            kept: 0,
+            crashing: false,
+            lossy: false,
+            cancelled: Vec::new(),
+            crashes: 0,
             out: Vec::new(),
             hostile: 0,
         };
@@ -183,6 +210,7 @@ impl World {
         self.machine.settle(TURNS_MAX);
         while self.machine.handled() < events {
             self.act()?;
+            self.may_crash()?;
             self.advance()?;
         }
         self.end()?;
@@ -196,6 +224,7 @@ impl World {
             turns: self.machine.turns,
             messages: self.messages.len() as u64,
             deliveries: self.deliveries,
+            crashes: self.crashes,
             fingerprint: self.trace.fingerprint(),
         }
     }
@@ -204,7 +233,9 @@ impl World {
     fn advance(&mut self) -> Check {
         let steps = self.rng.u32(1..=self.swarm.manners.steps_max);
         for _ in 0..steps {
-            if let Step::Idle(_) = self.machine.step() {
+            if let Step::Idle(timer) = self.machine.step()
+                && (self.chaos.bool() || !self.machine.wait_for_disks(timer))
+            {
                 break;
             }
         }

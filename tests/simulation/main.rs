@@ -29,7 +29,7 @@ impl Script {
     fn new(shards: u16, seed: u64, faults: Faults, settings: Settings, send_bytes: usize) -> Script {
         let ranks = rank_specs(&settings.limits, shards).to_vec();
         let sizes = Sizes { slots: 64, buffers: 8, buffer_bytes: 4096, send_bytes };
-        let plan = Plan { shards, settings, sizes, faults, ranks, stalls: 0 };
+        let plan = Plan { shards, settings, sizes, faults, ranks, stalls: 0, disk: None };
         let mut script = Script(Machine::new(&plan, seed));
         script.settle();
         script

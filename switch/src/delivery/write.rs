@@ -4,10 +4,11 @@ use persistence::Position;
 use shard::{Effects, Slot};
 use wire::entry::Entry;
 use wire::frame::Frame;
-use wire::mqtt::{PublishImage, QoS};
+use wire::mqtt::{PacketId, PublishImage, QoS};
 
 use super::flush::Job;
 use super::outbox::Outbox;
+use super::store::MessageId;
 use crate::connection::{Connection, Phase};
 use crate::counters::Counter;
 use crate::frames;
@@ -200,6 +201,15 @@ impl Switch {
                 continue;
             }
             let owed = flight.owed.expect("a session that resumes kept its messages");
+            if flight.fresh
+                && frames::expired(&self.store.frame(owed.message), self.now)
+                && !planted(Fault::ExpiredDelivered)
+            {
+                // [MQTT-3.3.2-5]: its connection ended before it was sent.
+                self.lands_unsent(id, packet_id, owed.message);
+                self.counters.add(Counter::DroppedExpired, 1);
+                continue;
+            }
             let Owed { message, qos, retain, identifiers, .. } = owed;
             let identifiers = identifiers.unwrap_or_default();
             let dup = !flight.fresh;
@@ -207,15 +217,20 @@ impl Switch {
             self.outbox(slot);
             let frame = self.store.frame(message);
             if encode(self.connections.at_mut(slot), &frame, sending, self.now, &self.hasher).is_err() {
-                let session = self.sessions.at_mut(id);
-                session.outgoing.as_mut().expect("it has flights").land(packet_id);
-                if let Some(kept) = &session.kept {
-                    self.journal.note(&Entry::Done { uid: kept.uid, packet_id: packet_id.get() });
-                }
-                self.store.release(message);
+                self.lands_unsent(id, packet_id, message);
                 self.counters.add(Counter::DroppedTooLarge, 1);
             }
         }
+    }
+
+    /// A message in flight ends without having been sent on this connection.
+    fn lands_unsent(&mut self, id: SessionId, packet_id: PacketId, message: MessageId) {
+        let session = self.sessions.at_mut(id);
+        session.outgoing.as_mut().expect("it has flights").land(packet_id);
+        if let Some(kept) = &session.kept {
+            self.journal.note(&Entry::Done { uid: kept.uid, packet_id: packet_id.get() });
+        }
+        self.store.release(message);
     }
 
     /// Gives a message toward a durable session its packet identifier, which the journal knows before a QoS 2 message is

@@ -51,6 +51,9 @@ pub struct Journal {
     pub(crate) own: Slab<Own>,
     /// Those that were refused, to be tried again.
     pub(crate) own_refused: Vec<usize>,
+    /// Sessions that were written for clients that are not accepted yet, and where that begins: memory does not tell of
+    /// it, so a sweep leaves it where it is.
+    pub(crate) admitting: Vec<(Position, u64)>,
     pub(crate) sweeper: Sweeper,
     pub(crate) wall: WallClock,
     next_uid: u64,
@@ -86,6 +89,7 @@ impl Journal {
             marks: Marks::new(marks_max),
             own: Slab::new(),
             own_refused: Vec::new(),
+            admitting: Vec::new(),
             sweeper: Sweeper::default(),
             wall,
             next_uid: first,

@@ -46,7 +46,8 @@ type Stored = HashMap<u64, MessageId, ahash::RandomState>;
 impl Switch {
     /// Takes up what was live when the last entry was written. Before the first turn.
     pub fn restore(&mut self, state: State) {
-        let State { sessions, messages, retained, mut wills, handing, marks, taken, .. } = state;
+        let State { sessions, messages, retained, mut wills, handing, marks, taken, ended, .. } = state;
+        ended.into_iter().for_each(|uid| self.journal.note(&Entry::SessionEnded { uid }));
         self.journal.sweeper.live_bytes = live_bytes(&sessions, &messages, &retained);
         let mut stored = Stored::default();
         for (number, message) in &messages {
@@ -102,6 +103,10 @@ impl Switch {
         let now = self.now;
         // A connection that the last start did not see end has ended with it: its time begins now.
         let left_ms = if from.left_ms == 0 { self.journal.wall.ms(now) } else { from.left_ms };
+        if from.left_ms == 0 {
+            // Written, so that its time does not begin once more with the next start.
+            self.journal.note(&Entry::Left { uid, at_ms: left_ms, expiry: from.expiry });
+        }
         let expiry = Duration::from_secs(u64::from(from.expiry));
         let ends = match from.expiry {
             EXPIRY_NEVER => Instant::NEVER,
@@ -136,7 +141,9 @@ impl Switch {
 
     fn restore_owed(&mut self, owed: std::collections::BTreeMap<(u64, u64), state::Owed>, stored: &Stored) -> Outgoing {
         let mut outgoing = Outgoing::default();
-        self.counters.add(Counter::MessagesMatched, owed.len() as u64);
+        // Those of which only PUBREL is left count as delivered already.
+        let matched = owed.values().filter(|owed| owed.stage != Stage::Received).count();
+        self.counters.add(Counter::MessagesMatched, matched as u64);
         for ((number, group), state::Owed { qos, retain, identifiers, stage, packet_id }) in owed {
             let kept = (stage != Stage::Received).then(|| {
                 let message = stored[&number];

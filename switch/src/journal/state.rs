@@ -25,6 +25,8 @@ pub struct State {
     pub marks: Vec<Mark>,
     /// Sessions that had taken a message when others of this shard had not, by mark.
     pub taken: HashMap<Mark, Vec<u64>, ahash::RandomState>,
+    /// Sessions whose end was not written.
+    pub ended: Vec<u64>,
     /// Entries about what was not there (any more).
     pub ignored: u64,
     /// Messages of a sweep that is not complete: their owners may follow.
@@ -178,7 +180,10 @@ impl State {
         }
         let stale = |(uid, session): &(&u64, &Session)| newest[&*session.client_id] != **uid;
         let stale: Vec<u64> = self.sessions.iter().filter(stale).map(|(uid, _)| *uid).collect();
-        stale.into_iter().for_each(|uid| self.end_session(uid));
+        // And one of no expiry has ended with its connection, whenever that was.
+        let over = self.sessions.iter().filter(|(_, session)| session.expiry == 0).map(|(uid, _)| *uid);
+        self.ended = over.chain(stale).collect();
+        self.ended.clone().into_iter().for_each(|uid| self.end_session(uid));
     }
 
     fn session(&mut self, of: &entry::Session<'_>) {

@@ -77,7 +77,9 @@ impl Switch {
                 return;
             }
             let (first_uid, first_message) = self.journal.next_numbers();
-            let sweep = Sweep { cut: tail, first_uid, first_message, part: Part::Bodies(0), bytes: 0 };
+            // What was written for clients that are not accepted yet is not in memory.
+            let cut = self.journal.admitting.iter().map(|(begun, _)| *begun).fold(tail, Position::min);
+            let sweep = Sweep { cut, first_uid, first_message, part: Part::Bodies(0), bytes: 0 };
             if self.journal.commit_again(&Entry::Sweep { end: false }).is_err() {
                 return;
             }
@@ -111,9 +113,15 @@ impl Switch {
                     break;
                 }
             };
-            if written.is_err() {
+            match written {
+                Ok(()) => {}
+                Err(Refused::TooLarge) => {
+                    // The ring is smaller than when this was written: the log grows for longer.
+                    self.journal.sweeper.live_bytes = begun - sweep.cut.0;
+                    return;
+                }
                 // It goes on when the disk has caught up. A fence ends all this.
-                break;
+                Err(_) => break,
             }
         }
         sweep.bytes += self.journal.tail().0 - begun;
@@ -177,9 +185,12 @@ impl Switch {
     fn sweep_head(&mut self, id: SessionId, uid: u64) -> Result<(), Refused> {
         let Switch { sessions, journal, filters, .. } = self;
         let session = sessions.at(id);
-        journal.commit_again(&entries::session(session).expect("it is kept"))?;
-        if let (Some(will), Some(kept)) = (&session.will, &session.kept) {
-            journal.commit_again(&will.entry(uid, kept.connections, session.client_hash))?;
+        // Of one whose client is about to be accepted the journal knows more than memory.
+        if !journal.admitting.iter().any(|(_, admitting)| *admitting == uid) {
+            journal.commit_again(&entries::session(session).expect("it is kept"))?;
+            if let (Some(will), Some(kept)) = (&session.will, &session.kept) {
+                journal.commit_again(&will.entry(uid, kept.connections, session.client_hash))?;
+            }
         }
         for (packet_id, count) in session.kept.iter().flat_map(|kept| &kept.counts) {
             journal.commit_again(&Entry::Released { uid, packet_id: *packet_id, count: *count })?;
@@ -298,7 +309,13 @@ impl Switch {
                 let frame = frames::read(kept.frame());
                 if !frames::own(&frame) {
                     let frame = journal.wall.kept(&frame);
-                    journal.commit_again(&Entry::Retained { frame })?;
+                    match journal.commit_again(&Entry::Retained { frame }) {
+                        // It is in memory alone, of QoS 0 and counted as such: what was before it is not to come back.
+                        Err(Refused::TooLarge) => {
+                            journal.commit_again(&Entry::RetainedCleared { topic: frame.topic })?;
+                        }
+                        written => drop(written?),
+                    }
                 }
             }
             sweep.part = Part::Retained(at + 1);

@@ -266,6 +266,14 @@ impl Switch {
             (stored, ticket) = (None, self.journal.tail());
         }
         if claim.clean_start
+            && stored.is_some()
+            && let Some(reason) = self.cannot_end()
+        {
+            // Clean Start wipes the session before it is acknowledged.
+            self.tell(client_id, claim, Verdict::Refuse, None, Some(reason), fx);
+            return self.home.forget(client_id);
+        }
+        if claim.clean_start
             && !planted(Fault::OldSessionKept)
             && let Some(session) = stored.take()
         {
@@ -295,8 +303,16 @@ impl Switch {
             // Where a session lives here, its CONNACK waits for what is written of it, which is behind this.
             return self.tell_offer(offer, fx);
         }
-        // Clean Start wipes the session before it is acknowledged.
         self.journal.wait(ticket, Waiter::Offer(Box::new(offer)));
+    }
+
+    /// Why the end of a session cannot be written now, if so.
+    fn cannot_end(&self) -> Option<ReasonCode> {
+        if self.journal.is_fenced() {
+            Some(ReasonCode::ServerUnavailable)
+        } else {
+            (!self.journal.notes_fit()).then_some(ReasonCode::ServerBusy)
+        }
     }
 
     /// Home: what was decided can be told.

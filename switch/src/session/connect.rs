@@ -144,6 +144,7 @@ impl Switch {
     fn admit(&mut self, connection: ConnectionId, client_id: &str, moved: bool, fx: &mut Effects) {
         let client_id: CompactString = client_id.into();
         let mut admitted = Admitted { connection, client_id, moved, uid: 0, new: true, before: (0, 0) };
+        let begun = self.journal.tail();
         match self.write_session(&mut admitted, fx) {
             Err(refused) => {
                 let reason = match refused {
@@ -157,7 +158,10 @@ impl Switch {
             Ok(ticket) if self.journal.holds(ticket) || planted(Fault::ConnackBeforeWritten) => {
                 self.admitted(admitted, fx);
             }
-            Ok(ticket) => self.journal.wait(ticket, Waiter::Admitted(Box::new(admitted))),
+            Ok(ticket) => {
+                self.journal.admitting.push((begun, admitted.uid));
+                self.journal.wait(ticket, Waiter::Admitted(Box::new(admitted)));
+            }
         }
     }
 
@@ -223,6 +227,7 @@ impl Switch {
 
     /// The journal knows the session: CONNACK, if the client is still there.
     pub(crate) fn admitted(&mut self, admitted: Admitted, fx: &mut Effects) {
+        self.journal.admitting.retain(|(_, uid)| *uid != admitted.uid);
         let waits = self.connections.get(admitted.connection).is_some_and(|conn| conn.phase == Phase::Claimed);
         if !waits {
             return self.not_admitted(admitted, fx);
@@ -239,6 +244,7 @@ impl Switch {
 
     /// A client that was to be accepted is gone, or the journal does not take its session.
     pub(crate) fn not_admitted(&mut self, admitted: Admitted, fx: &mut Effects) {
+        self.journal.admitting.retain(|(_, uid)| *uid != admitted.uid);
         let Admitted { connection, client_id, moved, uid, new, before: (connections, left_ms) } = admitted;
         if self.connections.get(connection).is_some_and(|conn| conn.phase == Phase::Claimed) {
             self.close(connection.slot, Cause::Refused(ReasonCode::ServerUnavailable), fx);

@@ -67,10 +67,10 @@ fn main() -> ExitCode {
     for (seed, why) in &failed {
         println!("seed {seed}: {why}\n  repeat: {}", command(&args, *seed));
     }
-    let Report { events, turns, messages, deliveries, fingerprint } = sum;
+    let Report { events, turns, messages, deliveries, crashes, fingerprint } = sum;
     println!(
         "{count} seeds from {first}, {} failed; {events} events, {turns} turns, {messages} messages, \
-         {deliveries} deliveries in {seconds:.1} s, {:.0} events/s; fingerprint {fingerprint:016x}",
+         {deliveries} deliveries, {crashes} crashes in {seconds:.1} s, {:.0} events/s; fingerprint {fingerprint:016x}",
         failed.len(),
         events as f64 / seconds,
     );

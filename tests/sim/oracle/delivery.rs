@@ -91,6 +91,10 @@ impl World {
         if message.cancelled {
             fail!("{who} is a will that must not be published");
         }
+        if self.lossy && !self.clients[client].session.certain {
+            // A session that had ended may be back.
+            return Ok(());
+        }
         let subs = self.bringing(client, message);
         let Some(qos_max) = subs.clone().map(|sub| sub.qos).max() else {
             fail!("{who} on {} matches no subscription: {:?}", TOPICS[topic], self.clients[client].subs);
@@ -210,7 +214,9 @@ impl World {
                 let copies = message.and_then(|message| session.copies.get(&message));
                 let seen = copies.is_some_and(|copies| copies[1] > 0);
                 // At QoS 2 no acknowledgement is lost: it is a copy.
-                qos == 2 || !(dup && seen)
+                let settled = message
+                    .is_some_and(|message| session.settled.contains(&message) && !session.fresh.contains(&message));
+                qos == 2 || settled || !(dup && seen)
             }
         };
         let window = session.inflight.iter().filter(|inflight| inflight.conn == conn).count();
@@ -248,13 +254,19 @@ impl World {
         let live = if delivery.qos > 0 { ways.min(1) } else { ways };
         // Each subscription brings it live or retained, never both.
         let either = self.clients[client].subs.iter().filter(|sub| self.matches.of(sub.filter, message.topic));
-        let either: u32 = either.map(|sub| if sub.may_bring(message.sent) { message.sends } else { 1 }).sum();
-        let limit = ((live + shared) as u32 * message.sends + retained as u32).min(either);
-        let (sends, qos) = (message.sends, message.qos);
+        // A will that a journal refuses is published again.
+        let again = if message.will && self.journal_refuses() { u32::from(u16::MAX) } else { message.repeats };
+        let sends = message.sends + if delivery.qos == 0 { again } else { 0 };
+        let either: u32 = either.map(|sub| if sub.may_bring(message.sent) { sends } else { 1 }).sum();
+        let limit = ((live + shared) as u32 * sends + retained as u32).min(either);
+        let qos = message.qos;
         let session = &mut self.clients[client].session;
         let copies = session.copies.entry(number).or_default();
         let class = usize::from(delivery.qos > 0);
         copies[class] += 1;
+        if delivery.qos == 1 {
+            session.fresh.push(number);
+        }
         if session.certain && u32::from(copies[class]) > limit {
             fail!("c{client} #{conn}: copy {} of m{number} at QoS {}, at most {limit}", copies[class], delivery.qos);
         }
@@ -332,7 +344,11 @@ impl World {
             return None;
         }
         let served = match self.open_conn(client) {
-            Some(conn) if self.conns[conn].silent || self.may_be_refused(conn) => false,
+            Some(conn) if self.conns[conn].silent => false,
+            // A session that lasts is owed what comes, whether its connection is closed meanwhile or not.
+            Some(conn) if self.may_be_refused(conn) && !(self.journal_refuses() && self.conns[conn].expiry > 0) => {
+                false
+            }
             Some(conn) => self.conns[conn].opened < message.sent || self.conns[conn].resumed,
             None => name.conns.is_empty() && name.session.expiry > 0 && self.cannot_have_expired(client),
         };
@@ -352,6 +368,11 @@ impl World {
     /// A message is accepted: all that surely subscribe are owed it.
     pub(crate) fn owe(&mut self, number: MessageId) {
         let message = self.messages[number as usize].clone();
+        if self.lossy && message.qos == 2 && !self.clients[message.client].session.certain {
+            // It may have been taken for a repeat of one that was lost.
+            self.messages[number as usize].accepted = None;
+            return;
+        }
         if message.bytes == 0 || message.refused {
             return;
         }

@@ -16,6 +16,10 @@ impl World {
     /// Everything comes to rest, and is looked at.
     pub(crate) fn look(&mut self) -> Check {
         self.rest()?;
+        if self.machine.is_fenced() {
+            // What a member leaves behind cannot be passed on.
+            self.weak_groups = u64::MAX;
+        }
         trace!(self, "at rest: {} open, {:?} missing, {} dropped", self.live.len(), self.missing, self.dropped());
         for index in 0..self.live.len() {
             self.has_its_answers(self.live[index])?;
@@ -32,6 +36,9 @@ impl World {
         self.sockets_are_let_go()?;
         self.accept_at_rest();
         self.rested = self.tick();
+        if !self.machine.is_fenced() {
+            self.all_is_kept();
+        }
         self.owed_has_come();
         for (class, name) in CLASSES.iter().enumerate() {
             let (missing, dropped) = (self.missing[class], self.dropped_at(class));
