@@ -20,7 +20,7 @@ use crate::header::Owner;
 use crate::layout::Position;
 use crate::manifest::Manifest;
 use crate::recover::{Damage, Entry, Live, Log, Torn};
-use crate::segment::segment_file_name;
+use crate::segment::{SegmentHeader, segment_file_name};
 use crate::store::{LOCK, RETAIN, StoreError, list, load, shard_dir};
 
 /// How long to wait for who removes files, at most.
@@ -186,7 +186,31 @@ impl<'a> Source<'a> {
                 return Ok((log, file_bytes, Some(damage)));
             }
         }
-        Ok((log, file_bytes, None))
+        let damage = self.check_unbegun(&log)?;
+        Ok((log, file_bytes, damage))
+    }
+
+    /// Looks into the files behind the last segment, which are not begun, unless the header of one of them is damaged. One
+    /// that the keeper has begun meanwhile is passed over; that may be seen half, and is looked at again.
+    fn check_unbegun(&self, log: &Log) -> Result<Option<Damage>, StoreError> {
+        let last = log.live.last().map_or(0, |live| live.header.number);
+        for number in log.dead.iter().map(|dead| dead.number).filter(|&number| number > last) {
+            let path = self.path(number);
+            let mut tries = TRIES;
+            loop {
+                let bytes = self.files.read_at(&path, 0, usize::MAX).map_err(StoreError::io("read", &path))?;
+                let begun = SegmentHeader::begun(&bytes, self.owner, number);
+                let begun = begun.map_err(|refusal| StoreError::Refused { path: path.clone(), refusal })?;
+                let checked = log.check_unbegun(self.owner, number, u32::MAX, &bytes);
+                tries -= 1;
+                match checked {
+                    Err(damage) if begun.is_none() && tries == 0 => return Ok(Some(damage)),
+                    Err(_) if begun.is_none() => {}
+                    _ => break,
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Reads a segment and goes through it. One that is being written may be seen with a hole that is not there a moment later: it
