@@ -1,6 +1,7 @@
 //! A data directory looked at from outside: checked, shown, copied, mended.
 //!
-//! Checking, showing and copying work beside a process that uses the directory. They hold `RETAIN` meanwhile, so that no file
+//! Checking, showing and copying work beside a process that uses the directory. They hold `RETAIN` meanwhile, so that
+//! no file
 //! is removed or used again, and read files instead of mapping them, since the last one is being written.
 
 mod copy;
@@ -198,7 +199,11 @@ impl<'a> Source<'a> {
             let path = self.path(number);
             let mut tries = TRIES;
             loop {
-                let bytes = self.files.read_at(&path, 0, usize::MAX).map_err(StoreError::io("read", &path))?;
+                let bytes = match self.files.read_at(&path, 0, usize::MAX) {
+                    // A running process has used it for something else.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                    read => read.map_err(StoreError::io("read", &path))?,
+                };
                 let begun = SegmentHeader::begun(&bytes, self.owner, number);
                 let begun = begun.map_err(|refusal| StoreError::Refused { path: path.clone(), refusal })?;
                 let checked = log.check_unbegun(self.owner, number, u32::MAX, &bytes);
@@ -213,7 +218,8 @@ impl<'a> Source<'a> {
         Ok(None)
     }
 
-    /// Reads a segment and goes through it. One that is being written may be seen with a hole that is not there a moment later: it
+    /// Reads a segment and goes through it. One that is being written may be seen with a hole that is not there a
+    /// moment later: it
     /// is read again, from where it was whole.
     fn replay(
         &self,

@@ -2,7 +2,8 @@
 //!
 //! Certain stays what had been acknowledged, where the durability covers this crash: sessions by their CONNACK,
 //! subscriptions by their SUBACK, messages by their PUBACK or PUBREC, what clients have acknowledged at QoS 2. What was
-//! not acknowledged may have happened or not. What nobody is told of, such as that a DISCONNECT was heard, or a PUBACK of a
+//! not acknowledged may have happened or not. What nobody is told of, such as that a DISCONNECT was heard, or a
+//! PUBACK of a
 //! client, is certain when everything has been at rest, and so on disk, since.
 //!
 //! Where the durability does not cover the crash only that is certain of which nothing has changed since such a rest.
@@ -81,7 +82,7 @@ impl World {
             self.session_after(client, covered, fenced);
             self.time_after(client);
         }
-        self.messages_after(covered, set_ms);
+        self.messages_after(covered, fenced, set_ms);
         self.wills_after(covered)
     }
 
@@ -174,20 +175,27 @@ impl World {
         } else if let Some((at, then)) = &mut name.left.latest {
             *at = ago(*then);
         }
+        // By the clock of before, or by that of now.
+        let away = now.since(name.left_at.map_or(left_at, |left| left.min(left_at))).as_secs_f64();
+        if self.swarm.crashes.clock > 0 && away > f64::from(name.session.expiry) - 0.5 {
+            // It may have ended before the clock was set once more.
+            name.session.certain = false;
+        }
         if let Some((_, since, _)) = &mut name.session.will {
             *since = name.left_at.unwrap_or(*since).min(*since);
         }
     }
 
     /// What is known of messages after a crash.
-    fn messages_after(&mut self, covered: bool, set_ms: i64) {
+    fn messages_after(&mut self, covered: bool, fenced: bool, set_ms: i64) {
         let (kept, now) = (self.kept, self.now());
         let unkept = self.machine.total(Counter::RetainedUnkept) > 0;
         for message in &mut self.messages {
             if !covered && message.accepted.is_some_and(|accepted| accepted > kept) {
                 message.accepted = None;
             }
-            if unkept && message.retain && message.qos == 0 {
+            let unwritten = fenced && message.accepted.is_some_and(|accepted| accepted > kept);
+            if (unkept || unwritten) && message.retain && message.qos == 0 {
                 // It was retained in memory alone.
                 message.accepted = None;
             }

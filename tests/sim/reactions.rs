@@ -113,6 +113,10 @@ impl World {
                 fail!("c{client} #{conn}: a session of {kept} s is not present after {longest} s");
             }
         }
+        if session_present && session.expiry != expiry {
+            // That a session goes on is not waited for: it may have the expiry of before.
+            name.changed = tick;
+        }
         session.expiry = expiry;
         if let Some(will) = session.will.take()
             && session_present
@@ -122,6 +126,7 @@ impl World {
         {
             // Back within the Will Delay Interval.
             self.messages[will.0 as usize].cancelled = true;
+            self.cancelled.push(will.0);
         }
         (name.left_at, name.left.latest) = (None, None);
         if session_present {
@@ -347,7 +352,9 @@ impl World {
         let reset = self.machine.kernel().socket(state.socket).switch_reset;
         trace!(self, "#{conn} closed, goodbye {:?}, reset {reset}", state.goodbye);
         // Who does not read for longer than a connection lingers has lost the rest.
-        if !state.input.is_empty() && !reset && !state.was_paused {
+        // Where there are disks time passes while it does not read.
+        let prompt = !state.was_paused && self.swarm.plan.disk.is_none();
+        if !state.input.is_empty() && !reset && prompt {
             fail!("#{conn} got a packet without its end: {:02x?}", state.input);
         }
         if let Some(doomed) = state.doomed

@@ -1,4 +1,5 @@
-//! Appends, syncs and cuts in any order, then the process is killed or the power fails, and what the next start finds is
+//! Appends, syncs and cuts in any order, then the process is killed or the power fails, and what the next start finds
+//! is
 //! compared with what was promised: everything that was synced is there, in order, and nothing else.
 
 use std::path::Path;
@@ -62,6 +63,9 @@ fn options() -> StoreOptions {
     StoreOptions { staging_dir: "/memory".into(), ..sizes }
 }
 
+/// What a start comes to: the store, its journal, who keeps it, and the records that were read.
+type Started = (Store, Journal, Keeper, Vec<(Position, u32)>);
+
 impl World {
     fn new(seed: u64) -> World {
         let mut world = World {
@@ -86,7 +90,7 @@ impl World {
         });
     }
 
-    fn try_start(&self) -> Result<(Store, Journal, Keeper, Vec<(Position, u32)>), StoreError> {
+    fn try_start(&self) -> Result<Started, StoreError> {
         let store = Store::open_in(Arc::new(self.files.clone()), options())?;
         let mut found = Vec::new();
         let (journal, recovered) = store.seats().remove(0).recover(|entry| {
@@ -99,7 +103,8 @@ impl World {
         Ok((store, journal, keeper, found))
     }
 
-    /// Starts, perhaps after a start that is killed, and compares. Everything up to `kept` must be there, or up to `synced`
+    /// Starts, perhaps after a start that is killed, and compares. Everything up to `kept` must be there, or up to
+    /// `synced`
     /// if the power fails once more.
     fn start(&mut self, mut kept: Position, synced: Position) {
         if let Some(after) = self.kill_start.take() {

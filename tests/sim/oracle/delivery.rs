@@ -1,4 +1,5 @@
-//! What must hold of each PUBLISH that a client gets: it was published, it matches, it is in order, it is not a copy too
+//! What must hold of each PUBLISH that a client gets: it was published, it matches, it is in order, it is not a copy
+//! too
 //! many, and it keeps to the limits that the client told.
 
 use crate::model::{ClientId, ConnId, GroupOwed, Inflight, Message, MessageId, Owed, Stage, Sub, number_of};
@@ -22,6 +23,7 @@ impl World {
         };
         if delivery.payload.is_empty()
             && delivery.retain
+            && !(self.lossy && !self.clients[client].session.certain)
             && !self.clients[client].subs.iter().any(|sub| sub.retain_as_published)
         {
             fail!("c{client} #{conn}: a retained message without payload");
@@ -254,10 +256,12 @@ impl World {
         let live = if delivery.qos > 0 { ways.min(1) } else { ways };
         // Each subscription brings it live or retained, never both.
         let either = self.clients[client].subs.iter().filter(|sub| self.matches.of(sub.filter, message.topic));
-        // A will that a journal refuses is published again.
-        let again = if message.will && self.journal_refuses() { u32::from(u16::MAX) } else { message.repeats };
-        let sends = message.sends + if delivery.qos == 0 { again } else { 0 };
+        let tried = self.will_is_tried_again();
+        let again = if delivery.qos == 0 { message.repeats } else { 0 };
+        let sends = message.sends + if message.will && tried { u32::from(u16::MAX) } else { again };
         let either: u32 = either.map(|sub| if sub.may_bring(message.sent) { sends } else { 1 }).sum();
+        // One that is passed on again behind a crash is another one to who got it as a retained message.
+        let either = either + if message.retain { message.repeats } else { 0 };
         let limit = ((live + shared) as u32 * sends + retained as u32).min(either);
         let qos = message.qos;
         let session = &mut self.clients[client].session;
@@ -267,7 +271,8 @@ impl World {
         if delivery.qos == 1 {
             session.fresh.push(number);
         }
-        if session.certain && u32::from(copies[class]) > limit {
+        // What a group hands on is published again where it is refused.
+        if session.certain && u32::from(copies[class]) > limit && !(tried && shared > 0) {
             fail!("c{client} #{conn}: copy {} of m{number} at QoS {}, at most {limit}", copies[class], delivery.qos);
         }
         while groups != 0 {
@@ -283,6 +288,12 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Whether a will of a session that lasts may be refused somewhere: a node with journals publishes it again, later.
+    pub(crate) fn will_is_tried_again(&self) -> bool {
+        let small = self.swarm.plan.settings.limits.queue_memory < 1 << 20;
+        self.swarm.plan.disk.is_some() && (small || self.journal_refuses())
     }
 
     /// What one client publishes on one topic comes in order, by QoS.
