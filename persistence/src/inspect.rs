@@ -187,21 +187,35 @@ impl<'a> Source<'a> {
                 return Ok((log, file_bytes, Some(damage)));
             }
         }
-        // A segment whose header is damaged looks as if it was never begun.
+        let damage = self.check_unbegun(&log)?;
+        Ok((log, file_bytes, damage))
+    }
+
+    /// Looks into the files behind the last segment, which are not begun, unless the header of one of them is damaged. One
+    /// that the keeper has begun meanwhile is passed over; that may be seen half, and is looked at again.
+    fn check_unbegun(&self, log: &Log) -> Result<Option<Damage>, StoreError> {
         let last = log.live.last().map_or(0, |live| live.header.number);
         for number in log.dead.iter().map(|dead| dead.number).filter(|&number| number > last) {
             let path = self.path(number);
-            let bytes = match self.files.read_at(&path, 0, usize::MAX) {
-                // A running process has used it for something else.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                read => read.map_err(StoreError::io("read", path))?,
-            };
-            let begun_meanwhile = matches!(SegmentHeader::begun(&bytes, self.owner, number), Ok(Some(_)));
-            if !begun_meanwhile && let Err(damage) = log.check_unbegun(self.owner, number, u32::MAX, &bytes) {
-                return Ok((log, file_bytes, Some(damage)));
+            let mut tries = TRIES;
+            loop {
+                let bytes = match self.files.read_at(&path, 0, usize::MAX) {
+                    // A running process has used it for something else.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                    read => read.map_err(StoreError::io("read", &path))?,
+                };
+                let begun = SegmentHeader::begun(&bytes, self.owner, number);
+                let begun = begun.map_err(|refusal| StoreError::Refused { path: path.clone(), refusal })?;
+                let checked = log.check_unbegun(self.owner, number, u32::MAX, &bytes);
+                tries -= 1;
+                match checked {
+                    Err(damage) if begun.is_none() && tries == 0 => return Ok(Some(damage)),
+                    Err(_) if begun.is_none() => {}
+                    _ => break,
+                }
             }
         }
-        Ok((log, file_bytes, None))
+        Ok(None)
     }
 
     /// Reads a segment and goes through it. One that is being written may be seen with a hole that is not there a

@@ -70,6 +70,9 @@ impl Source<'_> {
             self.create(&path, 0, &[&bytes[..end]], copied)?;
             copied.segments += 1;
         }
+        if let Some(damage) = self.check_unbegun(&log)? {
+            return Err(damaged(damage));
+        }
         copied.records += log.records;
         self.files.sync_dir(to).map_err(StoreError::io("synced", to))
     }

@@ -87,13 +87,8 @@ impl Source<'_> {
                 Err(error) => return Err(error),
             }
         }
-        let last = log.live.last().map_or(0, |live| live.header.number);
-        for number in log.dead.iter().map(|dead| dead.number).filter(|&number| number > last) {
-            let path = self.path(number);
-            let bytes = self.files.read_at(&path, 0, usize::MAX).map_err(StoreError::io("read", path))?;
-            if let Err(damage) = log.check_unbegun(self.owner, number, u32::MAX, &bytes) {
-                return Ok(Found::Damaged(Some(log), damage));
-            }
+        if let Some(damage) = self.check_unbegun(&log)? {
+            return Ok(Found::Damaged(Some(log), damage));
         }
         Ok(Found::Whole(log))
     }

@@ -65,6 +65,21 @@ fn damage_is_told() {
     assert!(verify_in(&files, Path::new("/memory")).is_err());
 }
 
+/// Goal: a segment whose header is damaged is not taken for one that was never begun: neither by who checks or shows the
+/// directory, nor by who copies it. The last one is told by records that say what was synced, which these do not.
+#[test]
+fn a_damaged_header_is_told() {
+    for number in 1..=2 {
+        let files = written();
+        files.write_at(&segment(number), 20, &[1]).expect("it is written");
+        let inspection = verify_in(&files, Path::new("/data")).expect("it is read");
+        assert!(!inspection.is_whole(), "segment {number}");
+        let copied = copy::copy(&files, Path::new("/data"), Path::new("/backup"));
+        assert!(matches!(copied, Err(StoreError::Damaged { .. })), "segment {number}: {copied:?}");
+        assert!(values(&files, "/data").is_err(), "segment {number}");
+    }
+}
+
 /// Goal: a copy has what the directory had, opens, and is not written over.
 #[test]
 fn a_copy_opens() {
