@@ -20,7 +20,7 @@ use crate::header::Owner;
 use crate::layout::Position;
 use crate::manifest::Manifest;
 use crate::recover::{Damage, Entry, Live, Log, Torn};
-use crate::segment::segment_file_name;
+use crate::segment::{SegmentHeader, segment_file_name};
 use crate::store::{LOCK, RETAIN, StoreError, list, load, shard_dir};
 
 /// How long to wait for who removes files, at most.
@@ -183,6 +183,20 @@ impl<'a> Source<'a> {
         for live in log.live.clone() {
             let (_, outcome) = self.replay(&mut log, &live, visit)?;
             if let Err(damage) = outcome {
+                return Ok((log, file_bytes, Some(damage)));
+            }
+        }
+        // A segment whose header is damaged looks as if it was never begun.
+        let last = log.live.last().map_or(0, |live| live.header.number);
+        for number in log.dead.iter().map(|dead| dead.number).filter(|&number| number > last) {
+            let path = self.path(number);
+            let bytes = match self.files.read_at(&path, 0, usize::MAX) {
+                // A running process has used it for something else.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                read => read.map_err(StoreError::io("read", path))?,
+            };
+            let begun_meanwhile = matches!(SegmentHeader::begun(&bytes, self.owner, number), Ok(Some(_)));
+            if !begun_meanwhile && let Err(damage) = log.check_unbegun(self.owner, number, u32::MAX, &bytes) {
                 return Ok((log, file_bytes, Some(damage)));
             }
         }

@@ -266,8 +266,16 @@ impl World {
 
     fn next_packet_id(&mut self, client: ClientId, conn: ConnId) -> u16 {
         let state = &mut self.clients[client];
+        if self.swarm.crashes.low_ids && state.session.certain {
+            let taken = |id: u16| {
+                state.session.outstanding.iter().any(|out| out.id == id)
+                    || self.conns[conn].requests.iter().any(|request| request.id == id)
+            };
+            return (1..).find(|id| !taken(*id)).expect("few are taken");
+        }
         if self.swarm.crashes.low_ids {
-            state.packet_id = 0;
+            // Where connections race an old acknowledgement is not to be taken for one of these.
+            state.packet_id = state.packet_id.max(1000);
         }
         loop {
             state.packet_id = state.packet_id.wrapping_add(1).max(1);
@@ -349,13 +357,13 @@ impl World {
         };
         let tick = self.tick();
         // One that was asked for, or asked to end, on a connection that was lost may be there or not.
-        let mut expected = Some(0x11);
+        let (mut expected, refuses) = (Some(0x11), self.journal_refuses());
         let asked = self.conns[conn].requests.iter().filter(|request| request.filters.contains(&filter));
         let pending: Vec<u64> = asked.map(|request| request.asked).collect();
         for sub in &mut self.clients[client].subs {
             if sub.filter == filter && sub.gone.is_none() {
                 // What is asked on this connection comes into force in order.
-                let here = pending.contains(&sub.asked);
+                let here = pending.contains(&sub.asked) && !refuses;
                 let sure = (sub.held.is_some() || here) && sub.leaving.is_none() && expected.is_some();
                 expected = sure.then_some(0);
                 sub.leaving.get_or_insert(tick);
@@ -442,7 +450,7 @@ impl World {
             will: None,
         };
         let mut kind = self.rng.u8(..8);
-        if self.swarm.plan.settings.limits.queue_memory < 1 << 20 {
+        if self.swarm.plan.settings.limits.queue_memory < 1 << 20 || self.journal_refuses() {
             // Publishes that are refused for want of memory do not fill the window.
             kind = kind.min(5);
         }

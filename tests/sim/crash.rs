@@ -61,6 +61,8 @@ impl World {
             Durability::Memory => false,
         };
         trace!(self, "the node crashes: {crash:?} at {durability:?}, then the clock is set by {set_ms} ms");
+        // Behind a failed disk sessions go on in memory alone.
+        let fenced = self.machine.is_fenced();
         self.fit_rings();
         self.machine.crash(crash, &self.swarm.plan, set_ms);
         self.crashing = true;
@@ -74,12 +76,12 @@ impl World {
             }
         }
         self.crashing = false;
-        self.lossy |= !covered;
+        self.lossy |= !covered || fenced;
         for client in 0..self.clients.len() {
-            self.session_after(client, covered);
+            self.session_after(client, covered, fenced);
             self.time_after(client);
         }
-        self.messages_after(covered, set_ms);
+        self.messages_after(covered, fenced, set_ms);
         self.wills_after(covered)
     }
 
@@ -119,7 +121,7 @@ impl World {
     }
 
     /// What is known of a session after a crash.
-    fn session_after(&mut self, client: ClientId, covered: bool) {
+    fn session_after(&mut self, client: ClientId, covered: bool, fenced: bool) {
         let kept = self.kept;
         let messages = &mut self.messages;
         let name = &mut self.clients[client];
@@ -130,9 +132,11 @@ impl World {
         }
         // A DISCONNECT may not have been heard.
         session.certain &= name.changed <= kept;
-        if !covered {
+        if !covered || fenced {
             let quiet = name.left_at.is_some() && name.left.tick <= kept;
             session.certain &= quiet;
+        }
+        if !covered {
             name.owed.retain(|owed| messages[owed.message as usize].accepted.is_some_and(|at| at <= kept));
         }
         // That a message of QoS 1 was sent, or a PUBACK for it heard, need not be written.
@@ -154,29 +158,43 @@ impl World {
 
     /// When a client has left, by the clock that the node has now.
     fn time_after(&mut self, client: ClientId) {
-        let (now, wall_ms, kept) = (self.now(), self.machine.wall_ms(), self.kept);
+        let (now, wall_ms, kept, tick) = (self.now(), self.machine.wall_ms(), self.kept, self.tick());
+        let ago = |then: u64| {
+            let gone = Duration::from_millis(wall_ms.saturating_sub(then));
+            Instant::from_nanos(now.as_nanos().saturating_sub(gone.as_nanos() as u64))
+        };
         let name = &mut self.clients[client];
         let Some(left_at) = name.left_at else { return };
-        let gone = Duration::from_millis(wall_ms.saturating_sub(name.left.wall_ms));
-        let left = Instant::from_nanos(now.as_nanos().saturating_sub(gone.as_nanos() as u64));
+        let left = ago(name.left.wall_ms);
         // With the end of its connection unwritten it has left with the node.
         let unwritten = name.left.tick > kept;
         name.left_at = Some(if unwritten { left.min(left_at) } else { left });
-        name.left.latest = unwritten.then_some(now);
+        if unwritten {
+            (name.left.tick, name.left.latest) = (tick, Some((now, wall_ms)));
+        } else if let Some((at, then)) = &mut name.left.latest {
+            *at = ago(*then);
+        }
+        // By the clock of before, or by that of now.
+        let away = now.since(name.left_at.map_or(left_at, |left| left.min(left_at))).as_secs_f64();
+        if self.swarm.crashes.clock > 0 && away > f64::from(name.session.expiry) - 0.5 {
+            // It may have ended before the clock was set once more.
+            name.session.certain = false;
+        }
         if let Some((_, since, _)) = &mut name.session.will {
             *since = name.left_at.unwrap_or(*since).min(*since);
         }
     }
 
     /// What is known of messages after a crash.
-    fn messages_after(&mut self, covered: bool, set_ms: i64) {
+    fn messages_after(&mut self, covered: bool, fenced: bool, set_ms: i64) {
         let (kept, now) = (self.kept, self.now());
         let unkept = self.machine.total(Counter::RetainedUnkept) > 0;
         for message in &mut self.messages {
             if !covered && message.accepted.is_some_and(|accepted| accepted > kept) {
                 message.accepted = None;
             }
-            if unkept && message.retain && message.qos == 0 {
+            let unwritten = fenced && message.accepted.is_some_and(|accepted| accepted > kept);
+            if (unkept || unwritten) && message.retain && message.qos == 0 {
                 // It was retained in memory alone.
                 message.accepted = None;
             }

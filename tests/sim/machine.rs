@@ -118,6 +118,11 @@ impl Machine {
             stalled: (0, 0),
             turns: 0,
         };
+        if plan.disk.is_some() {
+            // The past has room for a clock that is set.
+            machine.kernel.borrow_mut().pass(Duration::from_secs(100_000));
+            machine.origin = machine.kernel.borrow().now();
+        }
         machine.start(plan, Vec::new());
         machine.settle(100_000).expect("a node starts");
         machine.stalls = plan.stalls;

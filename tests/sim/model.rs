@@ -216,8 +216,8 @@ pub struct Left {
     pub tick: Tick,
     /// The wall clock then, in milliseconds.
     pub wall_ms: u64,
-    /// A restart may have been taken for it.
-    pub latest: Option<Instant>,
+    /// A restart may have been taken for it: when that was, and the wall clock then.
+    pub latest: Option<(Instant, u64)>,
 }
 
 /// How far a connection is, at its client's end.

@@ -91,7 +91,7 @@ impl World {
 
     /// CONNACK with success.
     fn accepted(&mut self, client: ClientId, conn: ConnId, session_present: bool) -> Check {
-        let (tick, now) = (self.tick(), self.now());
+        let (tick, now, fenced) = (self.tick(), self.now(), self.machine.is_fenced());
         let state = &mut self.conns[conn];
         (state.stage, state.opened, state.resumed) = (Stage::Open, tick, session_present);
         let (clean, expiry, raced, asked_at) = (state.clean, state.expiry, state.raced, state.opened_at);
@@ -102,7 +102,7 @@ impl World {
         }
         if session.certain && !raced && !clean {
             // What the switch noticed late it counts from then on.
-            let left_last = name.left_at.max(name.left.latest);
+            let left_last = name.left_at.max(name.left.latest.map(|(at, _)| at));
             let away = left_last.map_or(0.0, |left| asked_at.since(left).as_secs_f64());
             let longest = name.left_at.map_or(0.0, |left| now.since(left).as_secs_f64());
             let kept = f64::from(session.expiry);
@@ -113,6 +113,10 @@ impl World {
                 fail!("c{client} #{conn}: a session of {kept} s is not present after {longest} s");
             }
         }
+        if session_present && session.expiry != expiry {
+            // That a session goes on is not waited for: it may have the expiry of before.
+            name.changed = tick;
+        }
         session.expiry = expiry;
         if let Some(will) = session.will.take()
             && session_present
@@ -122,6 +126,7 @@ impl World {
         {
             // Back within the Will Delay Interval.
             self.messages[will.0 as usize].cancelled = true;
+            self.cancelled.push(will.0);
         }
         (name.left_at, name.left.latest) = (None, None);
         if session_present {
@@ -134,6 +139,10 @@ impl World {
                 self.send_again(conn, outstanding);
             }
             return Ok(());
+        }
+        if fenced {
+            // The end of the one before may not be written.
+            name.changed = tick;
         }
         session.begin(!raced);
         for sub in &mut name.subs {
@@ -343,7 +352,9 @@ impl World {
         let reset = self.machine.kernel().socket(state.socket).switch_reset;
         trace!(self, "#{conn} closed, goodbye {:?}, reset {reset}", state.goodbye);
         // Who does not read for longer than a connection lingers has lost the rest.
-        if !state.input.is_empty() && !reset && !state.was_paused {
+        // Where there are disks time passes while it does not read.
+        let prompt = !state.was_paused && self.swarm.plan.disk.is_none();
+        if !state.input.is_empty() && !reset && prompt {
             fail!("#{conn} got a packet without its end: {:02x?}", state.input);
         }
         if let Some(doomed) = state.doomed
@@ -380,6 +391,7 @@ impl World {
             return match goodbye {
                 Some(0x8d) if state.silent => Ok(()),
                 Some(0x8e | 0x93) if state.raced => Ok(()),
+                Some(0x83) if self.journal_refuses() => Ok(()),
                 Some(code) => fail!("#{conn} said goodbye and got DISCONNECT {code:#04x}"),
                 None => Ok(()),
             };
@@ -388,6 +400,7 @@ impl World {
             return match goodbye {
                 Some(0x8d) if state.silent => Ok(()),
                 // With the session the client has forgotten what is under way.
+                Some(0x83) if self.journal_refuses() => Ok(()),
                 Some(code) if code != 0x8e && code != 0x93 => {
                     fail!("#{conn} lost a race and got DISCONNECT {code:#04x}")
                 }

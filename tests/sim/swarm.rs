@@ -179,7 +179,8 @@ fn plan(rng: &mut Rng) -> Plan {
 
 fn disk(rng: &mut Rng) -> DiskPlan {
     DiskPlan {
-        ring: one_of(rng, &[16 << 10, 32 << 10, 128 << 10, 4 << 20, 4 << 20, 4 << 20]),
+        // A quarter holds the largest message, as the configuration has it.
+        ring: one_of(rng, &[64 << 10, 64 << 10, 128 << 10, 4 << 20, 4 << 20, 4 << 20]),
         durability: durability(rng),
         least_bytes: one_of(rng, &[0, 1 << 10, 16 << 10, 64 << 20]),
         most_bytes: one_of(rng, &[0, 0, 64 << 10]),

@@ -62,6 +62,9 @@ fn options() -> StoreOptions {
     StoreOptions { staging_dir: "/memory".into(), ..sizes }
 }
 
+/// What a start comes to: the store, its journal, who keeps it, and the records that were read.
+type Started = (Store, Journal, Keeper, Vec<(Position, u32)>);
+
 impl World {
     fn new(seed: u64) -> World {
         let mut world = World {
@@ -86,7 +89,7 @@ impl World {
         });
     }
 
-    fn try_start(&self) -> Result<(Store, Journal, Keeper, Vec<(Position, u32)>), StoreError> {
+    fn try_start(&self) -> Result<Started, StoreError> {
         let store = Store::open_in(Arc::new(self.files.clone()), options())?;
         let mut found = Vec::new();
         let (journal, recovered) = store.seats().remove(0).recover(|entry| {

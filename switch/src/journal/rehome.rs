@@ -44,7 +44,7 @@ pub fn deal(mut states: Vec<State>, placement: &Placement, shards: u16) -> Vec<S
     }
     for (mark, takers) in marks {
         for (to, came) in dealt.iter_mut().zip(&came) {
-            let takes = |(before, _): &&(usize, u64)| takers.contains(before);
+            let takes = |(before, uid): &&(usize, u64)| takers.shards.contains(before) || takers.uids.contains(uid);
             let uids: Vec<u64> = came.iter().filter(takes).map(|(_, uid)| *uid).collect();
             if uids.len() == came.len() {
                 to.marks.push(mark);
@@ -56,32 +56,41 @@ pub fn deal(mut states: Vec<State>, placement: &Placement, shards: u16) -> Vec<S
     dealt
 }
 
-/// The marks of messages that their publishers' homes do not know yet, and the shards that had taken each. A repeat of
-/// any other message never leaves its home.
-fn unsettled(states: &[State], placement: &Placement) -> HashMap<Mark, Vec<usize>> {
+/// Who had taken a message: all sessions of these shards, and these sessions, which shards had dealt before.
+#[derive(Default)]
+struct Takers {
+    shards: Vec<usize>,
+    uids: Vec<u64>,
+}
+
+/// The marks of messages that their publishers' homes do not know yet, and who had taken each. A repeat of any other
+/// message never leaves its home.
+fn unsettled(states: &[State], placement: &Placement) -> HashMap<Mark, Takers> {
     let mut publishers = HashMap::new();
     for (uid, session) in states.iter().flat_map(|state| &state.sessions) {
         publishers.insert(placement.client_hash(&session.client_id), (*uid, session));
     }
-    let mut marks: HashMap<Mark, Vec<usize>> = HashMap::new();
+    let open = |mark: &Mark| match publishers.get(&mark.publisher) {
+        // A will's, which is fired again until it is resolved.
+        _ if mark.packet_id == 0 => true,
+        None => false,
+        Some((uid, session)) => {
+            let count = session.counts.get(&mark.packet_id).copied().unwrap_or_else(|| first_count(*uid));
+            count == mark.count && !session.inbound.contains(&mark.packet_id)
+        }
+    };
+    let mut marks: HashMap<Mark, Takers> = HashMap::new();
     for (shard, state) in states.iter().enumerate() {
-        for mark in &state.marks {
-            let open = match publishers.get(&mark.publisher) {
-                // A will's, which is fired again until it is resolved.
-                _ if mark.packet_id == 0 => true,
-                None => false,
-                Some((uid, session)) => {
-                    let count = session.counts.get(&mark.packet_id).copied().unwrap_or_else(|| first_count(*uid));
-                    count == mark.count && !session.inbound.contains(&mark.packet_id)
-                }
-            };
+        for mark in state.marks.iter().filter(|mark| open(mark)) {
             let takers = marks.entry(*mark).or_default();
-            if open && !takers.contains(&shard) {
-                takers.push(shard);
+            if !takers.shards.contains(&shard) {
+                takers.shards.push(shard);
             }
         }
+        for (mark, uids) in state.taken.iter().filter(|(mark, _)| open(mark)) {
+            marks.entry(*mark).or_default().uids.extend(uids);
+        }
     }
-    marks.retain(|_, takers| !takers.is_empty());
     marks
 }
 

@@ -103,6 +103,10 @@ impl Switch {
         let now = self.now;
         // A connection that the last start did not see end has ended with it: its time begins now.
         let left_ms = if from.left_ms == 0 { self.journal.wall.ms(now) } else { from.left_ms };
+        if from.left_ms == 0 {
+            // Written, so that its time does not begin once more with the next start.
+            self.journal.note(&Entry::Left { uid, at_ms: left_ms, expiry: from.expiry });
+        }
         let expiry = Duration::from_secs(u64::from(from.expiry));
         let ends = match from.expiry {
             EXPIRY_NEVER => Instant::NEVER,

@@ -22,6 +22,7 @@ impl World {
         };
         if delivery.payload.is_empty()
             && delivery.retain
+            && !(self.lossy && !self.clients[client].session.certain)
             && !self.clients[client].subs.iter().any(|sub| sub.retain_as_published)
         {
             fail!("c{client} #{conn}: a retained message without payload");
@@ -90,6 +91,10 @@ impl World {
         }
         if message.cancelled {
             fail!("{who} is a will that must not be published");
+        }
+        if self.lossy && !self.clients[client].session.certain {
+            // A session that had ended may be back.
+            return Ok(());
         }
         let subs = self.bringing(client, message);
         let Some(qos_max) = subs.clone().map(|sub| sub.qos).max() else {
@@ -250,8 +255,12 @@ impl World {
         let live = if delivery.qos > 0 { ways.min(1) } else { ways };
         // Each subscription brings it live or retained, never both.
         let either = self.clients[client].subs.iter().filter(|sub| self.matches.of(sub.filter, message.topic));
-        let sends = message.sends + if delivery.qos == 0 { message.repeats } else { 0 };
+        let tried = self.will_is_tried_again();
+        let again = if delivery.qos == 0 { message.repeats } else { 0 };
+        let sends = message.sends + if message.will && tried { u32::from(u16::MAX) } else { again };
         let either: u32 = either.map(|sub| if sub.may_bring(message.sent) { sends } else { 1 }).sum();
+        // One that is passed on again behind a crash is another one to who got it as a retained message.
+        let either = either + if message.retain { message.repeats } else { 0 };
         let limit = ((live + shared) as u32 * sends + retained as u32).min(either);
         let qos = message.qos;
         let session = &mut self.clients[client].session;
@@ -261,7 +270,8 @@ impl World {
         if delivery.qos == 1 {
             session.fresh.push(number);
         }
-        if session.certain && u32::from(copies[class]) > limit {
+        // What a group hands on is published again where it is refused.
+        if session.certain && u32::from(copies[class]) > limit && !(tried && shared > 0) {
             fail!("c{client} #{conn}: copy {} of m{number} at QoS {}, at most {limit}", copies[class], delivery.qos);
         }
         while groups != 0 {
@@ -277,6 +287,12 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Whether a will of a session that lasts may be refused somewhere: a node with journals publishes it again, later.
+    pub(crate) fn will_is_tried_again(&self) -> bool {
+        let small = self.swarm.plan.settings.limits.queue_memory < 1 << 20;
+        self.swarm.plan.disk.is_some() && (small || self.journal_refuses())
     }
 
     /// What one client publishes on one topic comes in order, by QoS.
@@ -362,10 +378,12 @@ impl World {
     /// A message is accepted: all that surely subscribe are owed it.
     pub(crate) fn owe(&mut self, number: MessageId) {
         let message = self.messages[number as usize].clone();
-        let publisher = &self.clients[message.client].session;
-        let forgotten = self.lossy && message.qos == 2 && !publisher.certain;
-        if message.bytes == 0 || message.refused || forgotten {
-            // Or it was taken for another one that was lost.
+        if self.lossy && message.qos == 2 && !self.clients[message.client].session.certain {
+            // It may have been taken for a repeat of one that was lost.
+            self.messages[number as usize].accepted = None;
+            return;
+        }
+        if message.bytes == 0 || message.refused {
             return;
         }
         let mut members: Vec<(usize, ConnId, u8)> = Vec::new();

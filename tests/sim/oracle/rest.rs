@@ -123,7 +123,9 @@ impl World {
                 continue;
             }
             self.messages[will as usize].accepted = Some(tick);
-            self.owe(will);
+            if !self.will_is_tried_again() {
+                self.owe(will);
+            }
         }
     }
 
