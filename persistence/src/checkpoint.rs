@@ -5,7 +5,7 @@
 //! header like a segment's, with the magic `RINGCHK\0`, and as its numbers the slot's sequence, the cut, and zero.
 
 use crate::header::{FileHeader, HeaderFault, Owner};
-use crate::layout::{GRANULE, HEADER_BYTES, Position};
+use crate::layout::{GRANULE, HEADER_BYTES, POSITION_MAX, Position};
 use crate::segment::Refusal;
 
 /// The name of the file, in a shard's directory.
@@ -49,7 +49,8 @@ impl Checkpoint {
             match FileHeader::read(MAGIC, slot) {
                 Ok(FileHeader { epoch, owner: found, numbers: [sequence, cut, _], .. }) => {
                     Refusal::unless_owned(found, owner)?;
-                    if cut.is_multiple_of(GRANULE) && newest.is_none_or(|newest| newest.sequence < sequence) {
+                    let possible = cut.is_multiple_of(GRANULE) && cut <= POSITION_MAX && sequence <= POSITION_MAX;
+                    if possible && newest.is_none_or(|newest| newest.sequence < sequence) {
                         newest = Some(Checkpoint { epoch, owner, sequence, cut: Position(cut) });
                     }
                 }

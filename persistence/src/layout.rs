@@ -40,7 +40,7 @@
 //! it is
 //! what its file held before.
 
-use crc32c::crc32c_append;
+use crc32c::{crc32c, crc32c_append};
 
 /// A place in the log of a journal, in bytes since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +50,8 @@ pub struct Position(pub u64);
 pub const VERSION: u32 = 1;
 /// What record sizes and positions are multiples of.
 pub const GRANULE: u64 = 32;
+/// No position and no size is larger: so sums of two of them fit, whatever a file says.
+pub const POSITION_MAX: u64 = 1 << 62;
 /// Bytes before the log in a segment file and in a staging file: one page.
 pub const HEADER_BYTES: u64 = 4096;
 /// First bytes of a segment file.
@@ -95,15 +97,30 @@ impl RecordHeader {
 
     /// Writes the header of a record with this body.
     pub fn write(&self, body: &[u8], out: &mut [u8; RecordHeader::BYTES]) {
+        self.write_fields(out);
+        let body = if self.kind == KIND_FILLER { &[] } else { body };
+        let checksum = crc32c_append(crc32c(&out[4..]), body);
+        out[..4].copy_from_slice(&checksum.to_le_bytes());
+    }
+
+    /// Writes the header to the front of `record`, where the body stands behind it already.
+    #[inline]
+    pub fn seal(&self, record: &mut [u8]) {
+        let front = record.first_chunk_mut().expect("a record has a header");
+        self.write_fields(front);
+        let length = if self.kind == KIND_FILLER { 0 } else { self.length as usize };
+        let checksum = crc32c(&record[4..RecordHeader::BYTES + length]);
+        record[..4].copy_from_slice(&checksum.to_le_bytes());
+    }
+
+    #[inline]
+    fn write_fields(&self, out: &mut [u8; RecordHeader::BYTES]) {
         out[4..8].copy_from_slice(&self.length.to_le_bytes());
         out[8..16].copy_from_slice(&self.position.0.to_le_bytes());
         out[16..24].copy_from_slice(&self.synced.0.to_le_bytes());
         out[24..28].copy_from_slice(&self.epoch.to_le_bytes());
         out[28..30].copy_from_slice(&self.kind.to_le_bytes());
         out[30..32].copy_from_slice(&[0; 2]);
-        let body = if self.kind == KIND_FILLER { &[] } else { body };
-        let checksum = crc32c_append(crc32c_append(0, &out[4..]), body);
-        out[..4].copy_from_slice(&checksum.to_le_bytes());
     }
 
     /// Reads the header at the front of `bytes`, whatever its checksum says. `None`: too short.
@@ -127,12 +144,10 @@ impl RecordHeader {
         if header.position != position {
             return None;
         }
-        let filler = header.kind == KIND_FILLER;
-        let body = match filler {
-            true => &[][..],
-            false => bytes.get(RecordHeader::BYTES..)?.get(..header.length as usize)?,
-        };
-        let actual = crc32c_append(crc32c_append(0, &bytes[4..RecordHeader::BYTES]), body);
+        let length = if header.kind == KIND_FILLER { 0 } else { header.length as usize };
+        let covered = bytes.get(4..RecordHeader::BYTES + length)?;
+        let actual = crc32c(covered);
+        let body = &covered[RecordHeader::BYTES - 4..];
         (actual == checksum).then_some((header, body))
     }
 }
@@ -148,6 +163,9 @@ mod tests {
         let (front, rest) = bytes.split_first_chunk_mut().expect("a header");
         header.write(body, front);
         rest[..body.len()].copy_from_slice(body);
+        let mut sealed = bytes.clone();
+        header.seal(&mut sealed);
+        assert_eq!(sealed, bytes, "the two ways to write a header agree");
         bytes
     }
 

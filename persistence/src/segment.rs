@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::header::{FileHeader, HeaderFault, Owner};
-use crate::layout::{GRANULE, Position, SEALED, SEGMENT_MAGIC};
+use crate::layout::{GRANULE, POSITION_MAX, Position, SEALED, SEGMENT_MAGIC};
 
 /// What a segment file begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl SegmentHeader {
     pub fn read(bytes: &[u8]) -> Result<SegmentHeader, HeaderFault> {
         let FileHeader { epoch, owner, flags, numbers } = FileHeader::read(SEGMENT_MAGIC, bytes)?;
         let [number, base, capacity] = numbers;
-        if !base.is_multiple_of(GRANULE) {
+        if !base.is_multiple_of(GRANULE) || base > POSITION_MAX || capacity > POSITION_MAX || number > POSITION_MAX {
             return Err(HeaderFault::Damaged);
         }
         let sealed = flags & SEALED != 0;

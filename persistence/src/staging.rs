@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use crate::header::{FileHeader, HeaderFault, Owner};
-use crate::layout::{GRANULE, HEADER_BYTES, KIND_FILLER, Position, RecordHeader, STAGING_MAGIC};
+use crate::layout::{GRANULE, HEADER_BYTES, KIND_FILLER, POSITION_MAX, Position, RecordHeader, STAGING_MAGIC};
 use crate::map::{self, Region};
 use crate::shared::{Fence, Shared, Trouble};
 
@@ -41,8 +41,8 @@ impl StagingHeader {
     /// Reads it from the front of a file's bytes.
     pub fn read(bytes: &[u8]) -> Result<StagingHeader, HeaderFault> {
         let FileHeader { epoch, owner, numbers: [capacity, base, _], .. } = FileHeader::read(STAGING_MAGIC, bytes)?;
-        let usable = capacity >= STAGING_BYTES_MIN && capacity.is_multiple_of(GRANULE) && base.is_multiple_of(GRANULE);
-        if !usable {
+        let whole = capacity.is_multiple_of(GRANULE) && base.is_multiple_of(GRANULE);
+        if !whole || !(STAGING_BYTES_MIN..=POSITION_MAX).contains(&capacity) || base > POSITION_MAX {
             return Err(HeaderFault::Damaged);
         }
         Ok(StagingHeader { epoch, owner, capacity, base: Position(base) })
@@ -131,16 +131,15 @@ impl Staging {
             let length = (filler - RecordHeader::BYTES as u64) as u32;
             let header = RecordHeader { length, position: self.tail, synced, epoch, kind: KIND_FILLER };
             let place = self.writer.claim(self.tail, RecordHeader::BYTES as u64);
-            header.write(&[], place.first_chunk_mut().expect("a header's bytes were claimed"));
+            header.seal(place);
             self.tail = header.end();
         }
         let header = RecordHeader { length: length as u32, position: self.tail, synced, epoch, kind };
         let place = self.writer.claim(self.tail, bytes);
-        let (front, body) = place.split_first_chunk_mut().expect("a record has a header");
-        let (body, padding) = body.split_at_mut(length);
+        let (body, padding) = place[RecordHeader::BYTES..].split_at_mut(length);
         fill(body);
         padding.fill(0);
-        header.write(body, front);
+        header.seal(place);
         self.tail = header.end();
         true
     }

@@ -17,6 +17,8 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 pub use error::StoreError;
 pub use seat::{Adopted, Handover, Recovered, Report, Seat};
@@ -43,6 +45,9 @@ pub const LOCK: &str = "LOCK";
 pub const RETAIN: &str = "RETAIN";
 
 const SEGMENT_BYTES_MIN: u64 = HEADER_BYTES;
+
+/// Who only looks whether the lock is held holds it for a moment.
+const LOCK_PAUSES: [Duration; 3] = [Duration::from_millis(10), Duration::from_millis(20), Duration::ZERO];
 
 /// What a start wants.
 #[derive(Clone, Debug)]
@@ -324,7 +329,15 @@ fn parse_generation(name: &str) -> Option<u32> {
 /// Takes the lock of a data directory.
 pub(crate) fn take_lock(files: &dyn Files, data_dir: &Path) -> Result<Held, StoreError> {
     let path = data_dir.join(LOCK);
-    let Some(held) = files.lock(&path, Lock::Alone).map_err(StoreError::io("locked", &path))? else {
+    let mut held = None;
+    for pause in LOCK_PAUSES {
+        held = files.lock(&path, Lock::Alone).map_err(StoreError::io("locked", &path))?;
+        if held.is_some() {
+            break;
+        }
+        thread::sleep(pause);
+    }
+    let Some(held) = held else {
         let said = files.read_at(&path, 0, 32).unwrap_or_default();
         let process = String::from_utf8_lossy(&said).trim().parse().ok();
         return Err(StoreError::InUse { path, process });

@@ -87,6 +87,8 @@ impl<'a> Staged<'a> {
 mod tests {
     use std::sync::Arc;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::map::Region;
     use crate::shared::Shared;
@@ -154,5 +156,20 @@ mod tests {
         assert!(Staged::read(&[0; 8192], OWNER).expect("nothing").is_none());
         assert!(Staged::read(&[], OWNER).expect("nothing").is_none());
         assert!(Staged::read(&left_behind(1, 0), Owner { node: 3, ..OWNER }).is_err());
+    }
+
+    proptest! {
+        /// Whatever becomes of the ring's bytes, what is found is the front of what was staged.
+        #[test]
+        fn any_bytes_are_a_front(flips in prop::collection::vec((4096_usize..4096 + 1024, any::<u8>()), 0..6)) {
+            let mut bytes = left_behind(30, 20);
+            for (at, byte) in flips {
+                bytes[at] = byte;
+            }
+            let (log, found) = replay(&bytes, 320 + 20 * 64);
+            prop_assert_eq!(&found, &(20..20 + found.len() as u8).collect::<Vec<_>>());
+            prop_assert!(Staged::read(&bytes, OWNER).expect("ours").expect("with records").synced() <= Position(320 + 20 * 64));
+            prop_assert_eq!(log.records, found.len() as u64);
+        }
     }
 }

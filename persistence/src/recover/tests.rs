@@ -1,5 +1,7 @@
 //! What the log's rules make of bytes.
 
+use proptest::prelude::*;
+
 use super::*;
 
 const OWNER: Owner = Owner { node: 1, generation: 0, shard: 0 };
@@ -189,4 +191,29 @@ fn what_holds_nothing_is_dead() {
     assert_eq!(log.live.iter().map(|live| live.header.number).collect::<Vec<_>>(), [1, 3]);
     assert_eq!(log.dead, [Dead { number: 2, bytes: 8192 }, Dead { number: 9, bytes: 100 }]);
     assert_eq!(log.next, 10);
+}
+
+proptest! {
+    /// Goal: whatever becomes of the bytes of the log's last segment, what is found is its front, or it is damaged.
+    #[test]
+    fn any_bytes_are_a_front_or_damage(
+        flips in prop::collection::vec((0_usize..8192, any::<u8>()), 0..6),
+        length in 64_usize..8192,
+        sealed: bool,
+    ) {
+        let mut segment = Segment::new(1, 0, 1);
+        for value in 0..40 {
+            segment.add(value, u64::from(value / 4) * 256);
+        }
+        (segment.header.sealed, segment.header.capacity) = (sealed, 2560);
+        for (at, byte) in flips {
+            segment.bytes[at] = byte;
+        }
+        segment.bytes.truncate(length);
+        if let Ok((log, found)) = recover(&[&segment], 0) {
+            prop_assert_eq!(&found, &(0..found.len() as u8).collect::<Vec<_>>());
+            prop_assert_eq!(log.end, Position(found.len() as u64 * 64));
+            prop_assert!(log.proven <= log.end && !(sealed && found.len() < 40));
+        }
+    }
 }

@@ -106,6 +106,15 @@ pub enum StoreError {
         /// The data directory's last one.
         manifest: u32,
     },
+    /// A staging file goes on behind where the journal ends.
+    Behind {
+        /// The staging file.
+        path: PathBuf,
+        /// The shard's directory.
+        directory: PathBuf,
+        /// Bytes that are missing between the two.
+        bytes: u64,
+    },
     /// A staging file of a shard that there is not.
     Stray(PathBuf),
     /// A directory that must be empty is not.
@@ -205,6 +214,13 @@ impl fmt::Display for StoreError {
                 "{} was left by start {epoch}, and the data directory knows of {manifest}: it is a copy or a backup. To go on \
                  without what is staged there remove that file",
                 path.display()
+            ),
+            StoreError::Behind { path, directory, bytes } => write!(
+                f,
+                "{} goes on {bytes} bytes behind the end of the journal in {}: that directory is a copy or a backup, or its \
+                 disk has lost what was synced. To go on without what is staged remove that file",
+                path.display(),
+                directory.display()
             ),
             StoreError::Stray(path) => write!(
                 f,

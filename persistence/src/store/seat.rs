@@ -219,14 +219,14 @@ impl Seat {
             let refused = |refusal| StoreError::Refused { path: path.clone(), refusal };
             let (from, records) = (found.log.end, found.log.records);
             if let Some(staged) = Staged::read(file.bytes(), self.owner).map_err(refused)? {
-                let missing = |position, fault| self.damaged(Damage { segment: None, offset: 0, position, fault });
-                if from < staged.header.base {
-                    return Err(missing(from, Fault::Missing(staged.header.base)));
-                }
                 let synced = staged.synced();
-                staged.replay(&mut found.log, visit);
-                if found.log.end < synced {
-                    return Err(missing(found.log.end, Fault::Missing(synced)));
+                let begins_behind = from < staged.header.base;
+                if !begins_behind {
+                    staged.replay(&mut found.log, visit);
+                }
+                if begins_behind || found.log.end < synced {
+                    let (directory, bytes) = (self.directory.clone(), synced.0 - found.log.end.0);
+                    return Err(StoreError::Behind { path, directory, bytes });
                 }
             }
             if file.damaged() {

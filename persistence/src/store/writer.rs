@@ -84,9 +84,9 @@ impl LogWriter {
         let header = RecordHeader { length: length as u32, position, synced, epoch, kind };
         let at = segment.batch.len();
         segment.batch.resize(at + bytes as usize, 0);
-        let (front, body) = segment.batch[at..].split_first_chunk_mut().expect("a record has a header");
-        fill(&mut body[..length]);
-        header.write(&body[..length], front);
+        let record = &mut segment.batch[at..];
+        fill(&mut record[RecordHeader::BYTES..RecordHeader::BYTES + length]);
+        header.seal(record);
         self.end = header.end();
         if segment.batch.len() >= BATCH_BYTES {
             segment.flush()?;
