@@ -228,10 +228,9 @@ impl World {
     fn stable_end(&self) -> u64 {
         let mut spans: Vec<_> = self.files.values().filter_map(|file| Some((file.base?, file.synced))).collect();
         spans.sort_unstable();
-        // The first one may begin anywhere before the cut.
-        let reads_on =
-            |end: u64, (base, synced): (u64, u64)| if base <= end.max(self.cut) { end.max(synced) } else { end };
-        spans.into_iter().fold(0, reads_on)
+        // The log begins at the cut, in whatever segment that lies.
+        let reads_on = |end: u64, (base, synced): (u64, u64)| if base <= end { end.max(synced) } else { end };
+        spans.into_iter().fold(self.cut, reads_on)
     }
 
     /// What is called synced is on disk, whatever else is.
