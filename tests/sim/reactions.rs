@@ -165,7 +165,7 @@ impl World {
         let message = &mut self.messages[outstanding.message as usize];
         (message.at, message.resent) = (now, true);
         // A shard that had room may have delivered what another one refused.
-        let refused = self.swarm.plan.settings.limits.queue_memory < 1 << 20;
+        let refused = self.swarm.plan.settings.limits.queue_memory < 1 << 20 || self.swarm.crashes.fails;
         if outstanding.qos == 1 || refused {
             message.sends += 1;
         }

@@ -122,8 +122,8 @@ impl World {
                 self.wills.push(will);
                 continue;
             }
-            self.messages[will as usize].accepted = Some(tick);
             if !self.will_is_tried_again() {
+                self.messages[will as usize].accepted = Some(tick);
                 self.owe(will);
             }
         }
