@@ -24,6 +24,7 @@
 pub mod checkpoint;
 pub mod files;
 mod header;
+pub mod inspect;
 pub mod journal;
 pub mod keeper;
 pub mod layout;

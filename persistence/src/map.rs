@@ -275,7 +275,16 @@ mod guard {
     /// Mappings that can be guarded at once: a few for each shard.
     const MAPPINGS_MAX: usize = 1024;
 
-    static MAPPINGS: [Mapping; MAPPINGS_MAX] = [const { Mapping::new() }; MAPPINGS_MAX];
+    static MAPPINGS: [Mapping; MAPPINGS_MAX] = [const {
+        Mapping {
+            taken: AtomicBool::new(false),
+            version: AtomicU32::new(0),
+            start: AtomicUsize::new(0),
+            len: AtomicUsize::new(0),
+            writable: AtomicBool::new(false),
+            damaged: AtomicBool::new(false),
+        }
+    }; MAPPINGS_MAX];
     static PAGE_BYTES: AtomicUsize = AtomicUsize::new(0);
     static BEFORE: OnceLock<Result<libc::sigaction, i32>> = OnceLock::new();
 
@@ -291,17 +300,6 @@ mod guard {
     }
 
     impl Mapping {
-        const fn new() -> Mapping {
-            Mapping {
-                taken: AtomicBool::new(false),
-                version: AtomicU32::new(0),
-                start: AtomicUsize::new(0),
-                len: AtomicUsize::new(0),
-                writable: AtomicBool::new(false),
-                damaged: AtomicBool::new(false),
-            }
-        }
-
         /// The one writer of a mapping's words is who took it, so the version needs no more than this.
         fn set(&self, start: usize, len: usize, writable: bool) {
             self.version.fetch_add(1, Ordering::SeqCst);
@@ -500,7 +498,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "bytes that are not released")]
     fn what_is_not_released_cannot_be_claimed() {
-        let (mut writer, _reader) = Region::anonymous(4096 + 128).expect("memory").ends(Position(0));
-        writer.claim(Position(96), 64);
+        Region::anonymous(4096 + 128).expect("memory").ends(Position(0)).0.claim(Position(96), 64);
     }
 }

@@ -16,6 +16,8 @@ pub struct Shared {
     staged: CachePadded<AtomicU64>,
     /// Nothing before this is needed any more. Written by the shard.
     trim: CachePadded<AtomicU64>,
+    /// What was staged when that was said: what makes it true lies before this. Written by the shard.
+    trim_relies_on: AtomicU64,
     /// Up to where segment files are synced. Written by the keeper.
     synced: CachePadded<AtomicU64>,
     /// Bytes of the journal's files on disk. Written by the keeper.
@@ -107,9 +109,15 @@ impl Shared {
         Position(self.trim.load(Ordering::Acquire))
     }
 
-    /// Shard: nothing before `cut` is needed any more.
+    /// Shard: nothing before `cut` is needed any more. What makes that true was shown before.
     pub fn trim(&self, cut: Position) {
+        self.trim_relies_on.store(self.staged.load(Ordering::Relaxed), Ordering::Relaxed);
         self.trim.store(cut.0, Ordering::Release);
+    }
+
+    /// What must be synced before [`Shared::trimmed`], if it was read before this, may be acted on.
+    pub fn trim_relies_on(&self) -> Position {
+        Position(self.trim_relies_on.load(Ordering::Relaxed))
     }
 
     /// Up to where segment files are synced: the ring is free up to there.

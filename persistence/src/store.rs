@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 pub use error::StoreError;
 pub use seat::{Adopted, Handover, Recovered, Report, Seat};
+pub(crate) use seat::{NEW, list};
 pub use writer::LogWriter;
 
 use crate::files::{Disk, Files, Held, Lock};
@@ -203,7 +204,7 @@ impl Store {
         let shards: Vec<_> = writers.iter().map(|writer| (writer.owner().generation, writer.owner().shard)).collect();
         let expected: Vec<_> = (0..self.options.shape.shards).map(|shard| (generation, shard)).collect();
         assert_eq!(shards, expected, "the writers that `rehome` gave");
-        if let Some((path, _)) = self.staging_files()?.into_iter().next() {
+        if let Some(StagingFile { path, .. }) = self.staging_files()?.into_iter().next() {
             return Err(StoreError::Stray(path));
         }
         for writer in writers {
@@ -249,7 +250,7 @@ impl Store {
     /// Makes the directory that this node stages in, and takes it.
     fn open_staging(&mut self) -> Result<(), StoreError> {
         let above = self.options.staging_dir.clone();
-        let directory = above.join(format!("ringmain-{:016x}", self.manifest.node));
+        let directory = staging_dir(&above, self.manifest.node);
         let unusable = |path: &Path| {
             let path = path.to_path_buf();
             |error| StoreError::Staging { path, error }
@@ -272,7 +273,7 @@ impl Store {
         let lock = self.files.lock(&directory, Lock::Alone).map_err(unusable(&directory))?;
         self._staging_lock = Some(lock.ok_or_else(|| StoreError::Copied(directory.clone()))?);
         self.staging = Some(directory);
-        for (path, (shard, epoch)) in self.staging_files()? {
+        for StagingFile { path, shard, epoch } in self.staging_files()? {
             if epoch >= self.manifest.epoch {
                 return Err(StoreError::Ahead { path, epoch, manifest: self.manifest.epoch - 1 });
             }
@@ -283,13 +284,22 @@ impl Store {
         Ok(())
     }
 
-    fn staging_files(&self) -> Result<Vec<(PathBuf, (u16, u32))>, StoreError> {
+    fn staging_files(&self) -> Result<Vec<StagingFile>, StoreError> {
         let Some(directory) = &self.staging else { return Ok(Vec::new()) };
         let entries = self.files.list(directory).map_err(StoreError::io("read", directory))?;
-        let ours =
-            |entry: crate::files::Entry| Some((directory.join(&entry.name), parse_staging_file_name(&entry.name)?));
+        let ours = |entry: crate::files::Entry| {
+            let (shard, epoch) = parse_staging_file_name(&entry.name)?;
+            Some(StagingFile { path: directory.join(entry.name), shard, epoch })
+        };
         Ok(entries.into_iter().filter_map(ours).collect())
     }
+}
+
+/// A file that an earlier start staged in.
+struct StagingFile {
+    path: PathBuf,
+    shard: u16,
+    epoch: u32,
 }
 
 /// The directory of a layout.
@@ -300,6 +310,11 @@ pub(crate) fn generation_dir(data_dir: &Path, generation: u32) -> PathBuf {
 /// The directory of a shard's journal.
 pub(crate) fn shard_dir(data_dir: &Path, generation: u32, shard: u16) -> PathBuf {
     generation_dir(data_dir, generation).join(format!("shard-{shard}"))
+}
+
+/// The directory that a node stages in.
+pub(crate) fn staging_dir(above: &Path, node: u64) -> PathBuf {
+    above.join(format!("ringmain-{node:016x}"))
 }
 
 fn parse_generation(name: &str) -> Option<u32> {

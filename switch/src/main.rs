@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use switch::config::{Configuration, reference};
 use switch::node::switches;
 use switch::program::args::{self, Options, Reference, Request};
-use switch::program::failure::Failure;
+use switch::program::failure::{Failure, output};
 use switch::program::journals::Journals;
 use switch::program::plan::{self, Plan};
-use switch::program::{check, profile, serve};
+use switch::program::{check, inspect, profile, serve};
 use switch::routing::parcel::rank_specs;
 
 fn main() -> ExitCode {
@@ -56,6 +56,7 @@ fn run(request: Request) -> Result<(), Failure> {
             let (configuration, plan) = settle(&options)?;
             print(|out| check::print(out, &configuration, &plan))
         }
+        Request::Journal(command) => inspect::run(&command, &mut io::BufWriter::new(io::stdout().lock())),
         Request::Reference(Reference::Markdown) => print(|out| out.write_all(reference::markdown().as_bytes())),
         Request::Reference(Reference::Toml) => print(|out| out.write_all(reference::annotated_toml().as_bytes())),
     }
@@ -69,13 +70,8 @@ fn settle(options: &Options) -> Result<(Configuration, Plan), Failure> {
     Ok((configuration, plan))
 }
 
-/// Prints to standard output; a reader that has seen enough (`| head`) is no failure.
+/// Prints to standard output.
 fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match write(&mut out).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Io { what: "cannot write to standard output", error })
-        }
-        _ => Ok(()),
-    }
+    output(write(&mut out).and_then(|()| out.flush()))
 }

@@ -118,24 +118,32 @@ fn dump_prints_every_record() {
 /// starts; `repair` keeps what it gives up, and refuses a directory in use.
 #[test]
 fn damage_is_found_and_given_up() {
-    let (data, _) = used();
-    let segment = segment(&data);
-    overwrite(&segment, 4096 + 1024, &[0xff; 64]);
-    let (code, said) = journal(&["verify"], data.path());
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains(segment.to_str().expect("text")), "{said}");
-    let (code, said) = journal(&["verify", "--json"], data.path());
-    assert_eq!(code, Some(1), "{said}");
-    let report: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error} in {said}"));
-    assert!(report["damage"].as_array().is_some_and(|damage| !damage.is_empty()), "{said}");
-    let (code, said) = journal(&["repair"], data.path());
-    assert_eq!(code, Some(0), "{said}");
-    assert_eq!(journal(&["verify"], data.path()).0, Some(0), "after the repair");
-    let broker = Load::setup(1, &data).start();
-    broker.client(Version::V5, "new").connect().ping();
-    let (code, said) = journal(&["repair"], data.path());
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains(data.path().to_str().expect("text")), "{said}");
+    // In the middle of what was synced, and in a segment's header.
+    for (at, bytes) in [(4096 + 1024, 64), (20, 4)] {
+        let (data, _) = used();
+        let segment = segment(&data);
+        overwrite(&segment, at, &vec![0xff; bytes]);
+        let (code, said) = journal(&["verify"], data.path());
+        assert_eq!(code, Some(1), "damage at byte {at}: {said}");
+        assert!(said.contains(segment.to_str().expect("text")), "{said}");
+        let (code, said) = journal(&["verify", "--json"], data.path());
+        assert_eq!(code, Some(1), "{said}");
+        // What follows is said on standard error.
+        let report: Value = serde_json::from_str(said.lines().next().unwrap_or_default())
+            .unwrap_or_else(|error| panic!("{error} in {said}"));
+        assert!(report["damage"].as_array().is_some_and(|damage| !damage.is_empty()), "{said}");
+        let (code, said) = journal(&["repair"], data.path());
+        assert_eq!(code, Some(0), "{said}");
+        let kept = data.files().into_iter().find(|file| file.extension().is_some_and(|name| name == "damaged"));
+        let kept = kept.unwrap_or_else(|| panic!("nothing is kept: {said}"));
+        assert!(said.contains(kept.to_str().expect("text")), "{said}");
+        assert_eq!(journal(&["verify"], data.path()).0, Some(0), "after the repair");
+        let broker = Load::setup(1, &data).start();
+        broker.client(Version::V5, "new").connect().ping();
+        let (code, said) = journal(&["repair"], data.path());
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(data.path().to_str().expect("text")), "{said}");
+    }
 }
 
 /// Goal: wrong usage exits with 2 and names what is wrong.

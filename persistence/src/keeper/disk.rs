@@ -35,7 +35,14 @@ pub(super) struct Disk {
     sync_delay: Duration,
     /// The segment that is written and the one that is ready. They are opened before their first write and stay open,
     /// since the kernel reports what went wrong with a page once, and to who had the file open.
-    open: RefCell<Vec<(u64, Rc<BufferedFile>)>>,
+    open: RefCell<Vec<(u64, Rc<Segment>)>>,
+}
+
+/// A segment's file, open for writes that are synced later and for writes that are synced at once.
+#[derive(Debug)]
+struct Segment {
+    later: BufferedFile,
+    at_once: BufferedFile,
 }
 
 impl Disk {
@@ -57,9 +64,10 @@ impl Disk {
     pub async fn close(&self) {
         let open = std::mem::take(&mut *self.open.borrow_mut());
         for (_, file) in open {
-            if let Ok(file) = Rc::try_unwrap(file) {
+            if let Ok(Segment { later, at_once }) = Rc::try_unwrap(file) {
                 // What was to be on disk was synced.
-                let _ = file.close().await;
+                let _ = later.close().await;
+                let _ = at_once.close().await;
             }
         }
     }
@@ -80,9 +88,14 @@ impl Disk {
                 made
             }
         };
-        match made {
-            Ok(file) => {
-                self.open.borrow_mut().push((number, Rc::new(file)));
+        let opened = async {
+            let later = made?;
+            let at_once = OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).buffered_open(&path).await?;
+            Ok(Segment { later, at_once })
+        };
+        match opened.await {
+            Ok(segment) => {
+                self.open.borrow_mut().push((number, Rc::new(segment)));
                 Outcome::Done
             }
             Err(error) => failed(&error),
@@ -140,8 +153,12 @@ impl Disk {
         0
     }
 
-    pub async fn write(&self, number: u64, at: u64, bytes: Vec<u8>) -> Outcome {
-        let file = self.segment(number);
+    pub async fn write(&self, number: u64, at: u64, bytes: Vec<u8>, sync: bool) -> Outcome {
+        let segment = self.segment(number);
+        if sync {
+            self.delay().await;
+        }
+        let file = if sync { &segment.at_once } else { &segment.later };
         let len = bytes.len();
         match file.write_at(bytes, at).await {
             Ok(written) if written == len => Outcome::Done,
@@ -152,11 +169,15 @@ impl Disk {
     }
 
     pub async fn sync(&self, number: u64) -> Outcome {
-        let file = self.segment(number);
+        let segment = self.segment(number);
+        self.delay().await;
+        outcome(segment.later.fdatasync().await)
+    }
+
+    async fn delay(&self) {
         if !self.sync_delay.is_zero() {
             Timer::new(self.sync_delay).await;
         }
-        outcome(file.fdatasync().await)
     }
 
     pub async fn checkpoint(&self, sequence: u64, cut: Position) -> Outcome {
@@ -193,7 +214,7 @@ impl Disk {
     }
 
     /// The open file of the segment that is written. Older ones are closed: they are synced.
-    fn segment(&self, number: u64) -> Rc<BufferedFile> {
+    fn segment(&self, number: u64) -> Rc<Segment> {
         let mut open = self.open.borrow_mut();
         open.retain(|(other, _)| *other >= number);
         open.iter().find(|(other, _)| *other == number).expect("it was prepared").1.clone()

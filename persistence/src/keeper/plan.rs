@@ -19,152 +19,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::layout::{HEADER_BYTES, Position};
+pub use self::op::{Closed, Files, Kind, Limits, Op, Outcome, Staged};
+use crate::layout::Position;
 pub use crate::recover::Dead;
 use crate::shared::{Fence, Shared, Trouble};
 
+mod op;
+
 /// Dead segments that are kept to be used again; more are removed.
 const DEAD_KEPT: usize = 2;
-/// While a sync is under way, what gathers is written behind it from this size on. Less waits for the sync's end: each
-/// write costs the keeper two changes of thread, however small it is.
-const GATHER_BYTES: u64 = 128 << 10;
 /// How long a failed operation rests before it is tried again, at first and at most.
 const REST_MIN: Duration = Duration::from_millis(50);
 const REST_MAX: Duration = Duration::from_secs(2);
-
-/// How large things become.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of the log in one segment. No record is longer.
-    pub segment_bytes: u64,
-    /// Bytes of segment files, beyond which no new one is made until old ones die; 0: no limit. Two always may be, and
-    /// for a trim whose records are staged and not yet on disk there is room, since it frees more.
-    pub max_bytes: u64,
-    /// Bytes of one write, unless a single record is longer.
-    pub batch_bytes: u64,
-}
-
-impl Limits {
-    /// Bytes of a segment's file.
-    pub const fn file_bytes(&self) -> u64 {
-        HEADER_BYTES + self.segment_bytes
-    }
-}
-
-/// A segment that is written no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed {
-    /// Its number.
-    pub number: u64,
-    /// Where it begins.
-    pub base: Position,
-    /// Where it ends: the next one's beginning.
-    pub end: Position,
-    /// Bytes of its file.
-    pub bytes: u64,
-}
-
-/// What a journal's files hold when its plan begins.
-#[derive(Clone, Debug, Default)]
-pub struct Files {
-    /// The number of the next segment. There is no file of this number or a higher one.
-    pub next: u64,
-    /// Segments whose records are needed, oldest first.
-    pub segments: Vec<Closed>,
-    /// Segments whose records are not, and such as were never begun.
-    pub dead: Vec<Dead>,
-    /// What the checkpoint says.
-    pub cut: Position,
-    /// The number of that checkpoint; 0: there is none.
-    pub checkpoint: u64,
-}
-
-/// What is to be done on the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// Makes a segment's file, as large as it becomes, and syncs it and its directory. A new one is full of zeros. With
-    /// `reuse` the file of that number takes the new name and keeps its bytes: its header, which names another number,
-    /// tells that it is not begun.
-    Prepare {
-        /// The segment's number.
-        number: u64,
-        /// The dead segment whose file it takes.
-        reuse: Option<u64>,
-    },
-    /// Writes `from..to` of the log to a segment. Where `from` is its base it is begun: its header is written with it.
-    Write {
-        /// The segment's number.
-        number: u64,
-        /// Where it begins.
-        base: Position,
-        /// The first byte to write.
-        from: Position,
-        /// The end of what is written.
-        to: Position,
-    },
-    /// Syncs a segment's bytes.
-    Sync {
-        /// The segment's number.
-        number: u64,
-    },
-    /// Writes a checkpoint over the older one of the two, and syncs it.
-    Checkpoint {
-        /// Its number: odd and even ones have a place each.
-        sequence: u64,
-        /// Nothing before this is needed.
-        cut: Position,
-    },
-    /// Removes a segment's file. That it was not there is no error.
-    Remove {
-        /// Its number.
-        number: u64,
-    },
-    /// Completes after a time.
-    Rest {
-        /// What is tried again then.
-        of: Kind,
-        /// The time.
-        time: Duration,
-    },
-}
-
-/// Which operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// [`Op::Prepare`].
-    Prepare,
-    /// [`Op::Write`].
-    Write,
-    /// [`Op::Sync`].
-    Sync,
-    /// [`Op::Checkpoint`].
-    Checkpoint,
-    /// [`Op::Remove`].
-    Remove,
-}
-
-/// What became of an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is done.
-    Done,
-    /// Somebody copies the files (`RETAIN`): nothing was changed. Of Remove, and of Prepare with `reuse`, alone.
-    Retained,
-    /// The staged bytes cannot be believed: a page of them is gone. Of Write alone.
-    Gone,
-    /// It failed, with the kernel's error number.
-    Failed(i32),
-}
-
-/// The keeper's end of the staged log.
-pub trait Staged {
-    /// The end of the last record, from `from` on, that ends within `bytes_max` bytes and at `to` at the latest; `from` if
-    /// the first one is too long. Both are ends of records.
-    fn whole(&self, from: Position, to: Position, bytes_max: u64) -> Position;
-
-    /// Everything before `to` is on disk: tells the shard so, and gives it the ring's bytes back.
-    fn sync(&mut self, to: Position);
-}
 
 /// One journal's plan.
 #[derive(Debug)]
@@ -182,8 +48,8 @@ pub struct Plan {
     next: u64,
     written: Position,
     synced: Position,
-    /// Up to where the write under way goes.
-    writing: Option<Position>,
+    /// Up to where the write under way goes, and whether it syncs.
+    writing: Option<(Position, bool)>,
     /// What the sync under way covers.
     syncing: Option<Position>,
     /// The segment that is being prepared takes this dead one's file.
@@ -264,11 +130,6 @@ impl Plan {
         plan
     }
 
-    /// Everything before this is on disk, and need not be staged any more.
-    pub fn synced(&self) -> Position {
-        self.synced
-    }
-
     /// Whether it would do something if the journal's words moved now. If not, it looks at them when an operation completes.
     pub fn listens(&self) -> bool {
         !self.fenced && self.writing.is_none() && self.syncing.is_none()
@@ -302,8 +163,6 @@ impl Plan {
         if self.fenced {
             return;
         }
-        // In this order: whatever was staged before the trim that is seen here is seen here, too.
-        let trimmed = self.shared.trimmed();
         let end = self.shared.staged();
         self.sync(ops);
         self.write(staged, end, ops);
@@ -312,7 +171,7 @@ impl Plan {
         }
         // On a stop, only what may make room for the rest of it.
         if !self.stopping || self.synced < end {
-            self.checkpoint(trimmed, end, ops);
+            self.checkpoint(ops);
         }
         self.prepare(end, ops);
         if !self.stopping {
@@ -351,14 +210,14 @@ impl Plan {
 
     fn write(&mut self, staged: &impl Staged, end: Position, ops: &mut Vec<Op>) {
         let waiting = end.0 - self.written.0;
-        let worth = self.syncing.is_none() || waiting >= GATHER_BYTES.min(self.limits.batch_bytes);
+        let worth = self.syncing.is_none() || waiting >= self.limits.small_bytes();
         if self.writing.is_some() || waiting == 0 || !worth {
             return;
         }
         if let Some((number, base)) = self.current
             && let Some(to) = self.batch(staged, base, end)
         {
-            return self.begin_write(number, base, to, ops);
+            return self.begin_write(number, base, to, end, ops);
         }
         // The next record is the first of a new segment, once everything before it is on disk.
         let Some(number) = self.spare.filter(|_| self.written == self.synced) else { return };
@@ -370,13 +229,15 @@ impl Plan {
             let bytes = self.limits.file_bytes();
             self.closed.push_back(Closed { number, base: begin, end: base, bytes });
         }
-        self.begin_write(number, base, to, ops);
+        self.begin_write(number, base, to, end, ops);
         self.show_files();
     }
 
-    fn begin_write(&mut self, number: u64, base: Position, to: Position, ops: &mut Vec<Op>) {
-        self.writing = Some(to);
-        ops.push(Op::Write { number, base, from: self.written, to });
+    fn begin_write(&mut self, number: u64, base: Position, to: Position, end: Position, ops: &mut Vec<Op>) {
+        let from = self.written;
+        let sync = self.syncing.is_none() && to == end && to.0 - from.0 <= self.limits.small_bytes();
+        self.writing = Some((to, sync));
+        ops.push(Op::Write { number, base, from, to, sync });
     }
 
     /// Up to where the next write into a segment that begins at `base` goes: to the end of a record. `None`: not one
@@ -421,22 +282,18 @@ impl Plan {
         }
     }
 
-    fn checkpoint(&mut self, trimmed: Position, end: Position, ops: &mut Vec<Op>) {
+    fn checkpoint(&mut self, ops: &mut Vec<Op>) {
         // What makes the records before the cut needless was staged before the shard said so. It must be on disk before
         // the checkpoint is: until then the records before the cut are all that a crash would leave.
-        if self.trim.wanted.is_none() && trimmed > self.trim.cut {
-            self.trim.wanted = Some((trimmed, end));
+        let trimmed = self.shared.trimmed();
+        if trimmed > self.trim.cut && !self.trim_frees() {
+            self.trim.wanted = Some((trimmed, self.shared.trim_relies_on()));
         }
-        let Some((cut, covered)) = self.trim.wanted else { return };
-        if self.checkpointing.is_some() || self.checkpoint_rest.resting || covered > self.synced {
-            return;
-        }
-        if self.trim_frees() {
+        // Where no segment would die nothing is written: a later trim counts instead, or this one once more are closed.
+        let Some((cut, relies_on)) = self.trim.wanted.filter(|_| self.trim_frees()) else { return };
+        if self.checkpointing.is_none() && !self.checkpoint_rest.resting && relies_on <= self.synced {
             self.checkpointing = Some(cut);
             ops.push(Op::Checkpoint { sequence: self.trim.sequence + 1, cut });
-        } else {
-            // No segment would die. A later trim counts instead, or this one once the current segment is closed.
-            self.trim.wanted = None;
         }
     }
 
@@ -464,10 +321,15 @@ impl Plan {
     pub fn complete(&mut self, kind: Kind, outcome: Outcome, staged: &mut impl Staged) {
         match kind {
             Kind::Write => {
-                let to = self.writing.take().expect("a write is under way");
+                let (to, sync) = self.writing.take().expect("a write is under way");
                 let number = self.current.map(|(number, _)| number);
                 match outcome {
-                    Outcome::Done => self.written = to,
+                    Outcome::Done => {
+                        self.written = to;
+                        if sync {
+                            self.synced(to, staged);
+                        }
+                    }
                     Outcome::Gone => self.fence(Trouble::Page, None, 0),
                     Outcome::Retained => unreachable!("a write takes no file away"),
                     Outcome::Failed(errno) => self.fence(Trouble::Write, number, errno),
@@ -476,12 +338,7 @@ impl Plan {
             Kind::Sync => {
                 let to = self.syncing.take().expect("a sync is under way");
                 match outcome {
-                    // After any other error of the journal the disk's word is not taken either.
-                    Outcome::Done if self.fenced => {}
-                    Outcome::Done => {
-                        self.synced = to;
-                        staged.sync(to);
-                    }
+                    Outcome::Done => self.synced(to, staged),
                     _ => self.fence(Trouble::Sync, self.current.map(|(number, _)| number), outcome.errno()),
                 }
             }
@@ -502,6 +359,14 @@ impl Plan {
             }
         }
         self.show_files();
+    }
+
+    fn synced(&mut self, to: Position, staged: &mut impl Staged) {
+        // After any other error of the journal the disk's word is not taken either.
+        if !self.fenced {
+            self.synced = to;
+            staged.sync(to);
+        }
     }
 
     fn prepared(&mut self, outcome: Outcome) {
@@ -569,15 +434,6 @@ impl Plan {
             + self.dead.iter().chain(&self.doomed).map(|dead| dead.bytes).sum::<u64>()
             + whole * self.limits.file_bytes();
         self.shared.set_files(begun.unwrap_or(self.written), bytes);
-    }
-}
-
-impl Outcome {
-    fn errno(self) -> i32 {
-        match self {
-            Outcome::Failed(errno) => errno,
-            _ => 0,
-        }
     }
 }
 

@@ -298,16 +298,20 @@ impl Keep {
         let keep = self.clone();
         let stats = self.shared.clone();
         match op {
-            Op::Write { number, base, from, to } => {
+            Op::Write { number, base, from, to, sync } => {
                 let mut bytes = Vec::with_capacity((crate::layout::HEADER_BYTES + to.0 - from.0) as usize);
                 let at = self.disk.front(number, base, from, &mut bytes);
                 let copied = staged.copy(from, to, &mut bytes);
                 self.spawn(self.queues.sync, async move {
+                    let begun = Instant::now();
                     let outcome = match copied {
-                        Ok(()) => keep.disk.write(number, at, bytes).await,
+                        Ok(()) => keep.disk.write(number, at, bytes, sync).await,
                         Err(_) => Outcome::Gone,
                     };
                     stats.stats().wrote(to.0 - from.0);
+                    if sync {
+                        stats.stats().synced(begun.elapsed());
+                    }
                     keep.complete(Kind::Write, outcome);
                 });
             }
@@ -364,14 +368,17 @@ impl Keep {
             self.shared.stats().met_full_disk();
         }
         let fenced = self.shared.fenced().is_some();
+        let moved;
         {
             let State { plan, staged, stopping, .. } = &mut *self.state.borrow_mut();
+            let synced = self.shared.synced();
             plan.complete(kind, outcome, staged);
+            moved = synced != self.shared.synced();
             if let Some(waker) = stopping {
                 waker.wake();
             }
         }
-        if kind == Kind::Sync || fenced != self.shared.fenced().is_some() {
+        if moved || fenced != self.shared.fenced().is_some() {
             (self.doorbell)();
         }
         self.drive();

@@ -15,6 +15,8 @@ pub enum Request {
     Test(Options),
     /// Print the configuration in effect and the memory that it bounds.
     Check(Options),
+    /// Look at a data directory, copy or mend it.
+    Journal(Journal),
     /// Print a text that is generated from the definitions.
     Reference(Reference),
 }
@@ -46,12 +48,93 @@ enum Command {
     Serve(ServeOptions),
     /// Print the configuration in effect, where each value comes from, and the memory that it bounds.
     Check(Options),
+    /// Look at the journal in a data directory, copy it, or mend it.
+    Journal {
+        /// What to do.
+        #[command(subcommand)]
+        journal: Journal,
+    },
     /// Print the configuration reference, or the annotated file.
     #[command(hide = true)]
     Reference {
         /// Which of the generated texts.
         what: Reference,
     },
+}
+
+const JOURNAL_HELP: &str = "\
+The data directory is found as the program finds it: --data-dir, else the environment, the file, and the user's own.
+Exit codes: 0 all is well, 1 damage was found, 2 wrong usage.";
+
+/// What is done with a data directory.
+#[derive(Debug, Subcommand)]
+pub enum Journal {
+    /// Read everything and say what is there, by kind, and what is damaged; the node may be running
+    #[command(after_help = JOURNAL_HELP)]
+    Verify {
+        /// Which directory.
+        #[command(flatten)]
+        place: Place,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a line for each record, shard by shard, the oldest first; the node may be running
+    #[command(after_help = JOURNAL_HELP)]
+    Dump {
+        /// Which directory.
+        #[command(flatten)]
+        place: Place,
+        /// Print a JSON object for each record
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give up what cannot be read, and keep it beside; the node must be stopped
+    #[command(after_help = JOURNAL_HELP)]
+    Repair {
+        /// Which directory.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Copy everything that is on disk; the node may be running
+    #[command(after_help = JOURNAL_HELP)]
+    Backup {
+        /// Where to: a directory that is missing or empty
+        #[arg(value_name = "DIR")]
+        to: PathBuf,
+        /// Which directory.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Make a data directory of a backup
+    #[command(after_help = JOURNAL_HELP)]
+    Restore {
+        /// The backup
+        #[arg(value_name = "DIR")]
+        from: PathBuf,
+        /// Which directory.
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Which data directory.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Place {
+    /// The configuration file (TOML) that names it; none is read without this
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data directory
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+}
+
+impl Place {
+    /// The flags that stand above file and environment.
+    pub fn flags(&self) -> Flags {
+        // Whether the program would use it makes no difference here.
+        Flags { data_dir: self.data_dir.clone(), journal: Some("true".to_owned()), ..Flags::default() }
+    }
 }
 
 /// A text that is generated from the definitions of the keys.
@@ -131,6 +214,7 @@ impl Cli {
     fn request(self) -> Request {
         match self.command {
             Some(Command::Check(options)) => Request::Check(options),
+            Some(Command::Journal { journal }) => Request::Journal(journal),
             Some(Command::Reference { what }) => Request::Reference(what),
             Some(Command::Serve(serve)) => serve.request(),
             None => self.serve.request(),
@@ -169,5 +253,22 @@ mod tests {
         assert!(matches!(of(&["check", "-p", "1884"]), Ok(Request::Check(_))));
         assert!(of(&["--bind", "[::1]:1", "-p", "2"]).is_err());
         assert!(of(&["chekc"]).is_err());
+    }
+
+    /// `journal` takes the place of the directory after each of its commands.
+    #[test]
+    fn journal_has_commands() {
+        let of =
+            |arguments: &[&str]| Cli::try_parse_from([&["ringmain", "journal"], arguments].concat()).map(Cli::request);
+        let Ok(Request::Journal(Journal::Verify { place, json: true })) = of(&["verify", "--json", "--data-dir", "d"])
+        else {
+            panic!("verify");
+        };
+        assert_eq!(place.flags().data_dir.as_deref(), Some("d"));
+        assert!(matches!(of(&["backup", "to", "-c", "f"]), Ok(Request::Journal(Journal::Backup { .. }))));
+        assert!(matches!(of(&["restore", "from"]), Ok(Request::Journal(Journal::Restore { .. }))));
+        for wrong in [&[][..], &["backup"], &["repair", "--json"], &["verify", "--bind", "x"]] {
+            assert!(of(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

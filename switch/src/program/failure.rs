@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use persistence::store::StoreError;
 use shard::error::{AffinityError, KernelError, ListenError};
 use shard::launch::ShardError;
 use shard::mesh::MeshError;
@@ -40,6 +42,15 @@ pub enum Failure {
     Shard(ShardError<KernelError>),
     /// The journals cannot be used.
     Journal(JournalError),
+    /// A data directory cannot be looked at, copied or mended.
+    Directory(StoreError),
+    /// A data directory was looked at, and is damaged.
+    Damaged {
+        /// The directory.
+        directory: PathBuf,
+        /// How many places are.
+        places: usize,
+    },
     /// Something that should always work did not.
     Io {
         /// What was tried.
@@ -54,6 +65,7 @@ impl Failure {
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Failure::Configuration(_) | Failure::Cores { .. } => EXIT_CONFIGURATION,
+            Failure::Directory(error) if !is_damage(error) => EXIT_CONFIGURATION,
             _ => EXIT_RUN_TIME,
         })
     }
@@ -61,6 +73,30 @@ impl Failure {
     /// Makes an [`io::Error`] a failure to do `what`.
     pub fn io(what: &'static str) -> impl Fn(io::Error) -> Failure {
         move |error| Failure::Io { what, error }
+    }
+}
+
+/// Whether the files are at fault, and not how the program was called.
+fn is_damage(error: &StoreError) -> bool {
+    match error {
+        StoreError::Damaged { .. }
+        | StoreError::Refused { .. }
+        | StoreError::Manifest { .. }
+        | StoreError::Missing(_)
+        | StoreError::Ahead { .. }
+        | StoreError::Stray(_) => true,
+        StoreError::Io { error, .. } => error.kind() != io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+/// What came of writing to standard output; a reader that has seen enough (`| head`) is no failure.
+pub fn output(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Io { what: "cannot write to standard output", error })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -76,6 +112,16 @@ impl fmt::Display for Failure {
             Failure::Mesh(error) => error.fmt(f),
             Failure::Shard(error) => error.fmt(f),
             Failure::Journal(error) => error.fmt(f),
+            Failure::Directory(error) => error.fmt(f),
+            Failure::Damaged { directory, places } => {
+                let damaged = if *places == 1 { "one place".to_owned() } else { format!("{places} places") };
+                write!(
+                    f,
+                    "the journal in {} is damaged in {damaged}. Restore a backup, or give up what cannot be read with \
+                     `ringmain journal repair`",
+                    directory.display()
+                )
+            }
             Failure::Io { what, error } => write!(f, "{what}: {error}"),
         }
     }
@@ -86,6 +132,12 @@ impl std::error::Error for Failure {}
 impl From<ConfigErrors> for Failure {
     fn from(errors: ConfigErrors) -> Failure {
         Failure::Configuration(errors)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::Directory(error)
     }
 }
 

@@ -6,6 +6,7 @@ pub mod args;
 pub mod banner;
 pub mod check;
 pub mod failure;
+pub mod inspect;
 pub mod journals;
 pub mod log;
 pub mod memory;

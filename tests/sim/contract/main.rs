@@ -39,11 +39,14 @@ fn simulated(shards: u16, scale: Scale) -> Vec<Simulated> {
     let mut kernel = Kernel::new(1, shards, sizes, Faults::default());
     kernel.accepts_max = scale.accepts;
     let kernel = Rc::new(RefCell::new(kernel));
-    let shard = |id| {
+    let simulated = |id| {
         let buffers = Buffers::new(sizes.buffers, sizes.buffer_bytes);
-        Simulated { driver: SimDriver::new(id, Rc::clone(&kernel), buffers), kernel: Rc::clone(&kernel) }
+        Simulated {
+            driver: SimDriver::new(id, Rc::clone(&kernel), shard::Instant::ZERO, buffers),
+            kernel: Rc::clone(&kernel),
+        }
     };
-    (0..shards).map(shard).collect()
+    (0..shards).map(simulated).collect()
 }
 
 impl World for Simulated {

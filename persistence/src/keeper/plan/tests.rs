@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 
 const SEGMENT: u64 = 256;
-const RING: u64 = 128;
-const LIMITS: Limits = Limits { segment_bytes: SEGMENT, max_bytes: 0, batch_bytes: 96 };
+const RING: u64 = 192;
+const LIMITS: Limits = Limits { segment_bytes: SEGMENT, max_bytes: 0, batch_bytes: 512 };
 
 /// One segment file: which bytes of the log it holds, by offset.
 #[derive(Clone, Debug, Default)]
@@ -144,7 +144,8 @@ impl World {
                     self.assert_dead(reuse);
                 }
             }
-            Op::Write { number, base, from, to } => {
+            Op::Write { number, base, from, to, sync } => {
+                assert!(!sync || self.stable_end() == from.0, "a write that syncs behind one that is not synced");
                 assert!(from < to && to.0 <= base.0 + SEGMENT && to.0 <= self.staged());
                 assert!(self.log.ends.contains(&to.0), "a record straddles");
                 if from == base {
@@ -194,7 +195,11 @@ impl World {
                     }
                     self.files.insert(number, File::default());
                 }
-                Op::Write { number, to, .. } => self.files.get_mut(&number).expect("it is there").written = to.0,
+                Op::Write { number, to, sync, .. } => {
+                    let file = self.files.get_mut(&number).expect("it is there");
+                    file.written = to.0;
+                    file.synced = if sync { to.0 } else { file.synced };
+                }
                 Op::Sync { number } => self.files.get_mut(&number).expect("it is there").synced = covers,
                 Op::Checkpoint { sequence, cut } => (self.sequence, self.cut) = (sequence, cut.0),
                 Op::Remove { number } => {
@@ -207,6 +212,16 @@ impl World {
         self.plan.complete(kind(op), outcome, &mut self.log);
         self.fenced |= self.log.shared.fenced().is_some();
         self.step();
+    }
+
+    /// The operation of this kind that is under way.
+    fn one(&self, of: Kind) -> Option<(Op, u64)> {
+        self.under_way.iter().copied().find(|(op, _)| kind(*op) == of)
+    }
+
+    fn end_one(&mut self, of: Kind) {
+        let index = self.under_way.iter().position(|(op, _)| kind(*op) == of).expect("it is under way");
+        self.end(index, Outcome::Done);
     }
 
     /// What a loss of power would leave: the end of the log that reads on from the checkpoint without a gap.
@@ -280,8 +295,12 @@ proptest! {
     /// Whatever the order of events, and whatever fails: no rule is broken, what was called synced is on disk, and a
     /// journal that is not fenced comes to its end.
     #[test]
-    fn the_rules_hold(acts in prop::collection::vec(act(), 1..400), limit in prop_oneof![Just(0), Just(5 * LIMITS.file_bytes())]) {
-        let mut world = World::new(Limits { max_bytes: limit, ..LIMITS });
+    fn the_rules_hold(
+acts in prop::collection::vec(act(), 1..400),
+max_bytes in prop_oneof![Just(0), Just(5 * LIMITS.file_bytes())],
+batch_bytes in prop_oneof![Just(96u64), Just(512)],
+) {
+        let mut world = World::new(Limits { max_bytes, batch_bytes, ..LIMITS });
         for act in acts {
             match act {
                 Act::Append(granules) => { world.append(granules); }
@@ -342,24 +361,61 @@ fn a_write_behind_a_sync_waits_for_the_next_one() {
     world.append(1);
     world.run();
     assert_eq!(world.log.shared.synced(), Position(96));
-    world.append(1);
+    world.append(3);
     world.step();
-    world.end(0, Outcome::Done);
-    assert_eq!(world.under_way, [(Op::Sync { number: 4 }, 128)]);
+    assert!(!world.plan.listens());
+    world.end_one(Kind::Write);
+    assert_eq!(world.one(Kind::Sync), Some((Op::Sync { number: 4 }, 192)));
     // Too little to be written at once, then enough.
     world.append(1);
     world.step();
-    assert_eq!(world.under_way.len(), 1);
+    assert_eq!(world.one(Kind::Write), None);
+    world.append(1);
+    world.step();
+    let write = Op::Write { number: 4, base: Position(64), from: Position(192), to: Position(256), sync: false };
+    assert_eq!(world.one(Kind::Write), Some((write, 0)));
+    world.end_one(Kind::Write);
+    assert!(!world.plan.listens());
+    world.end_one(Kind::Sync);
+    assert_eq!(world.log.shared.synced(), Position(192));
+    world.run();
+    assert_eq!(world.log.shared.synced(), Position(256));
+}
+
+/// A small batch that is all there is is written and synced by one operation.
+#[test]
+fn a_small_batch_is_written_and_synced_at_once() {
+    let mut world = World::new(LIMITS);
+    world.append(1);
+    world.run();
     world.append(2);
     world.step();
-    let write = Op::Write { number: 4, base: Position(64), from: Position(128), to: Position(224) };
-    assert_eq!(world.under_way[1].0, write);
-    world.end(1, Outcome::Done);
-    assert!(!world.plan.listens());
-    world.end(0, Outcome::Done);
-    assert_eq!(world.log.shared.synced(), Position(128));
+    let write = Op::Write { number: 4, base: Position(64), from: Position(96), to: Position(160), sync: true };
+    assert_eq!(world.one(Kind::Write), Some((write, 0)));
+    // What comes meanwhile waits, and is the next batch.
+    world.append(1);
+    world.step();
+    assert_eq!(world.one(Kind::Sync), None);
+    world.end_one(Kind::Write);
+    assert_eq!(world.log.shared.synced(), Position(160));
     world.run();
-    assert_eq!(world.log.shared.synced(), Position(224));
+    assert_eq!(world.log.shared.synced(), Position(192));
+}
+
+/// What a trim relies on is what was staged when it was said, and no more: a ring that fills meanwhile does not hold it up.
+#[test]
+fn a_trim_does_not_wait_for_what_comes_later() {
+    let mut world = World::new(Limits { max_bytes: 2 * LIMITS.file_bytes(), ..LIMITS });
+    world.plan.dead.clear();
+    while world.log.shared.synced().0 < 64 + SEGMENT {
+        world.append(4);
+        world.run();
+    }
+    world.trim(0);
+    while world.append(1) {}
+    world.run();
+    assert_eq!(world.log.shared.synced(), world.log.shared.staged());
+    assert_eq!(world.sequence, 7);
 }
 
 /// A full disk is waited for, longer each time, and the journal goes on when it has room again.
