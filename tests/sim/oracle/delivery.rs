@@ -22,7 +22,7 @@ impl World {
         };
         if delivery.payload.is_empty()
             && delivery.retain
-            && !(self.lossy && !self.clients[client].session.certain)
+            && (!self.lossy || self.clients[client].session.certain)
             && !self.clients[client].subs.iter().any(|sub| sub.retain_as_published)
         {
             fail!("c{client} #{conn}: a retained message without payload");
