@@ -1,7 +1,8 @@
 //! What the keeper reaches of what the disk gives: records of publishers that each wait for one acknowledgement, beside
 //! bare loops that write and sync as many bytes at a time on the same disk.
 //!
-//! `cargo run --release --example group_commit -- DIRECTORY`: for each number of publishers the records a second, rounds
+//! `cargo run --release --example group_commit -- DIRECTORY`: for each number of publishers the records a second,
+//! rounds
 //! interleaved, medians; then the CPU time of an idle keeper.
 
 use std::fs::File;
@@ -72,7 +73,8 @@ fn bare_loop(directory: &Path, records: usize) -> f64 {
     count as f64 / begun.elapsed().as_secs_f64()
 }
 
-/// Records and syncs a second of journals whose publishers, `publishers` for each, append a record when the one before is
+/// Records and syncs a second of journals whose publishers, `publishers` for each, append a record when the one
+/// before is
 /// durable.
 fn keeper(directory: &Path, publishers: usize, journals: usize) -> (f64, f64) {
     let paths = (0..journals).map(|journal| {

@@ -1,6 +1,7 @@
 //! A data directory looked at from outside: checked, shown, copied, mended.
 //!
-//! Checking, showing and copying work beside a process that uses the directory. They hold `RETAIN` meanwhile, so that no file
+//! Checking, showing and copying work beside a process that uses the directory. They hold `RETAIN` meanwhile, so that
+//! no file
 //! is removed or used again, and read files instead of mapping them, since the last one is being written.
 
 mod copy;
@@ -203,7 +204,8 @@ impl<'a> Source<'a> {
         Ok((log, file_bytes, None))
     }
 
-    /// Reads a segment and goes through it. One that is being written may be seen with a hole that is not there a moment later: it
+    /// Reads a segment and goes through it. One that is being written may be seen with a hole that is not there a
+    /// moment later: it
     /// is read again, from where it was whole.
     fn replay(
         &self,

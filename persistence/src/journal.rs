@@ -76,7 +76,8 @@ impl Journal {
         self.bell = Some(bell);
     }
 
-    /// Appends a record with a body of `length` bytes, all of which `fill` writes. Where it ends is its ticket: it holds once
+    /// Appends a record with a body of `length` bytes, all of which `fill` writes. Where it ends is its ticket: it
+    /// holds once
     /// [`Journal::durable`] is not before that. `kind` is not 0.
     #[inline]
     pub fn append(&mut self, kind: u16, length: usize, fill: impl FnOnce(&mut [u8])) -> Result<Position, Refused> {

@@ -3,7 +3,8 @@
 //! Everything here is a function of bytes; [`crate::store`] brings them. In order:
 //!
 //! 1. [`Log::arrange`] puts the segments behind each other, by their headers and the checkpoint.
-//! 2. [`Log::replay`] goes through one segment after the other. The last one ends at the first record that is not whole.
+//! 2. [`Log::replay`] goes through one segment after the other. The last one ends at the first record that is not
+//!    whole.
 //! 3. [`staged::Staged`] goes on from there in a staging ring that a process left behind.
 //!
 //! ```text
@@ -15,7 +16,8 @@
 //!                           ╰────────┴──────────┴──────────────╯ is written anew, in a segment of its own
 //! ```
 //!
-//! *Proven* is what is known to have been synced: a newer segment, the checkpoint or a record says so. What lies between that
+//! *Proven* is what is known to have been synced: a newer segment, the checkpoint or a record says so. What lies
+//! between that
 //! and the end was read, but perhaps from the kernel's memory alone: after a sync that failed a file reads as if it
 //! had not. So it is written anew together with what is staged, before anybody relies on it.
 

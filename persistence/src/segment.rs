@@ -88,7 +88,8 @@ impl SegmentHeader {
         Ok(SegmentHeader { epoch, owner, number, base: Position(base), capacity, sealed })
     }
 
-    /// The header of segment `number` of `owner`, if it is begun. One that is not is prepared: it has zeros or the header of
+    /// The header of segment `number` of `owner`, if it is begun. One that is not is prepared: it has zeros or the
+    /// header of
     /// the segment whose file it was before, or its first write was torn.
     pub fn begun(bytes: &[u8], owner: Owner, number: u64) -> Result<Option<SegmentHeader>, Refusal> {
         match SegmentHeader::read(bytes) {

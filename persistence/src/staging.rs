@@ -213,7 +213,8 @@ impl Reader {
         at
     }
 
-    /// Copies what lies between `from` and `to` behind `out`. A ring that lost a page is fenced, and nothing of it is copied.
+    /// Copies what lies between `from` and `to` behind `out`. A ring that lost a page is fenced, and nothing of it is
+    /// copied.
     pub fn copy(&self, from: Position, to: Position, out: &mut Vec<u8>) -> Result<(), Fence> {
         let before = out.len();
         for piece in self.reader.bytes(from, to) {

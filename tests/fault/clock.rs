@@ -51,7 +51,8 @@ fn a_clock_set_back_loses_nothing() {
     away.collect(&broker);
 }
 
-/// Goal: time that passes while the program is down counts: sessions and messages whose time is over are gone, others are
+/// Goal: time that passes while the program is down counts: sessions and messages whose time is over are gone, others
+/// are
 /// there.
 #[test]
 fn time_passes_while_it_is_down() {

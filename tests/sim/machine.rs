@@ -286,7 +286,8 @@ impl Machine {
         if turns > 0 && others != 0 { others } else { ready }
     }
 
-    /// Steps until no shard has anything to do, and no disk; returns when the next timer is due. Time passes as the disks
+    /// Steps until no shard has anything to do, and no disk; returns when the next timer is due. Time passes as the
+    /// disks
     /// need it. `None`: it did not come to rest within `turns_max` turns.
     pub fn settle(&mut self, turns_max: u64) -> Option<Instant> {
         for _ in 0..turns_max {

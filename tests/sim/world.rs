@@ -74,7 +74,8 @@ pub struct World {
     pub(crate) order: u64,
     /// Filters that somebody ever asked for, a bit each.
     pub(crate) ever_asked: u64,
-    /// Copies that were owed and did not come: of QoS 0, of QoS 1 and 2, of either, of QoS 1 to a group. The switch must
+    /// Copies that were owed and did not come: of QoS 0, of QoS 1 and 2, of either, of QoS 1 to a group. The switch
+    /// must
     /// have counted each as dropped.
     pub(crate) missing: [u64; 4],
     /// Shared subscriptions, by filter, that ever had a member of QoS 0: what that was sent may be lost.

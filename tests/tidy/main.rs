@@ -24,6 +24,8 @@ const UNSAFE_HOMES: [&str; 8] = [
     "shard/src/buffer/",
     "shard/src/ring/",
     "shard/src/affinity.rs",
+    "persistence/src/map.rs",
+    "persistence/src/keeper/wake.rs",
     "shard/src/listen.rs",
     "shard/src/profile/ticks.rs",
     "benches/floor/ring.rs",

@@ -21,7 +21,8 @@ pub struct Copied {
     pub bytes: u64,
 }
 
-/// Copies the journal of a data directory, whose process may be running, into a directory that is empty or not there. The
+/// Copies the journal of a data directory, whose process may be running, into a directory that is empty or not there.
+/// The
 /// copy is what a crash would have left at that moment, or a little later. A damaged journal is not copied.
 pub fn backup(data_dir: &Path, to: &Path) -> Result<Copied, StoreError> {
     copy(&Disk, data_dir, to)

@@ -102,7 +102,8 @@ impl Disk {
         }
     }
 
-    /// A new file full of zeros. Its blocks are there and written, so that a later sync has only the log's bytes to write.
+    /// A new file full of zeros. Its blocks are there and written, so that a later sync has only the log's bytes to
+    /// write.
     async fn make(&self, path: &Path) -> Result<BufferedFile, GlommioError<()>> {
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).buffered_open(path).await?;
         let bytes = HEADER_BYTES + self.segment_bytes;
@@ -225,7 +226,8 @@ impl Disk {
     }
 }
 
-/// The lock that keeps files where they are while somebody copies them: the copier holds it shared, who removes a file or
+/// The lock that keeps files where they are while somebody copies them: the copier holds it shared, who removes a
+/// file or
 /// gives it another name holds it alone for that long.
 #[derive(Debug)]
 pub(super) struct Retain {

@@ -1,7 +1,8 @@
 //! What the keeper does next for one journal, as a state machine: events in, operations out.
 //!
 //! It does no I/O, reads no clock and never waits. Whoever runs it calls [`Plan::step`] when the journal's words have
-//! moved or an operation has completed, starts what comes out, and reports each end by [`Plan::complete`] ([`Plan::rested`] for a rest). At most one
+//! moved or an operation has completed, starts what comes out, and reports each end by [`Plan::complete`]
+//! ([`Plan::rested`] for a rest). At most one
 //! operation of each [`Kind`] is under way, so a kind names it.
 //!
 //! ```text
@@ -130,7 +131,8 @@ impl Plan {
         plan
     }
 
-    /// Whether it would do something if the journal's words moved now. If not, it looks at them when an operation completes.
+    /// Whether it would do something if the journal's words moved now. If not, it looks at them when an operation
+    /// completes.
     pub fn listens(&self) -> bool {
         !self.fenced && self.writing.is_none() && self.syncing.is_none()
     }
@@ -189,7 +191,8 @@ impl Plan {
         self.shared.set_stuck(self.is_stuck(end).then_some(self.full));
     }
 
-    /// Whether something is staged, and nothing under way that would let it be written: no segment has room, and none can
+    /// Whether something is staged, and nothing under way that would let it be written: no segment has room, and none
+    /// can
     /// be made now.
     fn is_stuck(&self, end: Position) -> bool {
         end > self.written

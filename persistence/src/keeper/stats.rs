@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Buckets of sync times: bucket `n` counts those below 2^n microseconds and not below half of it; the last one all longer.
+/// Buckets of sync times: bucket `n` counts those below 2^n microseconds and not below half of it; the last one all
+/// longer.
 pub const SYNC_BUCKETS: usize = 26;
 
 /// Counters of one journal. The keeper alone writes them.

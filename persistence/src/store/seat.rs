@@ -115,7 +115,8 @@ impl Seat {
         self.owner.shard
     }
 
-    /// Goes through the records that are there, and makes a journal that goes on behind them. On the shard's own thread.
+    /// Goes through the records that are there, and makes a journal that goes on behind them. On the shard's own
+    /// thread.
     pub fn recover(self, mut visit: impl FnMut(Entry<'_>)) -> Result<(Journal, Recovered), StoreError> {
         let (log, checkpoint, report) = self.bring(&mut visit)?;
         let shared = Arc::new(Shared::new(log.end, log.cut));
@@ -296,7 +297,8 @@ impl Seat {
     /// at the wrong moment. From here on segments and staging files are given up because of them.
     fn settle(&self, found: &mut Found) -> Result<(), StoreError> {
         if let Some(before) = found.checkpoint {
-            // Into the other slot: the one that was read may have failed to reach the disk, and would not be tried again.
+            // Into the other slot: the one that was read may have failed to reach the disk, and would not be tried
+            // again.
             let slot = Checkpoint { epoch: self.epoch, sequence: before.sequence + 1, ..before };
             let path = self.directory.join(checkpoint::FILE_NAME);
             let mut file = self.files.open(&path).map_err(StoreError::io("opened", &path))?;

@@ -58,7 +58,8 @@ impl LogWriter {
         self.end
     }
 
-    /// Appends a record with a body of `length` bytes, zeros that `fill` writes over. It is on disk when the log is finished.
+    /// Appends a record with a body of `length` bytes, zeros that `fill` writes over. It is on disk when the log is
+    /// finished.
     pub fn append(&mut self, kind: u16, length: usize, fill: impl FnOnce(&mut [u8])) -> Result<Position, StoreError> {
         assert!(kind != KIND_FILLER, "the kind of fillers");
         let bytes = RecordHeader::record_bytes(length);

@@ -453,7 +453,8 @@ mod tests {
         assert_eq!((state.messages.len(), state.messages[&4].references, state.ignored), (1, 1, 2));
     }
 
-    /// Wills outlive their sessions until they are published; subscriptions are replaced; of two sessions of a client the
+    /// Wills outlive their sessions until they are published; subscriptions are replaced; of two sessions of a client
+    /// the
     /// later one counts.
     #[test]
     fn sessions_and_wills() {

@@ -178,7 +178,8 @@ impl Switch {
         (conn.phase == Phase::Open).then_some(conn.version)
     }
 
-    /// There is no room on the disk, or there is again. Publishes that wait for it are refused: nobody knows how long it
+    /// There is no room on the disk, or there is again. Publishes that wait for it are refused: nobody knows how long
+    /// it
     /// will last. What they have left in the log may become durable all the same.
     fn tell_stuck(&mut self, fx: &mut Effects) {
         let stuck = self.journal.log().and_then(|log| log.shared().stuck());
@@ -255,7 +256,8 @@ impl Switch {
         }
     }
 
-    /// Says to an owner what this shard has resolved of its parcels. Nothing beyond a remark is resolved until the owner
+    /// Says to an owner what this shard has resolved of its parcels. Nothing beyond a remark is resolved until the
+    /// owner
     /// has seen it.
     pub(crate) fn resolve_held_of(&mut self, owner: shard::mesh::ShardId, rx: &mut Inbound) {
         let fenced = self.journal.is_fenced() || self.journal.is_stuck();

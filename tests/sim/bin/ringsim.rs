@@ -37,7 +37,8 @@ struct Args {
     /// Go on after a failure.
     #[arg(long)]
     keep_going: bool,
-    /// Give half of the seeds journals, and let their nodes crash and start again. Not in `make test` yet: some claims of
+    /// Give half of the seeds journals, and let their nodes crash and start again. Not in `make test` yet: some
+    /// claims of
     /// the model are too strong after a crash
     #[arg(long)]
     crashes: bool,

@@ -1,4 +1,5 @@
-//! What must hold of each PUBLISH that a client gets: it was published, it matches, it is in order, it is not a copy too
+//! What must hold of each PUBLISH that a client gets: it was published, it matches, it is in order, it is not a copy
+//! too
 //! many, and it keeps to the limits that the client told.
 
 use crate::model::{ClientId, ConnId, GroupOwed, Inflight, Message, MessageId, Owed, Stage, Sub, number_of};
@@ -20,9 +21,10 @@ impl World {
             None if delivery.payload.is_empty() || topic.is_none() => None,
             _ => fail!("c{client} #{conn} got a payload that nobody sent: {delivery:02x?}"),
         };
-        if delivery.payload.is_empty()
+        let known = !self.lossy || self.clients[client].session.certain;
+        if known
             && delivery.retain
-            && (!self.lossy || self.clients[client].session.certain)
+            && delivery.payload.is_empty()
             && !self.clients[client].subs.iter().any(|sub| sub.retain_as_published)
         {
             fail!("c{client} #{conn}: a retained message without payload");

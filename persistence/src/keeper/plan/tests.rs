@@ -402,7 +402,8 @@ fn a_small_batch_is_written_and_synced_at_once() {
     assert_eq!(world.log.shared.synced(), Position(192));
 }
 
-/// What a trim relies on is what was staged when it was said, and no more: a ring that fills meanwhile does not hold it up.
+/// What a trim relies on is what was staged when it was said, and no more: a ring that fills meanwhile does not hold
+/// it up.
 #[test]
 fn a_trim_does_not_wait_for_what_comes_later() {
     let mut world = World::new(Limits { max_bytes: 2 * LIMITS.file_bytes(), ..LIMITS });

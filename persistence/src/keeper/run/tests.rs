@@ -209,7 +209,8 @@ fn one_sync_serves_many() {
     assert!(keeper.stop(PATIENCE));
 }
 
-/// What is trimmed becomes new segments, so a journal that is trimmed stays small; while somebody copies the files none of
+/// What is trimmed becomes new segments, so a journal that is trimmed stays small; while somebody copies the files
+/// none of
 /// them goes away.
 #[test]
 fn a_trimmed_journal_stays_small_unless_it_is_copied() {
