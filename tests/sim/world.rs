@@ -90,8 +90,8 @@ pub struct World {
     pub(crate) kept: Tick,
     /// The node is gone.
     pub(crate) crashing: bool,
-    /// What was acknowledged has been lost, as the durability allows.
-    pub(crate) lossy: bool,
+    /// There was a crash: of what is not certain anything may be back.
+    pub(crate) crashed: bool,
     /// Wills that are not wanted any more, which the journal may not know.
     pub(crate) cancelled: Vec<MessageId>,
     /// Crashes.
@@ -186,7 +186,7 @@ impl World {
             chaos,
             kept: 0,
             crashing: false,
-            lossy: false,
+            crashed: false,
             cancelled: Vec::new(),
             crashes: 0,
             out: Vec::new(),

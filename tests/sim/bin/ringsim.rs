@@ -49,7 +49,9 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    std::panic::set_hook(Box::new(|_| {}));
+    if !args.trace {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
     #[cfg(feature = "planted-faults")]
     match faults::plant(&args) {
         Ok(None) => {}

@@ -168,6 +168,10 @@ impl World {
         if name.session.copies.contains_key(&owed.message) {
             return false;
         }
+        if owed.class > 0 && self.machine.is_fenced() {
+            // What a failed disk cannot be told of waits for a restart.
+            return true;
+        }
         let ended = |conn: ConnId| self.conns[conn].stage != Stage::Open;
         if owed.conn.is_some_and(ended) {
             return false;
