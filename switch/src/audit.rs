@@ -39,6 +39,12 @@ pub struct Holdings {
     pub parcels: usize,
     /// Credits for publishes that are out.
     pub credits: usize,
+    /// What waits for the journal: for tickets, for room, or for clients that are not accepted yet.
+    pub journal_waits: usize,
+    /// Publishes of the switch itself that the journal keeps until they are resolved.
+    pub journal_own: usize,
+    /// Parcels of owners that wait for tickets.
+    pub held: usize,
 }
 
 impl Switch {
@@ -66,6 +72,12 @@ impl Switch {
             publishes: own + heads + self.book.len() + self.queued_to_self as usize,
             parcels: self.courier.len(),
             credits,
+            journal_waits: self.journal.waiting()
+                + self.journal.notes_waiting()
+                + self.journal.blocked.len()
+                + self.journal.admitting.len(),
+            journal_own: self.journal.own.len() + self.journal.own_refused.len(),
+            held: self.inboxes.iter().map(|inbox| inbox.held.len()).sum(),
         }
     }
 }

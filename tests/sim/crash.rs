@@ -77,12 +77,12 @@ impl World {
             }
         }
         self.crashing = false;
-        self.lossy |= !covered || fenced;
+        self.crashed = true;
         for client in 0..self.clients.len() {
             self.session_after(client, covered, fenced);
-            self.time_after(client);
+            self.time_after(client, set_ms);
         }
-        self.messages_after(covered, fenced, set_ms);
+        self.messages_after(covered, fenced);
         self.wills_after(covered)
     }
 
@@ -158,7 +158,7 @@ impl World {
     }
 
     /// When a client has left, by the clock that the node has now.
-    fn time_after(&mut self, client: ClientId) {
+    fn time_after(&mut self, client: ClientId, set_ms: i64) {
         let (now, wall_ms, kept, tick) = (self.now(), self.machine.wall_ms(), self.kept, self.tick());
         let ago = |then: u64| {
             let gone = Duration::from_millis(wall_ms.saturating_sub(then));
@@ -177,8 +177,10 @@ impl World {
         }
         // By the clock of before, or by that of now.
         let away = now.since(name.left_at.map_or(left_at, |left| left.min(left_at))).as_secs_f64();
-        if self.swarm.crashes.clock > 0 && away > f64::from(name.session.expiry) - 0.5 {
-            // It may have ended before the clock was set once more.
+        let limit = f64::from(name.session.expiry) - 0.5;
+        // It may have ended before the clock was set once more; or it is taken to have left when it did so last.
+        let before = self.swarm.crashes.clock > 0 && away > limit;
+        if before || (unwritten && set_ms as f64 / 1000.0 > limit) {
             name.session.certain = false;
         }
         if let Some((_, since, _)) = &mut name.session.will {
@@ -187,7 +189,7 @@ impl World {
     }
 
     /// What is known of messages after a crash.
-    fn messages_after(&mut self, covered: bool, fenced: bool, set_ms: i64) {
+    fn messages_after(&mut self, covered: bool, fenced: bool) {
         let (kept, now) = (self.kept, self.now());
         let unkept = self.machine.total(Counter::RetainedUnkept) > 0;
         for message in &mut self.messages {
@@ -199,7 +201,8 @@ impl World {
                 // It was retained in memory alone.
                 message.accepted = None;
             }
-            if set_ms < 0 && message.expiry > 0 {
+            if self.swarm.crashes.clock > 0 && message.expiry > 0 {
+                // Its time may begin once more with each start, until a clock that was set back is where it was.
                 message.at = now;
             }
             message.repeats += u32::from(message.will);

@@ -19,9 +19,11 @@
 //! is left open.
 
 mod actions;
+mod buffers;
 mod crash;
 pub mod disk;
 pub mod driver;
+mod hostile;
 pub mod kernel;
 pub mod machine;
 pub mod model;

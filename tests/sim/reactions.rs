@@ -165,7 +165,7 @@ impl World {
         let message = &mut self.messages[outstanding.message as usize];
         (message.at, message.resent) = (now, true);
         // A shard that had room may have delivered what another one refused.
-        let refused = self.swarm.plan.settings.limits.queue_memory < 1 << 20;
+        let refused = self.swarm.plan.settings.limits.queue_memory < 1 << 20 || journal_refuses;
         if outstanding.qos == 1 || refused {
             message.sends += 1;
         }
@@ -437,7 +437,7 @@ impl World {
 
     /// A connection is over: what its client knows of the session.
     pub(crate) fn over(&mut self, conn: ConnId) {
-        let refused = self.may_be_refused(conn);
+        let (refused, refuses) = (self.may_be_refused(conn), self.journal_refuses());
         let wall_ms = self.machine.wall_ms();
         let (tick, now) = (self.tick(), self.now());
         let state = &mut self.conns[conn];
@@ -457,7 +457,7 @@ impl World {
         name.left_at = Some(now);
         name.left = Left { tick, wall_ms, latest: None };
         name.session.expiry = state.expiry;
-        if state.silent {
+        if state.silent || (refuses && state.was_paused) {
             // It may have ended long before.
             name.session.certain = false;
         }

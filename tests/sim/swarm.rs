@@ -88,6 +88,8 @@ pub struct Crashes {
     pub prompt: u8,
     /// A journal may refuse what it is to keep: its ring is small, or its disk may fail.
     pub refuses: bool,
+    /// Its disk may fail.
+    pub fails: bool,
     /// Clients use the lowest packet identifier that is free.
     pub low_ids: bool,
 }
@@ -115,6 +117,7 @@ impl Swarm {
         self.plan.disk = Some(disk);
         self.crashes = Crashes {
             refuses: disk.ring < 1 << 20 || disk.fails > 0,
+            fails: disk.fails > 0,
             rate: if rng.u8(..4) == 0 { 0 } else { rng.u16(10..300) },
             power: one_of(rng, &[0, 128, 255]),
             clock: byte(rng) / 4,

@@ -90,8 +90,8 @@ pub struct World {
     pub(crate) kept: Tick,
     /// The node is gone.
     pub(crate) crashing: bool,
-    /// What was acknowledged has been lost, as the durability allows.
-    pub(crate) lossy: bool,
+    /// There was a crash: of what is not certain anything may be back.
+    pub(crate) crashed: bool,
     /// Wills that are not wanted any more, which the journal may not know.
     pub(crate) cancelled: Vec<MessageId>,
     /// Crashes.
@@ -134,12 +134,12 @@ impl std::ops::AddAssign for Report {
 pub(crate) const TURNS_MAX: u64 = 200_000;
 
 impl World {
-    /// The run of a seed, at its beginning. `crashes`: half of the seeds have journals, and nodes that crash.
-    pub fn new(seed: u64, print: bool, crashes: bool) -> World {
+    /// The run of a seed, at its beginning.
+    pub fn new(seed: u64, print: bool) -> World {
         let mut rng = Rng::with_seed(seed);
         let mut swarm = Swarm::of(&mut rng);
         let mut chaos = Rng::with_seed(seed ^ 0x0063_6861_6f73);
-        if crashes && chaos.bool() {
+        if chaos.bool() {
             swarm.with_journals(&mut chaos);
         }
         let machine = Machine::new(&swarm.plan, rng.u64(..));
@@ -186,7 +186,7 @@ impl World {
             chaos,
             kept: 0,
             crashing: false,
-            lossy: false,
+            crashed: false,
             cancelled: Vec::new(),
             crashes: 0,
             out: Vec::new(),

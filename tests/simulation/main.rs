@@ -85,7 +85,7 @@ impl Script {
 #[test]
 fn a_seed_repeats_itself() {
     for seed in [1, 77, 20_261_123] {
-        let run = || World::new(seed, false, false).run(3_000).expect("it passes");
+        let run = || World::new(seed, false).run(3_000).expect("it passes");
         assert_eq!(run(), run(), "seed {seed}");
     }
 }
@@ -94,7 +94,7 @@ fn a_seed_repeats_itself() {
 #[test]
 fn fixed_seeds_pass() {
     for seed in 1..=24 {
-        if let Err(violation) = World::new(seed, false, false).run(2_000) {
+        if let Err(violation) = World::new(seed, false).run(2_000) {
             panic!("{}\n  repeat: ringsim --seed {seed} --events 2000 --trace", violation.0);
         }
     }

@@ -131,7 +131,9 @@ impl Switch {
                     self.pump(session, fx);
                 }
             }
-            Waiter::Release(session, connection, packet_id) => self.release_kept(session, connection, packet_id),
+            Waiter::Release(session, connection, packet_id) => {
+                self.release_kept(session, connection, packet_id, fx);
+            }
             Waiter::Complete(connection, packet_id, reason) => {
                 if let Some(version) = self.open_version(connection) {
                     self.write(connection.slot, |out| packets::pubcomp(version, packet_id, reason, out));
@@ -227,8 +229,14 @@ impl Switch {
         }
     }
 
-    fn release_kept(&mut self, session: SessionId, connection: ConnectionId, packet_id: PacketId) {
-        let Some(version) = self.open_version(connection) else { return };
+    fn release_kept(&mut self, session: SessionId, connection: ConnectionId, packet_id: PacketId, fx: &mut Effects) {
+        let Some(version) = self.open_version(connection) else {
+            // The client may be back, and what is sent again on its new connection waits for this, too.
+            if self.sessions.find(session).is_some() {
+                self.pump(session, fx);
+            }
+            return;
+        };
         let Some(outgoing) = self.sessions.find(session).and_then(|session| session.outgoing.as_mut()) else { return };
         if outgoing.find(packet_id).is_some_and(|flight| flight.stage == Stage::Pubcomp) {
             self.write(connection.slot, |out| packets::pubrel(version, packet_id, out));

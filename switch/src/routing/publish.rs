@@ -455,7 +455,9 @@ impl Switch {
         if !self.journal.is_on() || frames::own(frame) {
             return Ok(Position(0));
         }
-        let known = self.retained.get(frame.topic, self.now).is_some();
+        // What was cleared in memory alone the journal still has.
+        let known =
+            self.retained.get(frame.topic, self.now).is_some() || self.counters.read(Counter::RetainedUnkept) > 0;
         let written = if !frame.payload.is_empty() {
             self.journal.commit(&Entry::Retained { frame: self.journal.wall.kept(frame) })
         } else if known {

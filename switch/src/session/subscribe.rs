@@ -136,7 +136,9 @@ impl Switch {
             self.wait_for_room(connection);
             return Flow::Wait;
         }
-        let mut ticket = Position(0);
+        // What it finds gone may be so in memory alone, since a moment ago.
+        let kept = self.sessions.at(session).kept.is_some();
+        let mut ticket = if kept { self.journal.tail() } else { Position(0) };
         let mut codes = vec![ReasonCode::NoSubscriptionExisted; packet.filters().count()];
         if !self.takes(slot, packets::unsuback_len(&codes)) {
             return Flow::Close(ReasonCode::PacketTooLarge);

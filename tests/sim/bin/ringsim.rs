@@ -37,11 +37,6 @@ struct Args {
     /// Go on after a failure.
     #[arg(long)]
     keep_going: bool,
-    /// Give half of the seeds journals, and let their nodes crash and start again. Not in `make test` yet: some
-    /// claims of
-    /// the model are too strong after a crash
-    #[arg(long)]
-    crashes: bool,
     /// Plant this fault in the switch first; `list` prints all.
     #[cfg(feature = "planted-faults")]
     #[arg(long)]
@@ -54,7 +49,9 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    std::panic::set_hook(Box::new(|_| {}));
+    if !args.trace {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
     #[cfg(feature = "planted-faults")]
     match faults::plant(&args) {
         Ok(None) => {}
@@ -105,7 +102,7 @@ fn run_all(args: &Args, first: u64, count: u64) -> (Report, Vec<(u64, String)>) 
             if seed >= first + count || stop.load(Ordering::Relaxed) {
                 return;
             }
-            let run = run(seed, args.events, args.trace, args.crashes);
+            let run = run(seed, args.events, args.trace);
             let mut results = results.lock().expect("runs that panic are caught");
             match run {
                 Ok(report) => results.0 += report,
@@ -122,8 +119,8 @@ fn run_all(args: &Args, first: u64, count: u64) -> (Report, Vec<(u64, String)>) 
     (sum, failed)
 }
 
-fn run(seed: u64, events: u64, trace: bool, crashes: bool) -> Result<Report, String> {
-    match catch_unwind(AssertUnwindSafe(|| World::new(seed, trace, crashes).run(events))) {
+fn run(seed: u64, events: u64, trace: bool) -> Result<Report, String> {
+    match catch_unwind(AssertUnwindSafe(|| World::new(seed, trace).run(events))) {
         Ok(Ok(report)) => Ok(report),
         Ok(Err(violation)) => Err(violation.0),
         Err(panic) => Err(format!("panic: {}", text_of(&*panic))),

@@ -21,7 +21,7 @@ impl World {
             None if delivery.payload.is_empty() || topic.is_none() => None,
             _ => fail!("c{client} #{conn} got a payload that nobody sent: {delivery:02x?}"),
         };
-        let known = !self.lossy || self.clients[client].session.certain;
+        let known = !self.crashed || self.clients[client].session.certain;
         if known
             && delivery.retain
             && delivery.payload.is_empty()
@@ -94,7 +94,7 @@ impl World {
         if message.cancelled {
             fail!("{who} is a will that must not be published");
         }
-        if self.lossy && !self.clients[client].session.certain {
+        if self.crashed && !self.clients[client].session.certain {
             // A session that had ended may be back.
             return Ok(());
         }
@@ -380,7 +380,7 @@ impl World {
     /// A message is accepted: all that surely subscribe are owed it.
     pub(crate) fn owe(&mut self, number: MessageId) {
         let message = self.messages[number as usize].clone();
-        if self.lossy && message.qos == 2 && !self.clients[message.client].session.certain {
+        if self.crashed && message.qos == 2 && !self.clients[message.client].session.certain {
             // It may have been taken for a repeat of one that was lost.
             self.messages[number as usize].accepted = None;
             return;

@@ -122,8 +122,8 @@ impl World {
                 self.wills.push(will);
                 continue;
             }
-            self.messages[will as usize].accepted = Some(tick);
             if !self.will_is_tried_again() {
+                self.messages[will as usize].accepted = Some(tick);
                 self.owe(will);
             }
         }
@@ -167,6 +167,10 @@ impl World {
         }
         if name.session.copies.contains_key(&owed.message) {
             return false;
+        }
+        if owed.class > 0 && self.machine.is_fenced() {
+            // What a failed disk cannot be told of waits for a restart.
+            return true;
         }
         let ended = |conn: ConnId| self.conns[conn].stage != Stage::Open;
         if owed.conn.is_some_and(ended) {
