@@ -405,7 +405,7 @@ fn a_small_batch_is_written_and_synced_at_once() {
 /// it up.
 #[test]
 fn a_trim_does_not_wait_for_what_comes_later() {
-    let mut world = World::new(Limits { max_bytes: 2 * LIMITS.file_bytes(), ..LIMITS });
+    let mut world = World::new(Limits { max_bytes: 9000 + LIMITS.file_bytes(), ..LIMITS });
     world.plan.dead.clear();
     while world.log.shared.synced().0 < 64 + SEGMENT {
         world.append(4);
