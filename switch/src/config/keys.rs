@@ -3,6 +3,7 @@
 //! The file reader, the environment, `ringmain check`, the annotated `ringmain.toml` and docs/configuration.md are all
 //! made from these tables. Defaults are not in them: they are those of [`Settings::default`].
 
+mod access;
 mod journal;
 
 use super::field::{Field, Kind};
@@ -71,8 +72,8 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         Kind::Address,
         |listener| Field::Address(&mut listener.bind),
         "Address and port. Names are not resolved. Port 0 lets the kernel choose one, which the banner tells. An IPv6 \
-         address serves IPv6 alone. An address that is not a loopback one is refused unless `allow_anonymous = true` is \
-         written beside it.",
+         address serves IPv6 alone. An address that is not a loopback one is refused unless a back end of `[access]` is \
+         configured, or `allow_anonymous = true` is written beside it.",
     )
     .absent("required"),
     ListenerKey::new(
@@ -85,10 +86,10 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         "allow_anonymous",
         Kind::Switch,
         |listener| Field::MaybeSwitch(&mut listener.allow_anonymous),
-        "Whether clients may connect without proving who they are. Authentication is not in this version, so `false` \
+        "Whether clients may connect without saying who they are. Where no back end of `[access]` is configured `false` \
          is refused (nobody could connect), and an address that other machines reach needs a written `true`.",
     )
-    .absent("anonymous on loopback addresses, refused elsewhere"),
+    .absent("`true` on loopback addresses where no back end is configured, else `false`"),
     ListenerKey::new(
         "backlog",
         Kind::Count(1..=1_000_000),
@@ -114,6 +115,9 @@ pub const SECTIONS: &[Section] = &[
         keys: LIMITS,
     },
     Section { name: "journal", doc: journal::DOC, keys: journal::KEYS },
+    Section { name: "access", doc: access::DOC, keys: access::KEYS },
+    Section { name: "access_jwt", doc: access::JWT_DOC, keys: access::JWT_KEYS },
+    Section { name: "access_http", doc: access::HTTP_DOC, keys: access::HTTP_KEYS },
     Section { name: "placement", doc: "Which topics belong together.", keys: PLACEMENT },
     Section {
         name: "kernel",

@@ -76,6 +76,8 @@ fn range(kind: &Kind) -> String {
         Kind::Cores => "cores".to_owned(),
         Kind::Words(count_max) => format!("at most {count_max} strings"),
         Kind::Path => "directory".to_owned(),
+        Kind::File => "file".to_owned(),
+        Kind::Text(bytes_max) => format!("at most {bytes_max} bytes"),
     }
 }
 
@@ -123,6 +125,8 @@ fn example(kind: &Kind) -> &'static str {
         Kind::Cores => "\"0,2-5\"",
         Kind::Address => "\"127.0.0.1:1883\"",
         Kind::Path => "\"/var/lib/ringmain\"",
+        Kind::File => "\"/etc/ringmain/FILE\"",
+        Kind::Text(_) => "\"https://127.0.0.1/\"",
         _ => "2",
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use shard::config::KernelConfig;
 use shard::listen::ListenOptions;
 
+use super::access::Access;
 use super::field::Choice;
 use super::value::CoreList;
 use crate::limits::Limits;
@@ -26,6 +27,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What survives the process, and where.
     pub journal: Journal,
+    /// Who may connect, publish and subscribe.
+    pub access: Access,
     /// Which topics belong together.
     pub placement: Placement,
     /// The kernel's side: rings, buffers and optional features.
@@ -44,6 +47,7 @@ impl Default for Settings {
             node: Node::default(),
             limits: Limits::default(),
             journal: Journal::default(),
+            access: Access::default(),
             placement: Placement::default(),
             kernel: KernelConfig::default(),
             log: Log::default(),
@@ -59,8 +63,8 @@ pub struct Listener {
     pub bind: Option<SocketAddr>,
     /// How MQTT travels on it.
     pub transport: Transport,
-    /// Whether clients need no authentication; written or not. Checked: never `Some(false)`, and `Some(true)` unless
-    /// the address is a loopback one.
+    /// Whether clients need no authentication; written or not. Checked: it is written, or the address is a loopback one,
+    /// or there is a back end to ask.
     pub allow_anonymous: Option<bool>,
     /// What its sockets are like.
     pub options: ListenOptions,
@@ -72,6 +76,16 @@ impl Listener {
     /// A listener at `bind`, otherwise as the defaults say.
     pub fn at(bind: SocketAddr) -> Listener {
         Listener { bind: Some(bind), ..Listener::default() }
+    }
+
+    /// Whether clients may connect here that do not say who they are.
+    pub fn anonymous(&self, access: &Access) -> bool {
+        self.allow_anonymous.unwrap_or_else(|| !self.public() && access.chain().is_empty())
+    }
+
+    /// Whether other machines reach it.
+    pub fn public(&self) -> bool {
+        self.bind.is_none_or(|bind| !bind.ip().is_loopback())
     }
 
     /// What plain `ringmain` serves.

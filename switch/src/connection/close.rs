@@ -106,6 +106,10 @@ impl Cause {
 impl Switch {
     /// Ends a connection. Its session lets go now, its slot is free some turns later.
     pub fn close(&mut self, slot: Slot, cause: Cause, fx: &mut Effects) {
+        let connection = self.connections.id(slot);
+        if let Some(gate) = &mut self.gate {
+            gate.forget(connection);
+        }
         let conn = self.connections.at_mut(slot);
         match conn.phase {
             Phase::Open => {
@@ -116,7 +120,9 @@ impl Switch {
                     self.write(slot, |out| packets::disconnect(reason, out));
                 }
             }
-            Phase::Handshake | Phase::Claimed | Phase::Moving => self.refuse(slot, cause),
+            Phase::Handshake | Phase::Authenticating | Phase::Challenged | Phase::Claimed | Phase::Moving => {
+                self.refuse(slot, cause);
+            }
             Phase::Empty | Phase::Accepting | Phase::Arriving | Phase::Lingering | Phase::Closing => return,
         }
         let conn = self.connections.at_mut(slot);

@@ -1,6 +1,7 @@
 //! A shard takes up what its journal tells, and begins to serve only when that is known to all owners.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use persistence::Position;
@@ -14,6 +15,8 @@ use wire::mqtt::{PacketId, QoS};
 use super::entries::Kept;
 use super::state::{self, State};
 use super::wait::Own;
+use crate::access::Identity;
+use crate::access::live::Granted;
 use crate::counters::Counter;
 use crate::delivery::store::MessageId;
 use crate::frames;
@@ -115,6 +118,7 @@ impl Switch {
         let kept = Kept { uid, connections: from.connections, left_ms, counts: from.counts };
         let mut incoming = Incoming::default();
         from.inbound.iter().filter_map(|id| PacketId::new(*id)).for_each(|id| incoming.restore(id));
+        let owner = from.owner.as_deref().map(|stored| Arc::new(Identity::restored(&from.client_id, stored)));
         let id = self.sessions.insert(Session {
             client_id: from.client_id.as_str().into(),
             client_hash: self.placement.client_hash(&from.client_id),
@@ -130,6 +134,7 @@ impl Switch {
             ends,
             matched: Matched::default(),
             kept: Some(Box::new(kept)),
+            access: owner.map(|identity| Box::new(Granted::new(identity, false))),
         });
         self.counters.add(Counter::ClientsDisconnected, 1);
         if !from.owed.is_empty() {

@@ -26,6 +26,11 @@ pub struct Will {
 }
 
 impl Will {
+    /// Where it is published, and how.
+    pub fn place(&self) -> (&str, QoS, bool) {
+        (&self.topic, self.qos, self.retain)
+    }
+
     /// The will that a journal tells of.
     pub fn restored(from: crate::journal::state::Will) -> Will {
         Will {
@@ -72,6 +77,9 @@ impl Will {
 impl Switch {
     /// Publishes the will of a session and removes it ([MQTT-3.1.2-10]).
     pub fn fire_will(&mut self, id: SessionId, fx: &mut Effects) {
+        if self.sessions.at(id).will.as_ref().is_some_and(|will| !self.may_fire(id, will)) {
+            return self.deny_will(id);
+        }
         let session = self.sessions.at_mut(id);
         let client_hash = session.client_hash;
         let Some(will) = session.will.take() else { return };

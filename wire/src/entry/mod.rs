@@ -42,6 +42,13 @@ pub enum Entry<'a> {
         /// The session.
         uid: u64,
     },
+    /// The client of a session is this one; none in a journal from before there was access control.
+    Owner {
+        /// The session.
+        uid: u64,
+        /// Who it is, as the switch writes it.
+        identity: &'a str,
+    },
     /// A session has a subscription; one of the same filter and group is replaced.
     Subscribed(Subscription<'a>),
     /// A subscription has gone.
@@ -310,6 +317,7 @@ impl Entry<'_> {
             | Entry::Owing { owner: Owner { uid, .. }, .. }
             | Entry::Left { uid, .. }
             | Entry::SessionEnded { uid }
+            | Entry::Owner { uid, .. }
             | Entry::Unsubscribed { uid, .. }
             | Entry::WillDone { uid, .. }
             | Entry::Sent { uid, .. }
