@@ -105,8 +105,8 @@ mod tests {
     fn an_idle_client_is_small() {
         let parts = [
             ("connection", size_of::<Connection>(), 128),
-            // 8 of them: who its client is, where that is asked.
-            ("session", table::ROW_BYTES, 160),
+            // 16 of them: who its client is, where that is asked.
+            ("session", table::ROW_BYTES, 168),
             ("client at its home", home::CLIENT_BYTES, 48),
             ("its index at its home", id_table::ID_BYTES_MAX, 21),
             ("place in a feed", size_of::<Member>(), 8),
