@@ -167,8 +167,8 @@ impl Desk {
 
     /// Files that are read, for messages.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        let Access { password_file, acl_file, rules_file, jwt, .. } = &self.access;
-        let files = [password_file, acl_file, rules_file, &jwt.key_file, &jwt.secret_file];
+        let Access { password_file, acl_file, rules_file, ban_file, jwt, .. } = &self.access;
+        let files = [password_file, acl_file, rules_file, ban_file, &jwt.key_file, &jwt.secret_file];
         files.into_iter().filter_map(|file| file.as_deref())
     }
 }

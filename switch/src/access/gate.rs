@@ -29,6 +29,7 @@ use crate::connection::inbound::Flow;
 use crate::connection::{ConnectionId, Phase};
 use crate::counters::Counter;
 use crate::routing::home::Claim;
+use crate::session::SessionId;
 use crate::session::connect::first_packet;
 use crate::switch::Switch;
 
@@ -131,6 +132,10 @@ impl Switch {
         let enhanced = connect.properties.authentication_method.is_some();
         let named = enhanced || credentials.user.is_some() || credentials.password.is_some();
         gate.waiting.insert(connection, Waiting { claim: Some((client_id, claim)), ..Waiting::default() });
+        let bans = &gate.policy.bans;
+        if bans.has_address(credentials.peer) || bans.has_client(&credentials.client_id) {
+            return self.proved(connection, Verdict::Refused(ReasonCode::Banned), None, fx);
+        }
         let asked = gate.desk.chain.contains(&Backend::Http);
         if gate.desk.chain.is_empty() || (!named && credentials.anonymous && !asked) {
             // There is nothing to prove, or nobody to prove it to: a name that nobody has checked is none.
@@ -190,6 +195,9 @@ impl Switch {
                 self.close(connection.slot, Cause::Refused(reason), fx);
             }
             (Phase::Authenticating, Verdict::Accepted(identity)) => {
+                if self.gate.as_ref().is_some_and(|gate| gate.policy.bans.has_user(identity.user.as_deref())) {
+                    return self.close(connection.slot, Cause::Refused(ReasonCode::Banned), fx);
+                }
                 if !self.may_leave_will(connection.slot, &identity) {
                     return self.close(connection.slot, Cause::Refused(ReasonCode::NotAuthorized), fx);
                 }
@@ -370,6 +378,15 @@ impl Switch {
         }
     }
 
+    /// Whether the client of a session is not to be here any more.
+    fn is_banned(&self, id: SessionId, slot: Slot) -> bool {
+        let Some(gate) = &self.gate else { return false };
+        let (bans, session) = (&gate.policy.bans, self.sessions.at(id));
+        let user = session.access.as_ref().and_then(|access| access.identity.user.as_deref());
+        let address = SocketAddr::from(self.connections.at(slot).peer).ip();
+        bans.has_user(user) || bans.has_client(&session.client_id) || bans.has_address(address)
+    }
+
     /// Goes on to judge sessions by rules that were read again. Whether some are left.
     fn judge_again(&mut self, fx: &mut Effects) -> bool {
         let Some(row) = self.gate.as_mut().and_then(|gate| gate.row.take()) else { return false };
@@ -382,7 +399,11 @@ impl Switch {
                 .as_ref()
                 .zip(self.gate.as_ref())
                 .is_none_or(|(access, gate)| super::desk::Book::stands(&gate.users, &access.identity));
+            let banned = session.connection.is_some_and(|connection| self.is_banned(id, connection.slot));
             match session.connection {
+                Some(connection) if banned => {
+                    self.close(connection.slot, Cause::Reason(ReasonCode::Banned), fx);
+                }
                 Some(connection) if !stands => {
                     self.close(connection.slot, Cause::Reason(ReasonCode::NotAuthorized), fx);
                 }

@@ -23,6 +23,7 @@
 //! - A feed serves only those that may receive whatever its filter matches; for others each message is judged.
 
 pub mod attempts;
+pub mod bans;
 pub mod decisions;
 pub mod desk;
 pub mod gate;

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use wire::mqtt::QoS;
 
+use super::bans::Bans;
 use super::identity::Identity;
 use super::mosquitto;
 use super::native::{self, Entry};
@@ -28,6 +29,8 @@ pub struct Policy {
     pub operators: HashSet<Box<str>>,
     /// What a denial does.
     pub deny_action: DenyAction,
+    /// Who is not let in.
+    pub bans: Bans,
 }
 
 /// What was judged about a subscription.
@@ -55,6 +58,10 @@ impl Policy {
             let text = read_text(path)?;
             policy.entries =
                 native::parse(&text).map_err(|(line, what)| format!("{}:{line}: {what}", path.display()))?;
+        }
+        if let Some(path) = &access.ban_file {
+            let text = read_text(path)?;
+            policy.bans = Bans::parse(&text).map_err(|(line, what)| format!("{}:{line}: {what}", path.display()))?;
         }
         let ruled = access.acl_file.is_some() || access.rules_file.is_some();
         policy.otherwise = match access.no_match {

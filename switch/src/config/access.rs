@@ -146,6 +146,8 @@ pub struct Access {
     pub acl_file: Option<PathBuf>,
     /// Rules in our own form.
     pub rules_file: Option<PathBuf>,
+    /// Who is not let in.
+    pub ban_file: Option<PathBuf>,
     /// What becomes of what no rule matches.
     pub no_match: NoMatch,
     /// What a denial does.
@@ -242,7 +244,8 @@ impl Access {
 
     /// Whether clients are judged at all.
     pub fn is_on(&self) -> bool {
-        !self.chain().is_empty() || self.acl_file.is_some() || self.rules_file.is_some()
+        let files = [&self.acl_file, &self.rules_file, &self.ban_file];
+        !self.chain().is_empty() || files.into_iter().any(Option::is_some)
     }
 
     /// What no single value can tell: the key, and what is wrong with it.
@@ -279,6 +282,7 @@ impl Default for Access {
             password_file: None,
             acl_file: None,
             rules_file: None,
+            ban_file: None,
             no_match: NoMatch::Auto,
             deny_action: DenyAction::Reason,
             takeover: Takeover::SameUser,

@@ -105,6 +105,31 @@ fn broken_files_change_nothing() {
     assert_eq!(of(&broker, Version::V5, "alice", "other").refused(), 0x86);
 }
 
+/// Goal: who is banned is not let in, by name, identifier or address, and is disconnected when the list says so.
+#[test]
+fn bans() {
+    if !ours() {
+        return;
+    }
+    let (bans, users) = (file(""), passwords(&["alice", "bob"]));
+    let lines = [path("password_file", &users), path("ban_file", &bans)];
+    for version in VERSIONS {
+        fs::write(&bans, "client bad\n").expect("written");
+        let mut broker = Setup::shards(2).toml(&table(&lines)).start();
+        assert_eq!(of(&broker, version, "alice", "bad").refused(), code(version, 0x8a, 5));
+        let mut alice = of(&broker, version, "alice", "good").connect();
+        fs::write(&bans, "user alice\n").expect("written");
+        hang_up(&mut broker, "SIGHUP: read again");
+        alice.dropped(&[0x8a]);
+        assert_eq!(of(&broker, version, "alice", "good").refused(), code(version, 0x8a, 5));
+        let mut bob = of(&broker, version, "bob", "bad").connect();
+        fs::write(&bans, "address 127.0.0.0/8\n").expect("written");
+        hang_up(&mut broker, "SIGHUP: read again");
+        bob.dropped(&[0x8a]);
+        assert_eq!(of(&broker, version, "bob", "good").refused(), code(version, 0x8a, 5));
+    }
+}
+
 /// Goal: what cannot be used is refused at the start, with file and line, and with `-t`; nothing of it is printed.
 #[test]
 fn a_start_names_what_is_wrong() {

@@ -45,6 +45,14 @@ pub const KEYS: &[Key<Settings>] = &[
     )
     .absent("no such rules"),
     SettingsKey::new(
+        "ban_file",
+        Kind::File,
+        |s| Field::MaybePath(&mut s.access.ban_file),
+        "Who is not let in (0x8A, 3.1.1: 5), whatever it proves: lines `user NAME`, `client IDENTIFIER`, `address ADDRESS` \
+         or `address NETWORK/BITS`. Read again at SIGHUP, which disconnects those who are there.",
+    )
+    .absent("nobody"),
+    SettingsKey::new(
         "no_match",
         Kind::Choice(NoMatch::WORDS, &[]),
         |s| Field::Choice(&mut s.access.no_match),
