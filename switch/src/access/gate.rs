@@ -191,7 +191,9 @@ impl Switch {
         let Some(phase) = self.connections.find(connection).map(|conn| conn.phase) else { return };
         match (phase, verdict) {
             (Phase::Authenticating, Verdict::Refused(reason)) => {
-                self.counters.add(Counter::AuthenticationsFailed, 1);
+                if reason != ReasonCode::ServerBusy {
+                    self.counters.add(Counter::AuthenticationsFailed, 1);
+                }
                 self.close(connection.slot, Cause::Refused(reason), fx);
             }
             (Phase::Authenticating, Verdict::Accepted(identity)) => {
