@@ -404,7 +404,7 @@ impl Switch {
             let banned = session.connection.is_some_and(|connection| self.is_banned(id, connection.slot));
             match session.connection {
                 Some(connection) if banned => {
-                    self.close(connection.slot, Cause::Reason(ReasonCode::Banned), fx);
+                    self.close(connection.slot, Cause::Reason(ReasonCode::AdministrativeAction), fx);
                 }
                 Some(connection) if !stands => {
                     self.close(connection.slot, Cause::Reason(ReasonCode::NotAuthorized), fx);

@@ -120,12 +120,12 @@ fn bans() {
         let mut alice = of(&broker, version, "alice", "good").connect();
         fs::write(&bans, "user alice\n").expect("written");
         hang_up(&mut broker, "SIGHUP: read again");
-        alice.dropped(&[0x8a]);
+        alice.dropped(&[0x98]);
         assert_eq!(of(&broker, version, "alice", "good").refused(), code(version, 0x8a, 5));
         let mut bob = of(&broker, version, "bob", "bad").connect();
         fs::write(&bans, "address 127.0.0.0/8\n").expect("written");
         hang_up(&mut broker, "SIGHUP: read again");
-        bob.dropped(&[0x8a]);
+        bob.dropped(&[0x98]);
         assert_eq!(of(&broker, version, "bob", "good").refused(), code(version, 0x8a, 5));
     }
 }
