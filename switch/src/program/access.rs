@@ -13,12 +13,15 @@ use super::plan::move_to_service_cores;
 use crate::access::Desk;
 use crate::access::service::Service;
 
+/// What one thread does until the process ends.
+type Work = Box<dyn FnOnce() + Send>;
+
 /// Starts them; they end with the process.
 pub fn start(desk: &Arc<Desk>, bells: Vec<Doorbell>, cores: &CorePlan, log: Log) -> Result<(), Failure> {
     let wake = move |shard: ShardId| bells[usize::from(shard.0)].ring();
     let service = Service::new(Arc::clone(desk), Box::new(wake)).map_err(Failure::Access)?;
     let service = Arc::new(service);
-    let mut threads: Vec<(&str, Box<dyn FnOnce() + Send>)> = Vec::new();
+    let mut threads: Vec<(&str, Work)> = Vec::new();
     let mut add = |name, count: u16, work: fn(&Service)| {
         for _ in 0..count {
             let service = Arc::clone(&service);

@@ -10,8 +10,9 @@ mod sessions;
 use std::fs;
 use std::path::PathBuf;
 
-use ringmain_tests::program::{Program, run};
+use ringmain_tests::program::Program;
 use ringmain_tests::{Broker, Client, DataDirectory, Options, Setup, Version};
+use switch::access::hash::{Hash, Kind};
 
 const VERSIONS: [Version; 2] = [Version::V311, Version::V5];
 
@@ -22,18 +23,13 @@ fn file(text: &str) -> PathBuf {
     place
 }
 
-/// A password file that `ringmain passwd` has made: each user's password is the name and `-pw`.
+/// A password file: each user's password is the name and `-pw`.
 fn passwords(users: &[&str]) -> PathBuf {
-    let place = DataDirectory::place();
-    for (index, user) in users.iter().enumerate() {
-        let create: &[&str] = if index == 0 { &["-c"] } else { &[] };
-        let path = place.display().to_string();
-        let password = format!("{user}-pw");
-        let (code, printed) =
-            run(&[], &[&["passwd", "-H", "scram-sha-256", "-b"], create, &[&path, user, &password]].concat());
-        assert_eq!(code, Some(0), "{printed}");
-    }
-    place
+    let line = |user: &&str| {
+        let hash = Hash::make(Kind::Scram, format!("{user}-pw").as_bytes()).expect("randomness");
+        format!("{user}:{hash}\n")
+    };
+    file(&users.iter().map(line).collect::<String>())
 }
 
 /// The table `[access]` with these lines.
