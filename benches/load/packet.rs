@@ -100,6 +100,8 @@ pub fn suback(body: &[u8], version: Version) -> Result<&[u8], Malformed> {
 pub struct Connect<'a> {
     pub version: Version,
     pub client_id: &'a str,
+    /// Its session ends with the connection, and begins anew.
+    pub clean: bool,
     /// Seconds; 0 turns it off.
     pub keep_alive: u16,
     pub user_name: Option<&'a str>,
@@ -107,9 +109,9 @@ pub struct Connect<'a> {
 }
 
 impl Connect<'_> {
-    /// Appends the packet: a clean session, no will.
+    /// Appends the packet; it has no will.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', self.version as u8, 0x02];
+        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', self.version as u8, u8::from(self.clean) << 1];
         body[7] |= u8::from(self.user_name.is_some()) << 7 | u8::from(self.password.is_some()) << 6;
         body.extend_from_slice(&self.keep_alive.to_be_bytes());
         if self.version == Version::V5 {
@@ -260,8 +262,14 @@ mod tests {
     #[test]
     fn connect_and_subscribe_bytes() {
         let mut out = Vec::new();
-        let connect =
-            Connect { version: Version::V311, client_id: "c", keep_alive: 10, user_name: None, password: None };
+        let connect = Connect {
+            version: Version::V311,
+            client_id: "c",
+            clean: true,
+            keep_alive: 10,
+            user_name: None,
+            password: None,
+        };
         connect.write(&mut out);
         assert_eq!(out, [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 10, 0, 1, b'c']);
         out.clear();

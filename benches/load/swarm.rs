@@ -310,6 +310,7 @@ impl Swarm {
         Connect {
             version: self.dial.version,
             client_id: &format!("{}{number}", self.dial.prefix),
+            clean: true,
             keep_alive: self.dial.keep_alive,
             user_name: self.dial.user_name.as_deref(),
             password: self.dial.password.as_deref(),

@@ -155,8 +155,6 @@ pub const JOURNAL_NOTE_BYTES: u64 = 4 << 10;
 pub const JOURNAL_LOOK: Duration = Duration::from_millis(10);
 /// Bytes that compaction writes in one turn.
 pub const JOURNAL_SWEEP_BYTES_PER_TURN: u64 = 32 << 10;
-/// A log is compacted when it has grown to its least size and this many times what is live.
-pub const JOURNAL_SWEEP_GROWTH: u64 = 3;
 /// A log below this many bytes, on one shard, is not compacted.
 pub const JOURNAL_SWEEP_LEAST_BYTES: u64 = 64 << 20;
 /// Marks of QoS 2 messages that a shard keeps, of all publishers.

@@ -11,6 +11,7 @@ use crate::config::Settings;
 use crate::counters::Counter;
 use crate::journal::WallClock;
 use crate::journal::state::State;
+use crate::journal::sweep::Compaction;
 use crate::program::log::LogSink;
 use crate::program::serve::Seat;
 use crate::program::stop::StopFlag;
@@ -59,10 +60,8 @@ pub struct Recovered {
     pub state: State,
     /// Which start of the node this is.
     pub epoch: u32,
-    /// A log of more bytes is compacted if it can be; 0: no such bound.
-    pub most_bytes: u64,
-    /// A log of fewer bytes is not compacted.
-    pub least_bytes: u64,
+    /// When it is compacted.
+    pub compaction: Compaction,
 }
 
 impl Node {

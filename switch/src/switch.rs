@@ -25,6 +25,7 @@ use crate::delivery::flush::FlushQueue;
 use crate::delivery::outbox::OutboxPool;
 use crate::delivery::store::MessageStore;
 use crate::journal::restore::Recovery;
+use crate::journal::sweep::Compaction;
 use crate::journal::wait::Held;
 use crate::journal::{Journal, first_number};
 use crate::limits::{ACCEPTS_ARMED, FEED_CHUNK_BYTES, JOURNAL_MARKS_MAX, Limits};
@@ -179,15 +180,13 @@ impl Switch {
     /// The switch of one shard, with what its journal tells.
     pub fn new(node: Arc<Node>, part: Part) -> Switch {
         let Part { journal, wall, .. } = part;
-        let (log, state, epoch, least, most) = match journal {
-            None => (None, None, 0, 0, 0),
-            Some(Recovered { log, state, epoch, least_bytes, most_bytes }) => {
-                (Some(log), Some(state), epoch, least_bytes, most_bytes)
-            }
+        let (log, state, epoch, compaction) = match journal {
+            None => (None, None, 0, Compaction::default()),
+            Some(Recovered { log, state, epoch, compaction }) => (Some(log), Some(state), epoch, compaction),
         };
         let part = Part { journal: None, ..part };
         let mut journal = Journal::new(log, wall, first_number(epoch, part.id.0), JOURNAL_MARKS_MAX);
-        (journal.sweeper.least_bytes, journal.sweeper.most_bytes) = (least, most);
+        journal.sweeper.when = compaction;
         let mut switch = Switch::with_journal(node, part, journal);
         if let Some(state) = state {
             switch.restore(state);

@@ -15,6 +15,7 @@ use switch::audit::Holdings;
 use switch::config::Settings;
 use switch::counters::Counter;
 use switch::journal::state::State;
+use switch::journal::sweep::Compaction;
 use switch::journal::{WallClock, rehome};
 use switch::node::{Node, Part, Recovered};
 use switch::program::log::LogSink;
@@ -160,8 +161,9 @@ impl Machine {
             let journal = plan.disk.map(|disk| {
                 let (log, keeper) = Disk::new(disk, stands.next());
                 self.disks.push(keeper);
-                let (epoch, least_bytes, most_bytes) = (self.epoch, disk.least_bytes, disk.most_bytes);
-                Recovered { log, state: states.next().unwrap_or_default(), epoch, most_bytes, least_bytes }
+                let (least_bytes, most_bytes) = (disk.least_bytes, disk.most_bytes);
+                let compaction = Compaction { ratio: 3, least_bytes, most_bytes };
+                Recovered { log, state: states.next().unwrap_or_default(), epoch: self.epoch, compaction }
             });
             let part = Part { id, slots, listeners: 1, counters, log, stop, journal, wall };
             let switch = Switch::new(Arc::clone(&node), part);

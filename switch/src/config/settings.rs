@@ -133,6 +133,8 @@ pub struct Journal {
     pub max_size: u64,
     /// How many times as large as what is live a log becomes before it is compacted.
     pub compact_ratio: u32,
+    /// How much longer each sync takes than it does.
+    pub sync_delay: Duration,
 }
 
 impl Journal {
@@ -153,6 +155,7 @@ impl Default for Journal {
             staging_size: 8 << 20,
             max_size: 0,
             compact_ratio: 4,
+            sync_delay: Duration::ZERO,
         }
     }
 }

@@ -11,19 +11,28 @@ use wire::entry::{Entry, Stage, Uids};
 use super::wait::Own;
 use super::{Journal, entries};
 use crate::frames;
-use crate::limits::{JOURNAL_SWEEP_BYTES_PER_TURN, JOURNAL_SWEEP_GROWTH, RETAINED_SLICE};
+use crate::limits::{JOURNAL_SWEEP_BYTES_PER_TURN, RETAINED_SLICE};
 use crate::planted::{Fault, planted};
 use crate::session::SessionId;
 use crate::switch::Switch;
+
+/// When a log is compacted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Compaction {
+    /// When it is so many times as large as what is live in it.
+    pub ratio: u32,
+    /// A log of fewer bytes is not.
+    pub least_bytes: u64,
+    /// A log of more bytes always is, if that can free half of it; 0: no such bound.
+    pub most_bytes: u64,
+}
 
 /// When to compact, and how far that has come.
 #[derive(Default)]
 pub struct Sweeper {
     at: Option<Sweep>,
-    /// A log of fewer bytes is not compacted.
-    pub least_bytes: u64,
-    /// A log of more bytes always is; 0: no such bound.
-    pub most_bytes: u64,
+    /// When to begin.
+    pub when: Compaction,
     /// What was live, in bytes of the log, when that was last known.
     pub live_bytes: u64,
     /// How often the log was compacted.
@@ -61,8 +70,9 @@ impl Sweeper {
 
     /// Whether a log of so many bytes is to be compacted.
     fn is_due(&self, span: u64) -> bool {
-        span > self.least_bytes + JOURNAL_SWEEP_GROWTH * self.live_bytes
-            || (self.most_bytes > 0 && span > self.most_bytes && span > 2 * self.live_bytes)
+        let Compaction { ratio, least_bytes, most_bytes } = self.when;
+        span > least_bytes.max(u64::from(ratio) * self.live_bytes)
+            || (most_bytes > 0 && span > most_bytes && span > 2 * self.live_bytes)
     }
 }
 
