@@ -13,6 +13,14 @@ pub struct Journal {
     /// Rounds of each part; `fanout` runs three times as many.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
+    /// Publishers of `commit`, each with one message unacknowledged.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 256, 4096])]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub publishers: Vec<u32>,
+    /// Seconds of a window of `commit`. Disks that are shared change their pace within seconds: windows are short, and
+    /// stand side by side.
+    #[arg(long, default_value_t = 0.5, value_parser = crate::args::positive)]
+    pub window: f64,
     /// Size of the journal that `restart` reads, in MiB.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(16..=65_536))]
     pub mebibytes: u64,
@@ -39,7 +47,7 @@ pub struct Journal {
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
-    /// Acknowledged messages a second, beside a bare loop that writes and syncs.
+    /// Acknowledged messages a second, beside a bare loop that writes and syncs and beside a node without a journal.
     Commit,
     /// The time of a start, beside reading the files.
     Restart,

@@ -1,7 +1,7 @@
 //! What the journal costs, and what it gives of what the disk gives: one running node beside bare loops, in rounds.
 //!
 //! ```text
-//!   commit   publishers that wait for PUBACK            ÷ a loop that writes and syncs as many bytes
+//!   commit   publishers that wait for PUBACK            ÷ without a journal, ÷ a loop that writes and syncs as many bytes
 //!   restart  from the start of the program to a CONNACK ÷ reading the files once
 //!   offline  memory and disk of each message that waits for a client that is away
 //!   beside   a room at QoS 0: while the log is compacted ÷ quiet, and while syncs take half a second ÷ quiet

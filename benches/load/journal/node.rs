@@ -19,7 +19,7 @@ use crate::suite::launch;
 const LIMITS: [(&str, &str); 4] = [
     ("RINGMAIN__LIMITS__MAX_QUEUED_MESSAGES", "100000000"),
     ("RINGMAIN__LIMITS__MAX_QUEUED_BYTES", "64GiB"),
-    ("RINGMAIN__LIMITS__MAX_QUEUE_MEMORY", "64GiB"),
+    ("RINGMAIN__LIMITS__QUEUE_MEMORY", "64GiB"),
     ("RINGMAIN__LIMITS__MAX_INFLIGHT", "65535"),
 ];
 
@@ -88,8 +88,8 @@ impl Home {
         let output = command.output()?;
         let said: Value = serde_json::from_slice(&output.stdout)
             .map_err(|error| format!("`ringmain journal verify --json` said no JSON: {error}"))?;
-        let journals = said["journals"].as_array().ok_or("`ringmain journal verify --json` names no journals")?;
-        let sum = |name: &str| journals.iter().filter_map(|journal| journal[name].as_u64()).sum();
+        let shards = said["shards"].as_array().ok_or("`ringmain journal verify --json` names no shards")?;
+        let sum = |name: &str| shards.iter().filter_map(|shard| shard[name].as_u64()).sum();
         Ok((sum("bytes"), sum("records")))
     }
 
