@@ -136,6 +136,7 @@ impl World {
         if !covered || fenced {
             let quiet = name.left_at.is_some() && name.left.tick <= kept;
             session.certain &= quiet;
+            session.unanswered &= quiet;
         }
         if !covered {
             name.owed.retain(|owed| messages[owed.message as usize].accepted.is_some_and(|at| at <= kept));

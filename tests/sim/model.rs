@@ -138,6 +138,10 @@ pub struct Session {
     pub epoch: u32,
     /// Its beginning and its state are beyond doubt.
     pub certain: bool,
+    /// It is in doubt for nothing but a CONNECT without an answer.
+    pub unanswered: bool,
+    /// Such a CONNECT may have begun another session, which knows nothing of what is under way in this one.
+    pub renewed: bool,
     /// Session Expiry Interval; 0: it ends with its connection.
     pub expiry: u32,
     /// Copies of each message, redeliveries apart: QoS 0, and QoS 1 or 2.

@@ -130,12 +130,14 @@ impl World {
         }
         (name.left_at, name.left.latest) = (None, None);
         if session_present {
+            let another = raced || std::mem::take(&mut session.renewed);
             session.certain &= !raced;
             session.outstanding.iter_mut().for_each(|outstanding| outstanding.conn = conn);
             let again: Vec<Outstanding> = session.outstanding.iter().cloned().collect();
             for outstanding in &again {
-                // Another session may have begun between the CONNACKs of a race: the message is new to it.
-                self.messages[outstanding.message as usize].sends += u32::from(raced && outstanding.qos == 2);
+                // Another session may have begun between the CONNACKs of a race, or with a CONNECT that had no answer:
+                // the message is new to it.
+                self.messages[outstanding.message as usize].sends += u32::from(another && outstanding.qos == 2);
                 self.send_again(conn, outstanding);
             }
             return Ok(());
@@ -451,7 +453,11 @@ impl World {
         }
         if was == Stage::Asked {
             // The switch may have accepted it.
-            name.session.certain = false;
+            let session = &mut name.session;
+            let lasts = name.left_at.is_some_and(|left| now.since(left).as_secs_f64() + 0.5 < session.expiry.into());
+            session.renewed |= state.clean || !lasts || !(session.certain || session.unanswered);
+            session.unanswered |= session.certain;
+            session.certain = false;
             return;
         }
         name.left_at = Some(now);
