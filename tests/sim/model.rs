@@ -184,6 +184,22 @@ pub struct Outstanding {
     pub qos: u8,
     /// PUBREC has come: PUBREL was sent.
     pub released: bool,
+    /// Turns that the machine had taken then.
+    pub released_at: Option<u64>,
+    /// Whether PUBREL was lost with the node.
+    pub unheard: Unheard,
+}
+
+/// Whether a PUBREL was surely lost with the node, so that its next copy is the first to be heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unheard {
+    /// Nobody knows.
+    #[default]
+    No,
+    /// It was lost.
+    Yes,
+    /// It was lost, and sent once since.
+    SentAgain,
 }
 
 /// A client identifier, and all that happens under it.

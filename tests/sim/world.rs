@@ -90,6 +90,10 @@ pub struct World {
     pub(crate) kept: Tick,
     /// The node is gone.
     pub(crate) crashing: bool,
+    /// Kinds of packets that clients have heard since the last action, a bit each.
+    pub(crate) heard: u16,
+    /// The power fails when a client hears a packet of this kind.
+    pub(crate) awaited: Option<u8>,
     /// There was a crash: of what is not certain anything may be back.
     pub(crate) crashed: bool,
     /// Wills that are not wanted any more, which the journal may not know.
@@ -186,6 +190,8 @@ impl World {
             chaos,
             kept: 0,
             crashing: false,
+            heard: 0,
+            awaited: None,
             crashed: false,
             cancelled: Vec::new(),
             crashes: 0,
@@ -212,7 +218,9 @@ impl World {
         while self.machine.handled() < events {
             self.act()?;
             self.may_crash()?;
+            self.heard = 0;
             self.advance()?;
+            self.may_crash_as_awaited()?;
         }
         self.end()?;
         Ok(self.report())

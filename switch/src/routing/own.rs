@@ -127,6 +127,13 @@ impl Switch {
     /// False: its owner does not take it now.
     fn publish_one(&mut self, owner: ShardId, own: &OwnPublish, fx: &mut Effects) -> bool {
         let frame = frames::read(&own.frame);
+        if own.group.is_some() && frames::expired(&frame, self.now) {
+            // [MQTT-3.3.2-5]: also where it was refused until then.
+            self.counters.add(Counter::MessagesMatched, 1);
+            self.counters.add(Counter::DroppedExpired, 1);
+            own.kept.and_then(|key| self.journal.forget_own(key));
+            return true;
+        }
         match own.group {
             None => {
                 let number = own.kept.map_or(0, |key| key as u32 + 1);
