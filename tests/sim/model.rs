@@ -225,6 +225,8 @@ pub struct Client {
     pub packet_id: u16,
     /// The moment of `left_at`, the wall clock then, and the last time at which the switch may take it to have left.
     pub left: Left,
+    /// When it was accepted last, and when it had left before: that it is back is not waited for.
+    pub left_before: Option<(Tick, Instant)>,
     /// When it last sent a DISCONNECT with another expiry.
     pub changed: Tick,
 }

@@ -129,6 +129,7 @@ impl World {
             self.messages[will.0 as usize].cancelled = true;
             self.cancelled.push(will.0);
         }
+        name.left_before = name.left_at.map(|left| (tick, left));
         (name.left_at, name.left.latest) = (None, None);
         if session_present {
             let another = raced || std::mem::take(&mut session.renewed);

@@ -153,40 +153,6 @@ fn what_no_shard_can_hold_is_not_tried_for_ever() {
     assert!((0..4).all(|shard| script.0.holdings(shard).journal_own == 0));
 }
 
-/// Goal: a message of a group that was refused until it had expired goes to nobody `[MQTT-3.3.2-5]`.
-///
-/// It was looked at when its first member went, and not each time that it was tried again.
-#[test]
-fn what_is_tried_again_expires() {
-    // QoS 2 to `t`, Message Expiry Interval 2 s.
-    const PUBLISH: &[u8] = b"\x34\x0c\x00\x01t\x00\x01\x05\x02\x00\x00\x00\x02x";
-    for (seconds, expected) in [(1, 1), (4, 0)] {
-        let mut settings = Settings::default();
-        settings.limits.queue_memory = 4 << 10;
-        let plan = plan(1, settings);
-        let mut script = start(&plan);
-        join_group(&mut script, b'm');
-        let publisher = script.v5(&connect_v5(b'p'));
-        script.say(publisher, PUBLISH);
-        assert_eq!(script.hear(publisher), b"\x50\x02\x00\x01");
-        // What else waits leaves no room for another member's copy.
-        let other = script.v5(&connect_lasting(b'a'));
-        script.say(other, b"\x82\x07\x00\x01\x00\x00\x01a\x01");
-        assert_eq!(script.hear(other), b"\x90\x04\x00\x01\x00\x01");
-        script.say(other, b"\xe0\x00");
-        script.settle();
-        script.say(publisher, &(2..60).flat_map(|id| publish(b'a', id, 200)).collect::<Vec<u8>>());
-        script.hear(publisher);
-        join_group(&mut script, b'n');
-        script.v5(&connect_v5(b'm'));
-        script.pass(seconds);
-        // There is room again.
-        script.v5(&connect_v5(b'a'));
-        script.pass(2);
-        assert_eq!(take_all(&mut script, &connect_lasting(b'n')), expected, "after {seconds} s");
-    }
-}
-
 /// A client of QoS 2 joins the group of `t`, and is away.
 fn join_group(script: &mut Script, name: u8) {
     let member = script.v5(&connect_lasting(name));

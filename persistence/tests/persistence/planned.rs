@@ -69,6 +69,8 @@ struct World {
     /// Ends and numbers of all records that may be found.
     records: Vec<(Position, u32)>,
     next: u32,
+    /// What was not needed any more, and the end of the log then: what makes it needless stands before that.
+    trims: Vec<(Position, Position)>,
     running: Option<Running>,
     kill_start: Option<u64>,
 }
@@ -184,6 +186,7 @@ impl World {
             batch_bytes,
             records: Vec::new(),
             next: 0,
+            trims: Vec::new(),
             running: None,
             kill_start: None,
         };
@@ -220,8 +223,7 @@ impl World {
         let dead = from.dead.iter().map(|dead| Dead { number: dead.number, bytes: dead.bytes }).collect();
         let begun =
             Begun { next: from.next, segments: closed.collect(), dead, cut: from.cut, checkpoint: from.checkpoint };
-        let limits =
-            Limits { segment_bytes: SEGMENT_BYTES, max_bytes: self.max_bytes, batch_bytes: self.batch_bytes };
+        let limits = Limits { segment_bytes: SEGMENT_BYTES, max_bytes: self.max_bytes, batch_bytes: self.batch_bytes };
         let plan = Plan::new(journal.shared().clone(), limits, begun);
         Ok((Running { _store: store, journal, plan, from, under_way: Vec::new() }, found))
     }
@@ -243,6 +245,8 @@ impl World {
         self.records.retain(|(end, _)| *end > cut);
         let lost = self.records.split_off(found.len().min(self.records.len()));
         assert_eq!(found, self.records, "what was found, and what was appended");
+        let relied = self.trims.iter().find(|(trimmed, _)| *trimmed == cut).map_or(Position(0), |(_, tail)| *tail);
+        let kept = kept.max(relied);
         assert!(lost.first().is_none_or(|(end, _)| *end > kept), "lost: {lost:?}, kept: {kept:?}");
         self.running = Some(running);
     }
@@ -292,6 +296,7 @@ impl World {
             Step::Trim(part) => {
                 let cut = self.records.get(self.records.len() * usize::from(part) / 256);
                 if let Some(&(cut, _)) = cut.filter(|(cut, _)| *cut > running.journal.shared().trimmed()) {
+                    self.trims.push((cut, running.journal.tail()));
                     running.journal.trim(cut);
                     running.journal.show();
                     running.look();
