@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::{Client, ClientId, Conn, ConnId, Message, Outstanding, PAYLOAD_MIN, Request, Stage, Sub, payload};
+use crate::model::{
+    Client, ClientId, Conn, ConnId, Message, Outstanding, PAYLOAD_MIN, Request, Stage, Sub, Unheard, payload,
+};
 use crate::packet::{self, Connect, Publish, Version, Will};
 use crate::topics::{FILTERS, PUBLISH_TOPICS, SHARED, TOPICS, filter_text};
 use crate::trace::trace;
@@ -253,6 +255,8 @@ impl World {
                 conn,
                 qos,
                 released: false,
+                released_at: None,
+                unheard: Unheard::No,
             }),
         }
         trace!(

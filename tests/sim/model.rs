@@ -138,6 +138,10 @@ pub struct Session {
     pub epoch: u32,
     /// Its beginning and its state are beyond doubt.
     pub certain: bool,
+    /// It is in doubt for nothing but a CONNECT without an answer.
+    pub unanswered: bool,
+    /// Such a CONNECT may have begun another session, which knows nothing of what is under way in this one.
+    pub renewed: bool,
     /// Session Expiry Interval; 0: it ends with its connection.
     pub expiry: u32,
     /// Copies of each message, redeliveries apart: QoS 0, and QoS 1 or 2.
@@ -180,6 +184,22 @@ pub struct Outstanding {
     pub qos: u8,
     /// PUBREC has come: PUBREL was sent.
     pub released: bool,
+    /// Turns that the machine had taken then.
+    pub released_at: Option<u64>,
+    /// Whether PUBREL was lost with the node.
+    pub unheard: Unheard,
+}
+
+/// Whether a PUBREL was surely lost with the node, so that its next copy is the first to be heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unheard {
+    /// Nobody knows.
+    #[default]
+    No,
+    /// It was lost.
+    Yes,
+    /// It was lost, and sent once since.
+    SentAgain,
 }
 
 /// A client identifier, and all that happens under it.
@@ -205,6 +225,8 @@ pub struct Client {
     pub packet_id: u16,
     /// The moment of `left_at`, the wall clock then, and the last time at which the switch may take it to have left.
     pub left: Left,
+    /// When it was accepted last, and when it had left before: that it is back is not waited for.
+    pub left_before: Option<(Tick, Instant)>,
     /// When it last sent a DISCONNECT with another expiry.
     pub changed: Tick,
 }

@@ -90,6 +90,10 @@ pub struct World {
     pub(crate) kept: Tick,
     /// The node is gone.
     pub(crate) crashing: bool,
+    /// Kinds of packets that clients have heard since the last action, a bit each.
+    pub(crate) heard: u16,
+    /// The power fails when a client hears a packet of this kind.
+    pub(crate) awaited: Option<u8>,
     /// There was a crash: of what is not certain anything may be back.
     pub(crate) crashed: bool,
     /// Wills that are not wanted any more, which the journal may not know.
@@ -133,6 +137,9 @@ impl std::ops::AddAssign for Report {
 /// Turns within which a machine must come to rest.
 pub(crate) const TURNS_MAX: u64 = 200_000;
 
+/// After so long nobody waits for wills that are tried again and again.
+const REST_MAX: Duration = Duration::from_secs(600);
+
 impl World {
     /// The run of a seed, at its beginning.
     pub fn new(seed: u64, print: bool) -> World {
@@ -154,6 +161,7 @@ impl World {
             left_at: None,
             packet_id: 0,
             left: Left::default(),
+            left_before: None,
             changed: 0,
         });
         let mut world = World {
@@ -186,6 +194,8 @@ impl World {
             chaos,
             kept: 0,
             crashing: false,
+            heard: 0,
+            awaited: None,
             crashed: false,
             cancelled: Vec::new(),
             crashes: 0,
@@ -212,7 +222,9 @@ impl World {
         while self.machine.handled() < events {
             self.act()?;
             self.may_crash()?;
+            self.heard = 0;
             self.advance()?;
+            self.may_crash_as_awaited()?;
         }
         self.end()?;
         Ok(self.report())
@@ -259,7 +271,12 @@ impl World {
 
     /// Everything comes to rest: no shard has anything to do, and clients that read have read all.
     pub(crate) fn rest(&mut self) -> Check {
+        let begun = self.now();
         loop {
+            if self.now().since(begun) > REST_MAX && self.will_is_tried_again() {
+                // A will that a full shard refuses is published again each second, while disks take their time.
+                return Ok(());
+            }
             if self.machine.settle(TURNS_MAX).is_none() {
                 fail!("the switch does not come to rest within {TURNS_MAX} turns");
             }

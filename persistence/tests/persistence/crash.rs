@@ -57,7 +57,8 @@ struct World {
     kill_start: Option<u64>,
 }
 
-fn options() -> StoreOptions {
+/// A node of one shard, with little room.
+pub fn options() -> StoreOptions {
     let shape = Shape { shards: 1, rules: Vec::new() };
     let sizes = StoreOptions { staging_bytes: 8192, segment_bytes: SEGMENT_BYTES, ..StoreOptions::new(DATA, shape) };
     StoreOptions { staging_dir: "/memory".into(), ..sizes }

@@ -80,6 +80,10 @@ struct Template {
 impl Switch {
     /// Delivers a frame to all subscribers on this shard.
     pub fn deliver(&mut self, frame: &Frame<'_>, blob: Option<&Blob>, picks: Picks<'_>, fx: &mut Effects) -> Delivered {
+        if matches!(picks, Picks::Only([])) {
+            // The owner of a message that is for another shard's member: its own memory does not matter.
+            return Delivered::default();
+        }
         if frame.header.qos == 2 && !self.store.room(frames::len(frame)) {
             return Delivered { matched: true, refused: true, ticket: Position(0) };
         }
@@ -136,8 +140,7 @@ impl Switch {
             self.return_unmatched(keys, frame, &fanout);
         }
         if !taken.is_empty() {
-            let took = |id| self.sessions.at(id).kept.as_ref().is_some_and(|kept| taken.contains(&kept.uid));
-            fanout.matches.retain(|found| !took(found.session));
+            fanout.leave_out(|id| self.sessions.at(id).kept.as_ref().is_some_and(|kept| taken.contains(&kept.uid)));
         }
         if !fanout.matches.is_empty() {
             self.profile.at(Stage::Encode);
@@ -517,6 +520,25 @@ impl Fanout {
         }
     }
 
+    /// Takes away the matches of sessions that had the message before.
+    fn leave_out(&mut self, took: impl Fn(SessionId) -> bool) {
+        // Identifiers go by the places of their matches, which change.
+        let (mut places, mut left) = (Vec::with_capacity(self.matches.len()), 0);
+        self.matches.retain(|found| {
+            let stays = !took(found.session);
+            places.push(stays.then_some(left));
+            left += u32::from(stays);
+            stays
+        });
+        self.identifiers.retain_mut(|(of, _)| match places[*of as usize] {
+            Some(place) => {
+                *of = place;
+                true
+            }
+            None => false,
+        });
+    }
+
     /// All Subscription Identifiers of a match.
     fn identifiers_of(&self, index: u32, first: u32) -> Identifiers {
         if first == 0 {
@@ -559,5 +581,35 @@ impl Match {
             identifier: subscriber.identifier,
             group,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    /// Goal: who had a message before is left out, and all others have their own Subscription Identifiers.
+    ///
+    /// After a start with other shards a message may be known to some sessions of a shard and not to others. Their
+    /// matches were taken away, and the identifiers of the first of them went to who came next.
+    #[test]
+    fn identifiers_stay_with_their_matches() {
+        let session = |index: u32| SessionId { index, generation: NonZeroU32::MIN };
+        let found = |index, identifier| Match {
+            session: session(index),
+            qos: QoS::AtLeastOnce,
+            retain_as_published: false,
+            identifier,
+            group: None,
+        };
+        let mut fanout = Fanout::default();
+        fanout.matches = vec![found(0, 10), found(1, 20), found(2, 30), found(3, 0)];
+        fanout.identifiers = vec![(0, 11), (2, 31), (0, 12), (2, 32)];
+        fanout.leave_out(|id| id == session(0) || id == session(3));
+        assert_eq!(fanout.matches.iter().map(|found| found.session.index).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(fanout.identifiers_of(0, 20).to_vec(), [20]);
+        assert_eq!(fanout.identifiers_of(1, 30).to_vec(), [30, 31, 32]);
     }
 }

@@ -57,6 +57,11 @@ impl MessageStore {
         self.bytes + frame_bytes as u64 <= self.bytes_max
     }
 
+    /// Whether a frame of that many bytes fits when nothing else is stored.
+    pub fn could_hold(&self, frame_bytes: usize) -> bool {
+        frame_bytes as u64 <= self.bytes_max
+    }
+
     /// Bytes of all stored frames.
     pub fn bytes(&self) -> u64 {
         self.bytes

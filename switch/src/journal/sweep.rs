@@ -1,7 +1,8 @@
 //! Compaction: all that is live is written once more, in slices; then nothing before is needed.
 //!
 //! What changes meanwhile is written as ever. Sessions and messages that are newer than the beginning of a sweep stand
-//! behind it already and are left out. An entry that is written again tells how things are then; what becomes of it
+//! behind it already and are left out; but that an older session is owed a newer message is said again, as its first
+//! saying may stand before the session. An entry that is written again tells how things are then; what becomes of it
 //! after follows it.
 
 use persistence::{Position, Refused};
@@ -178,7 +179,7 @@ impl Switch {
         if after.is_none() {
             self.sweep_head(id, uid).inspect_err(|_| sweep.part = Part::Sessions(row, None))?;
         }
-        match self.sweep_owed(sweep, id, uid, after.unwrap_or(0)) {
+        match self.sweep_owed(id, uid, after.unwrap_or(0)) {
             Ok(None) => Ok(()),
             Ok(Some(message)) => {
                 sweep.part = Part::Sessions(row, Some(message));
@@ -215,13 +216,10 @@ impl Switch {
     }
 
     /// What a session is owed behind a message, a slice of it. Where to go on, if anywhere.
-    fn sweep_owed(
-        &mut self,
-        sweep: &Sweep,
-        id: SessionId,
-        uid: u64,
-        after: u64,
-    ) -> Result<Option<u64>, (u64, Refused)> {
+    ///
+    /// Messages that came since the beginning of the sweep, too: a start that begins there has not met the session yet
+    /// when it reads that it is owed them. Their bodies it keeps until the sweep ends.
+    fn sweep_owed(&mut self, id: SessionId, uid: u64, after: u64) -> Result<Option<u64>, (u64, Refused)> {
         let Switch { sessions, journal, store, .. } = self;
         let Some(outgoing) = &sessions.at(id).outgoing else { return Ok(None) };
         let begun = journal.tail().0;
@@ -237,7 +235,7 @@ impl Switch {
         let waiting = waiting.range(from..).map(|owed| (store.number(owed.message), Some(owed), Stage::Waiting, 0));
         let mut outcome = Ok(None);
         for (message, owed, stage, packet_id) in flying.chain(waiting) {
-            if message == 0 || message >= sweep.first_message {
+            if message == 0 {
                 continue;
             }
             if message != last && journal.tail().0 - begun >= JOURNAL_SWEEP_BYTES_PER_TURN {

@@ -46,11 +46,27 @@ impl Switch {
     /// A publish that the journal kept is resolved.
     pub(crate) fn own_resolved(&mut self, key: usize, reason: ReasonCode, fx: &mut Effects) {
         if reason == ReasonCode::QuotaExceeded && !self.journal.is_fenced() {
-            // Nobody else can be told: it is tried again.
-            return self.journal.own_refused.push(key);
+            if self.store.could_hold(self.own_bytes(key)) {
+                // Nobody else can be told: it is tried again.
+                return self.journal.own_refused.push(key);
+            }
+            // With more shards than before a shard's share of `limits.queue_memory` may be less than this message.
+            self.counters.add(Counter::MessagesMatched, 1);
+            self.counters.add(Counter::DroppedQueueMemory, 1);
         }
         self.journal.forget_own(key);
         self.run_own(fx);
+    }
+
+    /// Bytes of a publish that the journal kept.
+    fn own_bytes(&self, key: usize) -> usize {
+        match self.journal.own.get(key) {
+            Some(Own::Handing { frame, .. }) => frame.len(),
+            Some(Own::Will { will, client_hash, number, .. }) => {
+                self.will_frame(will, *client_hash, Some(*number)).len()
+            }
+            None => 0,
+        }
     }
 
     /// Publishes again what was refused.
@@ -111,6 +127,13 @@ impl Switch {
     /// False: its owner does not take it now.
     fn publish_one(&mut self, owner: ShardId, own: &OwnPublish, fx: &mut Effects) -> bool {
         let frame = frames::read(&own.frame);
+        if own.group.is_some() && frames::expired(&frame, self.now) {
+            // [MQTT-3.3.2-5]: also where it was refused until then.
+            self.counters.add(Counter::MessagesMatched, 1);
+            self.counters.add(Counter::DroppedExpired, 1);
+            own.kept.and_then(|key| self.journal.forget_own(key));
+            return true;
+        }
         match own.group {
             None => {
                 let number = own.kept.map_or(0, |key| key as u32 + 1);
