@@ -604,9 +604,11 @@ mod tests {
             identifier,
             group: None,
         };
-        let mut fanout = Fanout::default();
-        fanout.matches = vec![found(0, 10), found(1, 20), found(2, 30), found(3, 0)];
-        fanout.identifiers = vec![(0, 11), (2, 31), (0, 12), (2, 32)];
+        let mut fanout = Fanout {
+            matches: vec![found(0, 10), found(1, 20), found(2, 30), found(3, 0)],
+            identifiers: vec![(0, 11), (2, 31), (0, 12), (2, 32)],
+            ..Fanout::default()
+        };
         fanout.leave_out(|id| id == session(0) || id == session(3));
         assert_eq!(fanout.matches.iter().map(|found| found.session.index).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(fanout.identifiers_of(0, 20).to_vec(), [20]);
