@@ -18,7 +18,8 @@ pub struct Will {
     payload: Box<[u8]>,
     /// Properties to forward, as bytes ([MQTT-3.1.3-10]: in order).
     properties: Box<[u8]>,
-    expiry: Option<u32>,
+    /// Message Expiry Interval, in seconds.
+    pub expiry: Option<u32>,
     qos: QoS,
     retain: bool,
     /// Will Delay Interval, in seconds.
