@@ -11,7 +11,6 @@ use wire::mqtt::{PublishImage, QoS};
 use super::fanout::{Fanout, Identifiers, Match};
 use super::feed::{Feed, FeedId, Image};
 use super::flush::Job;
-use super::store::MessageId;
 use crate::counters::Counter;
 use crate::frames;
 use crate::planted::{Fault, planted};

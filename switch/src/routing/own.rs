@@ -48,13 +48,9 @@ impl Switch {
     pub(crate) fn own_resolved(&mut self, key: usize, reason: ReasonCode, fx: &mut Effects) {
         if reason == ReasonCode::QuotaExceeded && !self.journal.is_fenced() {
             // Nobody else can be told: it is tried again.
-            match self.own_refused(key) {
-                None => return,
-                Some(why) => {
-                    self.counters.add(Counter::MessagesMatched, 1);
-                    self.counters.add(why, 1);
-                }
-            }
+            let Some(why) = self.own_refused(key) else { return };
+            self.counters.add(Counter::MessagesMatched, 1);
+            self.counters.add(why, 1);
         }
         self.journal.forget_own(key);
         self.run_own(fx);
