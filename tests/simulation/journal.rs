@@ -174,8 +174,8 @@ fn join_group(script: &mut Script, name: u8) {
 /// Goal: who was told that its session is there does not lose it for having been away before.
 ///
 /// A session that was resumed was durable already, so CONNACK did not wait for the journal. But what a crash left was a
-/// session whose client had left long ago, and had no time of its own since: it ended with the start, or seconds after it,
-/// with all that it was owed.
+/// session whose client had left long ago, and had no time of its own since: it ended with the start, or seconds after
+/// it, with all that it was owed.
 #[test]
 fn who_has_come_back_has_not_been_away_since_before() {
     let plan = plan(1, Settings::default());
@@ -208,15 +208,37 @@ fn first_heard(script: &mut Script, id: SocketId) -> Vec<u8> {
     panic!("nothing comes within {TURNS_MAX} turns");
 }
 
+/// CONNECT of `w` with a new session of 60 s, and with a will of QoS 1 to `t` whose payload is `x`.
+const WITH_WILL: &[u8] = b"\x10\x1a\x00\x04MQTT\x05\x0e\x00\x00\x05\x11\x00\x00\x00\x3c\x00\x01w\x00\x00\x01t\x00\x01x";
+
+/// How many copies of its payload were heard.
+fn wills(heard: &[u8]) -> usize {
+    heard.iter().filter(|byte| **byte == b'x').count()
+}
+
+/// Goal: the will of a new session is published, although one of the client's session before was.
+///
+/// What tells repeats of a will was client and number of the connection, and each session counts its connections from 1:
+/// the first will of a session was taken for that of the one before.
+#[test]
+fn the_will_of_a_new_session_is_no_repeat() {
+    let mut script = start(&plan(1, Settings::default()));
+    let subscriber = script.v5(&connect_v5(b's'));
+    script.say(subscriber, b"\x82\x07\x00\x01\x00\x00\x01t\x00");
+    assert_eq!(script.hear(subscriber), b"\x90\x04\x00\x01\x00\x00");
+    for session in 1..=3 {
+        let client = script.v5(WITH_WILL);
+        script.0.kernel_mut().client_finishes(client);
+        assert_eq!(wills(&script.hear(subscriber)), 1, "session {session}");
+    }
+}
+
 /// Goal: a will that some shard cannot hold is not published for ever to those who have it.
 ///
-/// It was tried again each second, and whoever got it at QoS 0 or 1 got it again each time, for as long as the shard that
-/// refused it was full.
+/// It was tried again each second, and whoever got it at QoS 0 or 1 got it again each time, for as long as the shard
+/// that refused it was full.
 #[test]
 fn a_will_that_is_refused_is_given_up() {
-    // CONNECT of `w` with a session of 60 s, and with a will of QoS 1 to `t` whose payload is `x`.
-    const WITH_WILL: &[u8] =
-        b"\x10\x1a\x00\x04MQTT\x05\x0e\x00\x00\x05\x11\x00\x00\x00\x3c\x00\x01w\x00\x00\x01t\x00\x01x";
     let mut settings = Settings::default();
     settings.limits.queue_memory = 4 << 10;
     let mut script = start(&plan(1, settings));
@@ -236,11 +258,10 @@ fn a_will_that_is_refused_is_given_up() {
     assert_eq!(script.hear(subscriber), b"\x90\x04\x00\x01\x00\x00");
     let client = script.v5(WITH_WILL);
     script.0.kernel_mut().client_finishes(client);
-    let times = |heard: &[u8]| heard.iter().filter(|byte| **byte == b'x').count();
     let mut came = Vec::new();
     for seconds in [1, 10, 60, 60, 60, 60, 60, 600] {
         script.pass(seconds);
-        came.push(times(&script.hear(subscriber)));
+        came.push(wills(&script.hear(subscriber)));
     }
     assert_eq!(came.iter().sum::<usize>(), WILL_TRIES as usize, "{came:?}");
     assert_eq!(came.last(), Some(&0), "it was given up: {came:?}");

@@ -1,5 +1,5 @@
-//! The keeper's own plan, its operations done on simulated files one after another, in whatever order they may end; disks
-//! that fail; and then the process is killed or the power fails, between any two operations of the disk, and perhaps in
+//! The keeper's own plan, its operations done on simulated files one after another, in whatever order they may end;
+//! disks that fail; and then the process is killed or the power fails, between any two operations of the disk, and perhaps in
 //! the midst of the start that follows.
 
 use std::io;
@@ -350,8 +350,8 @@ fn config() -> ProptestConfig {
 proptest! {
     #![proptest_config(config())]
 
-    /// Whatever the keeper's plan does, and wherever it is cut off: what the shard was told is synced is there after the
-    /// power failed, everything that was appended after a kill, in order, and nothing else.
+    /// Whatever the keeper's plan does, and wherever it is cut off: what the shard was told is synced is there after
+    /// the power failed, everything that was appended after a kill, in order, and nothing else.
     #[test]
     fn what_the_plan_called_synced_is_there(
         steps in prop::collection::vec(step(), 1..200),

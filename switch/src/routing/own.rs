@@ -11,6 +11,7 @@ use crate::counters::Counter;
 use crate::delivery::deliver::Picks;
 use crate::delivery::store::MessageId;
 use crate::frames;
+use crate::journal::entries::will_count;
 use crate::journal::wait::{Own, Refusals, Waiter};
 use crate::limits::{OWN_RETRY_MAX, OWN_RETRY_MIN, WILL_TRIES};
 use crate::switch::Switch;
@@ -36,7 +37,9 @@ impl Switch {
     pub(crate) fn queue_kept(&mut self, key: usize) {
         let (group, frame) = match &self.journal.own[key] {
             Own::Handing { group, frame, .. } => (Some(*group), frame.clone()),
-            Own::Will { will, client_hash, number, .. } => (None, self.will_frame(will, *client_hash, Some(*number))),
+            Own::Will { uid, number, will, client_hash } => {
+                (None, self.will_frame(will, *client_hash, Some(will_count(*uid, *number))))
+            }
         };
         let frame = frames::read(&frame);
         let number = frame.header.number & !u64::from(u32::MAX) | (key as u64 + 1);
@@ -58,8 +61,8 @@ impl Switch {
 
     /// A publish that the journal kept was refused by some shard. Why it is given up; `None`: it is not.
     ///
-    /// What was meant for a group has come to nobody, and is tried until it expires. A will may have come to many, who get
-    /// it again each time, at QoS 0 and 1: it is given up after some tries.
+    /// What was meant for a group has come to nobody, and is tried until it expires. A will may have come to many, who
+    /// get it again each time, at QoS 0 and 1: it is given up after some tries.
     fn own_refused(&mut self, key: usize) -> Option<Counter> {
         let now = self.now;
         let refusals = Refusals { count: 0, since: now, again: None };

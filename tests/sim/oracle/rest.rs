@@ -43,8 +43,8 @@ impl World {
         self.owed_has_come();
         for (class, name) in NAMES.iter().enumerate() {
             let dropped = self.dropped_at(class);
-            // A message is dropped after it was made: of those that were made from some moment on no more may be missing
-            // than were counted since.
+            // A message is dropped after it was made: of those that were made from some moment on no more may be
+            // missing than were counted since.
             self.missing[class].sort_unstable_by(|a, b| b.cmp(a));
             for (before, missing) in self.missing[class].iter().zip(1..) {
                 let counted = dropped - before;
