@@ -15,7 +15,7 @@ use persistence::segment::{SegmentHeader, segment_file_name};
 use persistence::{Handover, Journal, Position, Store, StoreError};
 use proptest::prelude::*;
 
-use crate::crash::options;
+use crate::crash::{config, options};
 use crate::keeper::SEGMENT_BYTES;
 
 /// Operations within which a plan must have done what it wants to do.
@@ -339,12 +339,6 @@ impl World {
             Step::KillStart(after) => self.kill_start = Some(after),
         }
     }
-}
-
-/// `PROPTEST_CASES`, or what takes a few seconds.
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400);
-    ProptestConfig { cases, max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {
