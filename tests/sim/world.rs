@@ -138,7 +138,7 @@ impl std::ops::AddAssign for Report {
 /// Turns within which a machine must come to rest.
 pub(crate) const TURNS_MAX: u64 = 200_000;
 
-/// After so long nobody waits for wills that are tried again and again.
+/// After so long nobody waits for what is tried again and again.
 const REST_MAX: Duration = Duration::from_secs(600);
 
 impl World {
@@ -274,7 +274,7 @@ impl World {
         let begun = self.now();
         loop {
             if self.now().since(begun) > REST_MAX && self.will_is_tried_again() {
-                // A will that a full shard refuses is published again each second, while disks take their time.
+                // What a full shard refuses is published again now and then, while disks take their time.
                 return Ok(());
             }
             if self.machine.settle(TURNS_MAX).is_none() {
