@@ -86,16 +86,19 @@ bench: build
 	$(RELEASE)/ringload suite $(SUITE)
 
 ## soak: what takes too long for every change: SOAK_SEEDS of the simulator, the proof that it finds each planted fault,
-## kill -9 under load for SOAK_ROUNDS, AddressSanitizer, and each decoder fuzzed for SOAK_SECONDS
+## SOAK_CASES of the keeper of the journal, cut off anywhere, kill -9 under load for SOAK_ROUNDS, AddressSanitizer, and each
+## decoder fuzzed for SOAK_SECONDS
 SOAK_SECONDS ?= 600
 SOAK_SEEDS ?= 30000
 SOAK_ROUNDS ?= 200
+SOAK_CASES ?= 20000
 soak: build
 	$(CARGO) build --profile sim --locked -p ringmain-sim --bin ringsim
 	$(RINGSIM) --seeds $(SOAK_SEEDS)
 	CARGO_TARGET_DIR=target/faults \
 	    $(CARGO) build --profile sim --locked -p ringmain-sim --bin ringsim --features planted-faults
 	target/faults/sim/ringsim --jobs $$(nproc) --faults
+	PROPTEST_CASES=$(SOAK_CASES) $(CARGO) test --release --locked -p ringmain-persistence --test persistence
 	RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RINGMAIN_FAULT_ROUNDS=$(SOAK_ROUNDS) \
 	    $(CARGO) test -p ringmain-tests --locked --test fault kill:: -- --nocapture
 	RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=target/asan \

@@ -19,7 +19,7 @@ use crate::connection::table::ConnectionTable;
 use crate::connection::{ConnectionId, Phase};
 use crate::counters::Counter;
 use crate::delivery::Subscribers;
-use crate::delivery::deliver::Fanout;
+use crate::delivery::fanout::Fanout;
 use crate::delivery::feed::Feed;
 use crate::delivery::flush::FlushQueue;
 use crate::delivery::outbox::OutboxPool;

@@ -179,6 +179,7 @@ impl World {
             conn,
             sent: self.tick,
             at: self.now(),
+            dropped: self.dropped_by_class(),
             accepted: None,
             sends: 1,
             repeats: 0,
@@ -228,6 +229,7 @@ impl World {
             _ => PAYLOAD_MIN + self.rng.usize(..40),
         };
         let (sent, at) = (self.tick(), self.now());
+        let dropped = self.dropped_by_class();
         let number = self.new_message(Message {
             topic,
             qos,
@@ -238,6 +240,7 @@ impl World {
             conn,
             sent,
             at,
+            dropped,
             accepted: None,
             sends: 1,
             repeats: 0,

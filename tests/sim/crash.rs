@@ -210,13 +210,6 @@ impl World {
         } else if let Some((at, then)) = &mut name.left.latest {
             *at = ago(*then);
         }
-        if let Some((accepted, before)) = name.left_before
-            && accepted > kept
-        {
-            // CONNACK of a session that goes on does not wait for the journal: it may have been away since before.
-            name.left_at = name.left_at.map(|left| left.min(before));
-            name.session.certain &= set_ms == 0;
-        }
         // By the clock of before, or by that of now.
         let away = now.since(name.left_at.map_or(left_at, |left| left.min(left_at))).as_secs_f64();
         let limit = f64::from(name.session.expiry) - 0.5;

@@ -22,6 +22,9 @@ pub type ConnId = usize;
 /// An index in the list of clients.
 pub type ClientId = usize;
 
+/// What may be missing, and what is counted as dropped: QoS 0; QoS 1 and 2; either; QoS 1 to a group.
+pub const CLASSES: usize = 4;
+
 /// A message that a client published, or left as its will.
 #[derive(Clone, Debug)]
 pub struct Message {
@@ -43,6 +46,8 @@ pub struct Message {
     pub sent: Tick,
     /// The same, in time.
     pub at: Instant,
+    /// What had been dropped until it was made, by class.
+    pub dropped: [u64; CLASSES],
     /// When the client knew that it was accepted.
     pub accepted: Option<Tick>,
     /// How many times it was sent.
@@ -145,7 +150,7 @@ pub struct Session {
     /// Session Expiry Interval; 0: it ends with its connection.
     pub expiry: u32,
     /// Copies of each message, redeliveries apart: QoS 0, and QoS 1 or 2.
-    pub copies: HashMap<MessageId, [u16; 2]>,
+    pub copies: HashMap<MessageId, [u32; 2]>,
     /// Messages in flight toward the client, in the order in which they came.
     pub inflight: Vec<Inflight>,
     /// The newest message of a client on a topic at a QoS: order.
@@ -225,8 +230,6 @@ pub struct Client {
     pub packet_id: u16,
     /// The moment of `left_at`, the wall clock then, and the last time at which the switch may take it to have left.
     pub left: Left,
-    /// When it was accepted last, and when it had left before: that it is back is not waited for.
-    pub left_before: Option<(Tick, Instant)>,
     /// When it last sent a DISCONNECT with another expiry.
     pub changed: Tick,
 }

@@ -93,6 +93,7 @@ impl World {
     /// CONNACK with success.
     fn accepted(&mut self, client: ClientId, conn: ConnId, session_present: bool) -> Check {
         let (tick, now, fenced) = (self.tick(), self.now(), self.machine.is_fenced());
+        let refuses = self.journal_refuses();
         let state = &mut self.conns[conn];
         (state.stage, state.opened, state.resumed) = (Stage::Open, tick, session_present);
         let (clean, expiry, raced, asked_at) = (state.clean, state.expiry, state.raced, state.opened_at);
@@ -114,8 +115,8 @@ impl World {
                 fail!("c{client} #{conn}: a session of {kept} s is not present after {longest} s");
             }
         }
-        if session_present && session.expiry != expiry {
-            // That a session goes on is not waited for: it may have the expiry of before.
+        if session_present && refuses {
+            // Where there is no room that a session goes on is not waited for.
             name.changed = tick;
         }
         session.expiry = expiry;
@@ -129,7 +130,6 @@ impl World {
             self.messages[will.0 as usize].cancelled = true;
             self.cancelled.push(will.0);
         }
-        name.left_before = name.left_at.map(|left| (tick, left));
         (name.left_at, name.left.latest) = (None, None);
         if session_present {
             let another = raced || std::mem::take(&mut session.renewed);

@@ -16,7 +16,9 @@ use switch::counters::{Counter, DROPPED};
 
 use crate::kernel::SocketId;
 use crate::machine::{Machine, Step};
-use crate::model::{Client, ClientId, Conn, ConnId, GroupOwed, Left, Message, MessageId, Session, Stage, Tick};
+use crate::model::{
+    CLASSES, Client, ClientId, Conn, ConnId, GroupOwed, Left, Message, MessageId, Session, Stage, Tick,
+};
 use crate::packet::Version;
 use crate::swarm::Swarm;
 use crate::topics::{Matches, TOPICS};
@@ -74,10 +76,9 @@ pub struct World {
     pub(crate) order: u64,
     /// Filters that somebody ever asked for, a bit each.
     pub(crate) ever_asked: u64,
-    /// Copies that were owed and did not come: of QoS 0, of QoS 1 and 2, of either, of QoS 1 to a group. The switch
-    /// must
-    /// have counted each as dropped.
-    pub(crate) missing: [u64; 4],
+    /// Copies that were owed and did not come, by class: of each, what had been dropped until its message was made. The
+    /// switch must have counted each since then.
+    pub(crate) missing: [Vec<u64>; CLASSES],
     /// Shared subscriptions, by filter, that ever had a member of QoS 0: what that was sent may be lost.
     pub(crate) weak_groups: u64,
     /// Deliveries that oracles looked at.
@@ -137,7 +138,7 @@ impl std::ops::AddAssign for Report {
 /// Turns within which a machine must come to rest.
 pub(crate) const TURNS_MAX: u64 = 200_000;
 
-/// After so long nobody waits for wills that are tried again and again.
+/// After so long nobody waits for what is tried again and again.
 const REST_MAX: Duration = Duration::from_secs(600);
 
 impl World {
@@ -161,7 +162,6 @@ impl World {
             left_at: None,
             packet_id: 0,
             left: Left::default(),
-            left_before: None,
             changed: 0,
         });
         let mut world = World {
@@ -188,7 +188,7 @@ impl World {
             ending: false,
             order: 0,
             ever_asked: 0,
-            missing: [0; 4],
+            missing: Default::default(),
             weak_groups: 0,
             deliveries: 0,
             chaos,
@@ -274,7 +274,7 @@ impl World {
         let begun = self.now();
         loop {
             if self.now().since(begun) > REST_MAX && self.will_is_tried_again() {
-                // A will that a full shard refuses is published again each second, while disks take their time.
+                // What a full shard refuses is published again now and then, while disks take their time.
                 return Ok(());
             }
             if self.machine.settle(TURNS_MAX).is_none() {
@@ -341,7 +341,7 @@ impl World {
 
     /// Copies that the switch says it dropped, for reasons that QoS 0 may have, or QoS 1 and 2.
     pub(crate) fn dropped_at(&self, class: usize) -> u64 {
-        const REASONS: [&[Counter]; 4] = [
+        const REASONS: [&[Counter]; CLASSES] = [
             &[
                 Counter::DroppedLagging,
                 Counter::DroppedFeedMemory,
@@ -371,6 +371,10 @@ impl World {
             ],
         ];
         REASONS[class].iter().map(|counter| self.machine.total(*counter)).sum()
+    }
+
+    pub(crate) fn dropped_by_class(&self) -> [u64; CLASSES] {
+        std::array::from_fn(|class| self.dropped_at(class))
     }
 
     /// The client sends what is in `out`.

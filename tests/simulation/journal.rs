@@ -2,7 +2,9 @@
 
 use persistence::Durability;
 use sim::disk::{Crash, DiskPlan};
+use sim::machine::Step;
 use sim::packet::{self, Packet, Version};
+use switch::limits::WILL_TRIES;
 
 use super::*;
 
@@ -21,6 +23,13 @@ const DISK: DiskPlan = DiskPlan {
 /// CONNECT of `name`, a letter: v5, a session of 60 s that is resumed if it is there.
 const fn connect_lasting(name: u8) -> [u8; 21] {
     [0x10, 19, 0, 4, b'M', b'Q', b'T', b'T', 5, 0, 0, 0, 5, 0x11, 0, 0, 0, 60, 0, 1, name]
+}
+
+/// The same, for a session that does not end.
+fn connect_forever(name: u8) -> [u8; 21] {
+    let mut connect = connect_lasting(name);
+    connect[14..18].fill(0xff);
+    connect
 }
 
 fn plan(shards: u16, settings: Settings) -> Plan {
@@ -160,4 +169,102 @@ fn join_group(script: &mut Script, name: u8) {
     assert_eq!(script.hear(member), b"\x90\x04\x00\x01\x00\x02");
     script.say(member, b"\xe0\x00");
     script.settle();
+}
+
+/// Goal: who was told that its session is there does not lose it for having been away before.
+///
+/// A session that was resumed was durable already, so CONNACK did not wait for the journal. But what a crash left was a
+/// session whose client had left long ago, and had no time of its own since: it ended with the start, or seconds after
+/// it, with all that it was owed.
+#[test]
+fn who_has_come_back_has_not_been_away_since_before() {
+    let plan = plan(1, Settings::default());
+    let mut script = start(&plan);
+    let client = script.v5(&connect_lasting(b'a'));
+    script.say(client, b"\xe0\x00");
+    script.pass(55);
+    let back = script.client(&connect_lasting(b'a'));
+    let heard = first_heard(&mut script, back);
+    assert_eq!((heard[0], heard[2], heard[3]), (0x20, 1, 0), "the session is there: {heard:02x?}");
+    script.0.crash(Crash::PowerLoss, &plan, 0);
+    script.pass(30);
+    let back = script.client(&connect_lasting(b'a'));
+    let heard = script.hear(back);
+    assert_eq!((heard[0], heard[2], heard[3]), (0x20, 1, 0), "it lasts 60 s: {heard:02x?}");
+}
+
+/// What a client hears first, in the moment in which it hears it.
+fn first_heard(script: &mut Script, id: SocketId) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..TURNS_MAX {
+        if let Step::Idle(timer) = script.0.step() {
+            assert!(script.0.wait_for_disks(timer), "nothing comes");
+        }
+        script.0.kernel_mut().client_reads(id, usize::MAX, &mut bytes);
+        if !bytes.is_empty() {
+            return bytes;
+        }
+    }
+    panic!("nothing comes within {TURNS_MAX} turns");
+}
+
+/// CONNECT of `w` with a new session of 60 s, and with a will of QoS 1 to `t` whose payload is `x`.
+const WITH_WILL: &[u8] = b"\x10\x1a\x00\x04MQTT\x05\x0e\x00\x00\x05\x11\x00\x00\x00\x3c\x00\x01w\x00\x00\x01t\x00\x01x";
+
+/// How many copies of its payload were heard.
+fn wills(heard: &[u8]) -> usize {
+    heard.iter().filter(|byte| **byte == b'x').count()
+}
+
+/// Goal: the will of a new session is published, although one of the client's session before was.
+///
+/// What tells repeats of a will was client and number of the connection, and each session counts its connections from 1:
+/// the first will of a session was taken for that of the one before.
+#[test]
+fn the_will_of_a_new_session_is_no_repeat() {
+    let mut script = start(&plan(1, Settings::default()));
+    let subscriber = script.v5(&connect_v5(b's'));
+    script.say(subscriber, b"\x82\x07\x00\x01\x00\x00\x01t\x00");
+    assert_eq!(script.hear(subscriber), b"\x90\x04\x00\x01\x00\x00");
+    for session in 1..=3 {
+        let client = script.v5(WITH_WILL);
+        script.0.kernel_mut().client_finishes(client);
+        assert_eq!(wills(&script.hear(subscriber)), 1, "session {session}");
+    }
+}
+
+/// Goal: a will that some shard cannot hold is not published for ever to those who have it.
+///
+/// It was tried again each second, and whoever got it at QoS 0 or 1 got it again each time, for as long as the shard
+/// that refused it was full.
+#[test]
+fn a_will_that_is_refused_is_given_up() {
+    let mut settings = Settings::default();
+    settings.limits.queue_memory = 4 << 10;
+    let mut script = start(&plan(1, settings));
+    // `m` keeps all there is room for, and is away; `s` gets the will at QoS 0.
+    let member = script.v5(&connect_forever(b'm'));
+    script.say(member, b"\x82\x07\x00\x01\x00\x00\x01t\x01");
+    assert_eq!(script.hear(member), b"\x90\x04\x00\x01\x00\x01");
+    script.say(member, b"\xe0\x00");
+    let publisher = script.v5(&connect_v5(b'p'));
+    while {
+        // As large as the will.
+        script.say(publisher, b"\x32\x07\x00\x01t\x00\x01\x00.");
+        script.hear(publisher) == b"\x40\x02\x00\x01"
+    } {}
+    let subscriber = script.v5(&connect_v5(b's'));
+    script.say(subscriber, b"\x82\x07\x00\x01\x00\x00\x01t\x00");
+    assert_eq!(script.hear(subscriber), b"\x90\x04\x00\x01\x00\x00");
+    let client = script.v5(WITH_WILL);
+    script.0.kernel_mut().client_finishes(client);
+    let mut came = Vec::new();
+    for seconds in [1, 10, 60, 60, 60, 60, 60, 600] {
+        script.pass(seconds);
+        came.push(wills(&script.hear(subscriber)));
+    }
+    assert_eq!(came.iter().sum::<usize>(), WILL_TRIES as usize, "{came:?}");
+    assert_eq!(came.last(), Some(&0), "it was given up: {came:?}");
+    assert_eq!(script.0.total(Counter::DroppedWillRefused), 1);
+    assert_eq!(script.0.holdings(0).journal_own, 0);
 }

@@ -1,5 +1,5 @@
-//! The keeper's own plan, its operations done on simulated files one after another, in whatever order they may end; disks
-//! that fail; and then the process is killed or the power fails, between any two operations of the disk, and perhaps in
+//! The keeper's own plan, its operations done on simulated files one after another, in whatever order they may end;
+//! disks that fail; and then the process is killed or the power fails, between any two operations of the disk, and perhaps in
 //! the midst of the start that follows.
 
 use std::io;
@@ -15,8 +15,11 @@ use persistence::segment::{SegmentHeader, segment_file_name};
 use persistence::{Handover, Journal, Position, Store, StoreError};
 use proptest::prelude::*;
 
-use crate::crash::options;
+use crate::crash::{config, options};
 use crate::keeper::SEGMENT_BYTES;
+
+/// Operations within which a plan must have done what it wants to do.
+const OPERATIONS_MAX: u32 = 1_000;
 
 /// What is done.
 #[derive(Clone, Debug)]
@@ -245,8 +248,9 @@ impl World {
         self.records.retain(|(end, _)| *end > cut);
         let lost = self.records.split_off(found.len().min(self.records.len()));
         assert_eq!(found, self.records, "what was found, and what was appended");
-        let relied = self.trims.iter().find(|(trimmed, _)| *trimmed == cut).map_or(Position(0), |(_, tail)| *tail);
-        let kept = kept.max(relied);
+        // Where the log was cut off positions are given once more: what else was said of them counts no longer.
+        self.trims.retain(|(trimmed, _)| *trimmed == cut);
+        let kept = self.trims.first().map_or(kept, |(_, relied)| kept.max(*relied));
         assert!(lost.first().is_none_or(|(end, _)| *end > kept), "lost: {lost:?}, kept: {kept:?}");
         self.running = Some(running);
     }
@@ -256,7 +260,11 @@ impl World {
         let mut running = self.running.take().expect("it runs");
         fail_after(&self.files, operations, libc::EIO);
         let end = self.files.done() + operations;
-        while !running.under_way.is_empty() {
+        for done in 0.. {
+            if running.under_way.is_empty() {
+                break;
+            }
+            assert!(done < OPERATIONS_MAX, "no end of operations: {:?}, {:?}", running.under_way, running.plan);
             let op = running.under_way.remove(self.rng.usize(..running.under_way.len()));
             let result = running.do_one(&self.files, op);
             if self.files.done() > end {
@@ -316,7 +324,11 @@ impl World {
             }
             Step::End(_) | Step::Fail(..) => {}
             Step::Run => {
-                while !running.under_way.is_empty() {
+                for done in 0.. {
+                    if running.under_way.is_empty() {
+                        break;
+                    }
+                    assert!(done < OPERATIONS_MAX, "no end of operations: {:?}, {:?}", running.under_way, running.plan);
                     let op = running.under_way.remove(0);
                     let result = running.do_one(&self.files, op);
                     running.end(op, result);
@@ -329,16 +341,11 @@ impl World {
     }
 }
 
-/// `PROPTEST_CASES`, or what takes a second.
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400)
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
-    /// Whatever the keeper's plan does, and wherever it is cut off: what the shard was told is synced is there after the
-    /// power failed, everything that was appended after a kill, in order, and nothing else.
+    /// Whatever the keeper's plan does, and wherever it is cut off: what the shard was told is synced is there after
+    /// the power failed, everything that was appended after a kill, in order, and nothing else.
     #[test]
     fn what_the_plan_called_synced_is_there(
         steps in prop::collection::vec(step(), 1..200),

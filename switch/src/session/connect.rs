@@ -16,6 +16,7 @@ use crate::connection::address::Address;
 use crate::connection::close::Cause;
 use crate::connection::{Connection, ConnectionId, Phase};
 use crate::counters::Counter;
+use crate::journal::AT_ONCE;
 use crate::journal::entries::Kept;
 use crate::journal::wait::Waiter;
 use crate::planted::{Fault, planted};
@@ -36,6 +37,13 @@ pub struct Admitted {
     new: bool,
     /// Connections of the session before, and when the last had gone.
     before: (u32, u64),
+}
+
+impl Admitted {
+    /// Whether the session was there before.
+    pub fn resumes(&self) -> bool {
+        self.uid > 0 && !self.new
+    }
 }
 
 impl Switch {
@@ -173,12 +181,12 @@ impl Switch {
         if says_clean_311(&raw) {
             // Most clients want nothing to be kept; their CONNECT is decoded once.
             self.connections.at_mut(admitted.connection.slot).residue = Some(bytes);
-            return Ok(Position(0));
+            return Ok(AT_ONCE);
         }
         let connect = decode_connect(&raw).expect("it was decoded before");
         let expiry = self.expiry_of(&connect);
         let resumed = if connect.clean_start { None } else { self.sessions.durable(&admitted.client_id) };
-        let mut written = Ok(Position(0));
+        let mut written = Ok(AT_ONCE);
         if expiry > 0 || resumed.is_some() {
             if let Some(id) = resumed {
                 let session = self.sessions.at_mut(id);
@@ -199,17 +207,22 @@ impl Switch {
             let client_hash = self.placement.client_hash(&admitted.client_id);
             let session = entry::Session { uid, client_id: &admitted.client_id, expiry, connections, left_ms: 0 };
             let resumes = !admitted.new;
-            written = if resumes {
-                // The session is durable already: who comes for what it is owed need not wait, and is not refused, where
-                // there is no room.
-                self.journal.note(&Entry::Session(session));
-                Ok(Position(0))
-            } else {
-                self.journal.commit(&Entry::Session(session))
-            };
-            if written.is_ok() && old_will {
+            let entry = Entry::Session(session);
+            // Who has come back is told so when a crash would not let the session end as if it had not.
+            written = self.journal.commit(&entry);
+            if written.is_err() && resumes {
+                // The session is durable already: who comes for what it is owed is not refused where there is no room.
+                self.journal.note(&entry);
+                written = Ok(AT_ONCE);
+            }
+            if let Ok(ticket) = &mut written
+                && old_will
+            {
                 // Within its delay a will is cancelled by the client's return ([MQTT-3.1.3-9]).
                 self.journal.note(&Entry::WillDone { uid, number: connections.wrapping_sub(1) });
+                if *ticket != AT_ONCE {
+                    *ticket = self.journal.tail();
+                }
             }
             if let (Ok(_), Some(will)) = (&written, &connect.will) {
                 let will = Will::new(will);

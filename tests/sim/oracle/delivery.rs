@@ -2,6 +2,8 @@
 //! too
 //! many, and it keeps to the limits that the client told.
 
+use switch::limits::WILL_TRIES;
+
 use crate::model::{ClientId, ConnId, GroupOwed, Inflight, Message, MessageId, Owed, Stage, Sub, number_of};
 use crate::packet::{Delivery, Version};
 use crate::topics::{FILTERS, SHARED, TOPICS};
@@ -259,7 +261,9 @@ impl World {
         let either = self.clients[client].subs.iter().filter(|sub| self.matches.of(sub.filter, message.topic));
         let tried = self.will_is_tried_again();
         let again = if delivery.qos == 0 { message.repeats } else { 0 };
-        let sends = message.sends + if message.will && tried { u32::from(u16::MAX) } else { again };
+        // A will that is refused somewhere is published again, so many times after each start.
+        let tries = if message.will && tried { WILL_TRIES * (1 + message.repeats) } else { again };
+        let sends = message.sends + tries;
         let either: u32 = either.map(|sub| if sub.may_bring(message.sent) { sends } else { 1 }).sum();
         // One that is passed on again behind a crash is another one to who got it as a retained message.
         let either = either + if message.retain { message.repeats } else { 0 };
@@ -273,7 +277,7 @@ impl World {
             session.fresh.push(number);
         }
         // What a group hands on is published again where it is refused.
-        if session.certain && u32::from(copies[class]) > limit && !(tried && shared > 0) {
+        if session.certain && copies[class] > limit && !(tried && shared > 0) {
             fail!("c{client} #{conn}: copy {} of m{number} at QoS {}, at most {limit}", copies[class], delivery.qos);
         }
         while groups != 0 {
