@@ -26,6 +26,7 @@ pub struct Packet<'a> {
 pub struct Publish<'a> {
     /// 0, 1 or 2.
     pub qos: u8,
+    pub retain: bool,
     pub topic: &'a [u8],
     /// 0 at QoS 0.
     pub id: u16,
@@ -66,7 +67,7 @@ pub fn publish<'a>(packet: &Packet<'a>, version: Version) -> Result<Publish<'a>,
     if version == Version::V5 {
         rest = properties(rest)?.1;
     }
-    Ok(Publish { qos, topic, id, payload: rest })
+    Ok(Publish { qos, retain: packet.first & 1 == 1, topic, id, payload: rest })
 }
 
 /// Reads the body of a CONNACK.
@@ -142,7 +143,11 @@ pub fn put_subscribe<'a>(out: &mut Vec<u8>, version: Version, filters: impl Iter
 /// Appends a PUBLISH; `id` is left out at QoS 0.
 pub fn put_publish(out: &mut Vec<u8>, version: Version, message: &Publish<'_>) {
     let fields = 2 * usize::from(message.qos > 0) + usize::from(version == Version::V5);
-    put_header(out, 0x30 | message.qos << 1, 2 + message.topic.len() + fields + message.payload.len());
+    put_header(
+        out,
+        0x30 | message.qos << 1 | u8::from(message.retain),
+        2 + message.topic.len() + fields + message.payload.len(),
+    );
     put_string(out, message.topic);
     if message.qos > 0 {
         out.extend_from_slice(&message.id.to_be_bytes());
@@ -235,14 +240,19 @@ mod tests {
                 let payload = vec![7; 300];
                 let mut out = Vec::new();
                 let id = if qos > 0 { 0x1234 } else { 0 };
-                put_publish(&mut out, version, &Publish { qos, topic: b"a/b", id, payload: &payload });
+                put_publish(
+                    &mut out,
+                    version,
+                    &Publish { qos, retain: qos == 1, topic: b"a/b", id, payload: &payload },
+                );
                 for cut in 0..out.len() {
                     assert!(front(&out[..cut]).unwrap().is_none());
                 }
                 let packet = front(&out).unwrap().unwrap();
                 assert_eq!(packet.len, out.len());
                 let read = publish(&packet, version).unwrap();
-                assert_eq!((read.qos, read.topic, read.id, read.payload), (qos, &b"a/b"[..], id, &payload[..]));
+                let expected = (qos, qos == 1, &b"a/b"[..], id, &payload[..]);
+                assert_eq!((read.qos, read.retain, read.topic, read.id, read.payload), expected);
             }
         }
     }

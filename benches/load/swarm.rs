@@ -188,8 +188,8 @@ impl Swarm {
     }
 
     /// Queues a message. Only where the client has room.
-    pub fn publish(&mut self, client: u32, qos: u8, topic: &[u8], payload: &[u8]) {
-        self.clients[client as usize].publish(qos, topic, payload);
+    pub fn publish(&mut self, client: u32, qos: u8, retain: bool, topic: &[u8], payload: &[u8]) {
+        self.clients[client as usize].publish(qos, retain, topic, payload);
         self.owed += usize::from(qos > 0);
         self.list(client);
     }

@@ -45,6 +45,8 @@ fn compacting(args: &Journal, stop: &Stop) -> Result<Vec<Figure>, Box<dyn Error>
     leave_session(node.address())?;
     let mut load = Publishers::connect(node.address(), 64, 32, SIZE, stop)?;
     load.run(|count, _| count >= LIVE)?;
+    drop(load);
+    let mut load = Publishers::connect(node.address(), 64, 32, SIZE, stop)?.retained();
     let mut room = Room::open(&node, stop)?;
     let (mut seconds, mut ratios) = (Vec::new(), Vec::new());
     for _ in 0..args.rounds {
@@ -149,8 +151,9 @@ impl Room {
 
     /// The p99 while the node writes, and for how long that was watched.
     fn while_writing(&mut self, node: &Node) -> Result<(f64, f64), Box<dyn Error>> {
+        // What was due while others ran has arrived by then.
+        self.go_on(2.0 * self.args.warmup)?;
         let begun = self.swarm.now();
-        self.go_on(0.05)?;
         forget(&mut self.traffic, &mut self.swarm);
         let mut before = written(node)?;
         loop {

@@ -24,6 +24,7 @@ pub struct Publishers {
     /// How many of each client's messages may be unacknowledged.
     window: usize,
     topics: Vec<String>,
+    retain: bool,
     payload: Payload,
     sequence: u64,
 }
@@ -67,7 +68,13 @@ impl Publishers {
         swarm.connect(vec![Vec::new(); count as usize], PATIENCE, &stopped)?;
         let topics = (0..count).map(|client| format!("{TOPIC}/{client}")).collect();
         let payload = Payload::new(size);
-        Ok(Publishers { swarm, answers: Answers::default(), window, topics, payload, sequence: 0 })
+        Ok(Publishers { swarm, answers: Answers::default(), window, topics, retain: false, payload, sequence: 0 })
+    }
+
+    /// The same with messages that are retained, each in place of the last one of its publisher, and that nobody is owed.
+    pub fn retained(mut self) -> Publishers {
+        self.topics.iter_mut().for_each(|topic| *topic = format!("retained/{topic}"));
+        Publishers { retain: true, ..self }
     }
 
     /// Publishes until that holds, of the messages acknowledged and the time, and waits for the acknowledgements of the
@@ -112,7 +119,7 @@ impl Publishers {
             let topic = self.topics[client as usize].as_bytes();
             let stamp = Stamp { stream: client, sequence: self.sequence, intended: 0 };
             self.sequence += 1;
-            self.swarm.publish(client, 1, topic, self.payload.stamp(topic, stamp));
+            self.swarm.publish(client, 1, self.retain, topic, self.payload.stamp(topic, stamp));
         }
         self.swarm.flush(&mut self.answers);
     }
