@@ -78,11 +78,15 @@ integration:
 peers:
 	benches/peers/install
 
-## bench: the hot kernels (criterion), then floor, ringmain and its peers in interleaved rounds, and a report of them;
+## bench: the hot kernels (criterion), the journal beside its disk, then floor, ringmain and its peers in interleaved rounds, and
+## a report of them;
 ## SUITE="--profile quick" takes minutes, the whole takes three quarters of an hour
 SUITE ?=
 bench: build
+	@mkdir -p target/bench
 	$(CARGO) bench --locked -p ringmain-benches
+	$(CARGO) run --release --locked -p ringmain-persistence --example group_commit -- target/bench
+	$(RELEASE)/ringload journal
 	$(RELEASE)/ringload suite $(SUITE)
 
 ## soak: what takes too long for every change: SOAK_SEEDS of the simulator, the proof that it finds each planted fault,
