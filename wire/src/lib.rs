@@ -32,6 +32,7 @@ mod error;
 pub mod frame;
 pub mod limits;
 pub mod mqtt;
+pub mod proxy;
 mod reader;
 pub mod websocket;
 mod writer;
