@@ -32,8 +32,6 @@ use crate::switch::Switch;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stack {
     layer: Layer,
-    /// What has come of a PROXY header or of a request that is not whole. Both have a limit.
-    front: Vec<u8>,
     /// How the frames ended, once they have.
     ending: Option<Ending>,
 }
@@ -41,10 +39,10 @@ pub struct Stack {
 /// Which layer the next byte is for.
 #[derive(Debug, PartialEq, Eq)]
 enum Layer {
-    /// The header of a proxy comes first.
-    Proxy,
-    /// The request for WebSocket.
-    Request,
+    /// The header of a proxy comes first; what has come of it, which has a limit.
+    Proxy(Vec<u8>),
+    /// The request for WebSocket; what has come of it, which has a limit too.
+    Request(Vec<u8>),
     /// Frames.
     Frames(Decoder),
     /// MQTT as it is.
@@ -103,11 +101,11 @@ impl Stack {
     pub fn new(policy: &ListenerPolicy, peer: SocketAddr) -> Option<Stack> {
         let proxied = policy.proxies.as_ref().is_some_and(|proxies| proxies.include(peer.ip()));
         let layer = match (proxied, &policy.upgrade) {
-            (true, _) => Layer::Proxy,
-            (false, Some(_)) => Layer::Request,
+            (true, _) => Layer::Proxy(Vec::new()),
+            (false, Some(_)) => Layer::Request(Vec::new()),
             (false, None) => return None,
         };
-        Some(Stack { layer, front: Vec::new(), ending: None })
+        Some(Stack { layer, ending: None })
     }
 
     /// How the frames ended, if they have.
@@ -118,11 +116,21 @@ impl Stack {
     /// Takes bytes up to the next thing that must be done. `out` is as long as `input` at least.
     fn next(&mut self, input: &[u8], out: &mut [u8], policy: &ListenerPolicy) -> Taken {
         match &mut self.layer {
-            Layer::Proxy => self.proxy_header(input, policy),
-            Layer::Request => match &policy.upgrade {
-                Some(rules) => self.request(input, rules),
-                None => unreachable!("a request is awaited where there are rules for it"),
-            },
+            Layer::Proxy(front) => {
+                let (taken, next) = proxy_header(front, input, policy);
+                if let Some(next) = next {
+                    self.layer = next;
+                }
+                taken
+            }
+            Layer::Request(front) => {
+                let rules = policy.upgrade.as_ref().expect("a request is awaited where there are rules for it");
+                let (taken, next) = request(front, input, rules);
+                if let Some(next) = next {
+                    self.layer = next;
+                }
+                taken
+            }
             Layer::Frames(decoder) => {
                 let Progress { consumed, written, event } = decoder.decode(input, out);
                 let step = event.map(|event| match event {
@@ -138,41 +146,6 @@ impl Stack {
             Layer::Plain => {
                 out[..input.len()].copy_from_slice(input);
                 Taken { consumed: input.len(), written: input.len(), step: None }
-            }
-        }
-    }
-
-    fn proxy_header(&mut self, input: &[u8], policy: &ListenerPolicy) -> Taken {
-        let before = self.front.len();
-        self.front.extend_from_slice(input);
-        match read_proxy_header(&self.front) {
-            Ok(None) => Taken { consumed: input.len(), written: 0, step: None },
-            Ok(Some(ProxyHeader { len, client })) => {
-                self.front = Vec::new();
-                self.layer = if policy.upgrade.is_some() { Layer::Request } else { Layer::Plain };
-                Taken { consumed: len - before, written: 0, step: Some(Step::Client(client)) }
-            }
-            Err(NoProxyHeader) => Taken { consumed: input.len(), written: 0, step: Some(Step::NoProxyHeader) },
-        }
-    }
-
-    fn request(&mut self, input: &[u8], rules: &UpgradeRules) -> Taken {
-        let before = self.front.len();
-        self.front.extend_from_slice(input);
-        let UpgradeRules { path, origins, request_bytes_max } = rules;
-        let rules = Rules { path, origins, request_bytes_max: *request_bytes_max };
-        let mut answer = Vec::new();
-        match read_request(&self.front, before, &rules) {
-            Ok(None) => Taken { consumed: input.len(), written: 0, step: None },
-            Ok(Some(upgrade)) => {
-                upgrade.respond(&mut answer);
-                self.front = Vec::new();
-                self.layer = Layer::Frames(Decoder::default());
-                Taken { consumed: upgrade.len - before, written: 0, step: Some(Step::Upgraded(answer)) }
-            }
-            Err(refusal) => {
-                refusal.respond(&mut answer);
-                Taken { consumed: input.len(), written: 0, step: Some(Step::Refused(refusal, answer)) }
             }
         }
     }
@@ -205,7 +178,43 @@ impl Stack {
             _ if code == CloseCode::INVALID_DATA => Some(Ending::Violated(Violation::CloseReasonNotUtf8)),
             _ => Some(Ending::Violated(Violation::ReservedBits)),
         };
-        Some(Stack { layer: Layer::Frames(decoder), front: Vec::new(), ending })
+        Some(Stack { layer: Layer::Frames(decoder), ending })
+    }
+}
+
+/// Looks for the header of a proxy in what has come; and the layer behind it, if it is whole.
+fn proxy_header(front: &mut Vec<u8>, input: &[u8], policy: &ListenerPolicy) -> (Taken, Option<Layer>) {
+    let before = front.len();
+    front.extend_from_slice(input);
+    let all = |step| (Taken { consumed: input.len(), written: 0, step }, None);
+    match read_proxy_header(front) {
+        Ok(None) => all(None),
+        Ok(Some(ProxyHeader { len, client })) => {
+            let next = if policy.upgrade.is_some() { Layer::Request(Vec::new()) } else { Layer::Plain };
+            (Taken { consumed: len - before, written: 0, step: Some(Step::Client(client)) }, Some(next))
+        }
+        Err(NoProxyHeader) => all(Some(Step::NoProxyHeader)),
+    }
+}
+
+/// Looks for a request in what has come; and the layer behind it, if it is granted.
+fn request(front: &mut Vec<u8>, input: &[u8], rules: &UpgradeRules) -> (Taken, Option<Layer>) {
+    let before = front.len();
+    front.extend_from_slice(input);
+    let UpgradeRules { path, origins, request_bytes_max } = rules;
+    let rules = Rules { path, origins, request_bytes_max: *request_bytes_max };
+    let mut answer = Vec::new();
+    match read_request(front, before, &rules) {
+        Ok(None) => (Taken { consumed: input.len(), written: 0, step: None }, None),
+        Ok(Some(upgrade)) => {
+            upgrade.respond(&mut answer);
+            let taken = Taken { consumed: upgrade.len - before, written: 0, step: Some(Step::Upgraded(answer)) };
+            (taken, Some(Layer::Frames(Decoder::default())))
+        }
+        Err(refusal) => {
+            refusal.respond(&mut answer);
+            (Taken { consumed: input.len(), written: 0, step: Some(Step::Refused(refusal, answer)) }, None)
+        }
     }
 }
 
@@ -372,7 +381,7 @@ mod tests {
             Some(Ending::Violated(Violation::ReservedBits)),
         ];
         for ending in endings {
-            let stack = Stack { layer: Layer::Frames(Decoder::default()), front: Vec::new(), ending };
+            let stack = Stack { layer: Layer::Frames(Decoder::default()), ending };
             let mut saved = Vec::new();
             stack.save(&mut saved);
             assert_eq!(Stack::restore(&saved), Some(stack));
@@ -413,6 +422,9 @@ mod tests {
             assert_eq!(client.to_string(), "192.0.2.1:7");
             assert!(answer.starts_with(b"HTTP/1.1 101 ") && payload.is_empty());
         }
-        assert_eq!(Stack::new(&policy, ([127, 0, 0, 2], 9).into()).map(|stack| stack.layer), Some(Layer::Request));
+        assert_eq!(
+            Stack::new(&policy, ([127, 0, 0, 2], 9).into()).map(|stack| stack.layer),
+            Some(Layer::Request(Vec::new()))
+        );
     }
 }

@@ -88,8 +88,10 @@ pub enum Refusal {
     Path,
     /// It does not ask for WebSocket.
     NotUpgrade,
-    /// It lacks what a handshake must have (RFC 6455, section 4.2.1); this.
-    Missing(&'static str),
+    /// It has no Host, or more than one (RFC 6455, section 4.2.1).
+    Host,
+    /// It has no Sec-WebSocket-Key of sixteen bytes in base64, or more than one (section 4.2.1).
+    Key,
     /// The version of WebSocket is not 13.
     Version,
     /// Its page comes from an origin that may not.
@@ -108,11 +110,10 @@ impl Refusal {
             _ => "",
         };
         let (status, what) = (self.status(), self.description());
-        let missing = if let Refusal::Missing(header) = self { header } else { "" };
-        let len = what.len() + missing.len() + 1;
+        let len = what.len() + 1;
         let answer = format!(
             "HTTP/1.1 {status}\r\nConnection: close\r\n{more}Content-Type: text/plain\r\nContent-Length: {len}\r\n\r\n\
-             {what}{missing}\n"
+             {what}\n"
         );
         out.extend_from_slice(answer.as_bytes());
     }
@@ -120,7 +121,7 @@ impl Refusal {
     /// Status code and phrase.
     fn status(self) -> &'static str {
         match self {
-            Refusal::NotHttp | Refusal::Missing(_) | Refusal::Subprotocol => "400 Bad Request",
+            Refusal::NotHttp | Refusal::Host | Refusal::Key | Refusal::Subprotocol => "400 Bad Request",
             Refusal::Origin => "403 Forbidden",
             Refusal::Path => "404 Not Found",
             Refusal::Method => "405 Method Not Allowed",
@@ -130,7 +131,7 @@ impl Refusal {
         }
     }
 
-    /// What is wrong, for the log and for who reads the answer; [`Refusal::Missing`] ends with the header's name.
+    /// What is wrong, for the log and for who reads the answer.
     pub fn description(self) -> &'static str {
         match self {
             Refusal::NotHttp => "not a WebSocket handshake: this port takes MQTT over WebSocket",
@@ -139,7 +140,8 @@ impl Refusal {
             Refusal::HttpVersion => "a WebSocket handshake is of HTTP/1.1",
             Refusal::Path => "no MQTT at this path",
             Refusal::NotUpgrade => "MQTT over WebSocket is spoken here: the request asks for no upgrade to it",
-            Refusal::Missing(_) => "the WebSocket handshake lacks a good ",
+            Refusal::Host => "the WebSocket handshake has no Host, or several",
+            Refusal::Key => "the WebSocket handshake has no good Sec-WebSocket-Key, or several",
             Refusal::Version => "only version 13 of WebSocket is spoken here",
             Refusal::Origin => "this origin is not allowed",
             Refusal::Subprotocol => {
@@ -201,13 +203,13 @@ fn judge(bytes: &[u8], rules: &Rules<'_>) -> Result<Upgrade, Refusal> {
         return Err(Refusal::NotUpgrade);
     }
     if only(headers, "Host").is_none() {
-        return Err(Refusal::Missing("Host"));
+        return Err(Refusal::Host);
     }
     if only(headers, "Sec-WebSocket-Version") != Some(b"13") {
         return Err(Refusal::Version);
     }
     let key = only(headers, "Sec-WebSocket-Key").filter(|key| is_key(key));
-    let key = key.ok_or(Refusal::Missing("Sec-WebSocket-Key"))?;
+    let key = key.ok_or(Refusal::Key)?;
     let allowed = |origin: &[u8]| rules.origins.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin));
     if !rules.origins.is_empty() && !all(headers, "Origin").all(allowed) {
         return Err(Refusal::Origin);

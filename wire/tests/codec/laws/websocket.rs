@@ -1,5 +1,6 @@
 //! WebSocket: frames and the opening handshake.
 
+use wire::proxy::read_proxy_header;
 use wire::websocket::{CloseCode, Decoder, Event, Rules, Violation, payload_at, read_request};
 
 /// Any split of a client's bytes, over a decoder that travels at each cut, gives what a plain reading of RFC 6455 finds.
@@ -18,7 +19,8 @@ pub fn websocket(bytes: &[u8], cuts: &[u8]) {
     assert_eq!(read(&pieces, true), expected, "{cuts:?} {bytes:02x?}");
 }
 
-/// Any bytes are a request, the front of one, or refused with an answer that is HTTP; however they come.
+/// Any bytes are a request, the front of one, or refused with an answer that is HTTP; however they come. And a header of
+/// the PROXY protocol, its front, or none.
 pub fn handshake(bytes: &[u8], cut: u8) {
     let origins = ["https://app.example".to_owned()];
     let rules = Rules { path: "/mqtt", origins: &origins, request_bytes_max: 512 };
@@ -27,6 +29,10 @@ pub fn handshake(bytes: &[u8], cut: u8) {
     match read_request(&bytes[..cut], 0, &rules) {
         Ok(None) => assert_eq!(read_request(bytes, cut, &rules), whole),
         decided => assert_eq!(decided, whole, "more bytes change nothing"),
+    }
+    match read_proxy_header(&bytes[..cut]) {
+        Ok(None) => {}
+        decided => assert_eq!(decided, read_proxy_header(bytes), "more bytes change nothing"),
     }
     let mut answer = Vec::new();
     match whole {
