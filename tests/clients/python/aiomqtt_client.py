@@ -67,8 +67,8 @@ async def will():
         mortal = client("mortal", will=topic)
         await mortal.__aenter__()
         socket = mortal._client.socket()
-    # Over WebSocket it is wrapped.
-    getattr(socket, "_socket", socket).shutdown(2)
+        # Over WebSocket it is wrapped.
+        getattr(socket, "_socket", socket).shutdown(2)
         await expect(watcher, topic, b"gone", 1)
 
 
