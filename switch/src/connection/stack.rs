@@ -248,6 +248,7 @@ impl Stacks {
 
 impl Switch {
     /// Bytes came to a connection that has a stack.
+    #[inline(never)]
     pub(super) fn received_wrapped(&mut self, slot: Slot, bytes: &[u8], heard_ms: u32, fx: &mut Effects) {
         let conn = self.connections.at_mut(slot);
         if !matches!(conn.phase, Phase::Open | Phase::Handshake) {

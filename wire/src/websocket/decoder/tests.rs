@@ -1,3 +1,5 @@
+//! Frames of every shape, and every way to break one.
+
 use alloc::vec;
 
 use super::super::frame::FrameHeader;

@@ -1,3 +1,5 @@
+//! Requests that are granted, and each reason for which one is not.
+
 use alloc::string::ToString;
 use alloc::vec;
 
