@@ -54,12 +54,13 @@ impl Program {
 fn launch_ringmain(setup: &Setup, directory: &Path) -> Launch {
     let bind = format!("127.0.0.1:{}", setup.port);
     let mut args = vec!["--shards".to_owned(), setup.shards.to_string()];
-    let mut file_text = String::new();
+    // Keys of the top level come before any table.
+    let mut file_text = setup.tables.clone();
     if setup.listeners.is_empty() && Transport::tested() == Transport::Tcp {
         args.extend(["--bind".to_owned(), bind]);
     } else {
         let word = Transport::tested().word();
-        file_text = format!("[[listener]]\nbind = \"{bind}\"\ntransport = \"{word}\"\n");
+        file_text.push_str(&format!("\n[[listener]]\nbind = \"{bind}\"\ntransport = \"{word}\"\n"));
         if Transport::tested() != Transport::Tcp {
             file_text.push_str("[[listener]]\nbind = \"127.0.0.1:0\"\n");
         }
@@ -67,7 +68,6 @@ fn launch_ringmain(setup: &Setup, directory: &Path) -> Launch {
             file_text.push_str(&format!("[[listener]]\n{keys}\n"));
         }
     }
-    file_text.push_str(&setup.tables);
     if matches!(setup.data, Data::Nowhere) {
         args.push("--no-persistence".to_owned());
     }
