@@ -291,12 +291,8 @@ impl Switch {
             bytes = &bytes[consumed..];
             filled += written;
             match step {
-                None => {}
-                Some(Step::Client(client)) => {
-                    if let Some(client) = client {
-                        self.connections.at_mut(slot).peer = Address::from(client);
-                    }
-                }
+                None | Some(Step::Client(None)) => {}
+                Some(Step::Client(Some(client))) => self.connections.at_mut(slot).peer = Address::from(client),
                 Some(Step::Upgraded(answer)) => {
                     self.write_raw(slot, &answer);
                     self.connections.at_mut(slot).framed = true;
