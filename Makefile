@@ -5,6 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .PHONY: all test tools format lint build unit sim loom fuzz instructions instructions-record docs-check integration
+.PHONY: integration-ws
 .PHONY: peers bench soak docs clean
 .DEFAULT_GOAL := all
 
@@ -25,7 +26,7 @@ all:
 ## test: everything that must pass before a change is good
 test:
 	@mkdir -p target; rm -f $(STAGES)
-	@for stage in tools format lint build unit sim loom fuzz instructions docs-check integration; do $(MAKE) $$stage; done
+	@for stage in tools format lint build unit sim loom fuzz instructions docs-check integration integration-ws; do $(MAKE) $$stage; done
 	@echo; echo "make test: all stages passed"; cat $(STAGES); awk '{ sum += $$1 } END { printf "%6d s  all\n", sum }' $(STAGES)
 
 ## tools: what the tests need from Debian, PyPI and npm, where it is missing
@@ -73,6 +74,12 @@ docs-check:
 
 integration:
 	$(call stage,integration tests,RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RUST_TEST_THREADS=16 $(CARGO) test -p ringmain-tests --locked)
+
+## integration-ws: the suites of sockets, over WebSocket
+integration-ws:
+	$(call stage,suites over WebSocket,RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RINGMAIN_TEST_TRANSPORT=ws \
+	    RUST_TEST_THREADS=16 $(CARGO) test -p ringmain-tests --locked --test integration -- \
+	    --skip cli:: --skip stop:: --skip websocket:: --skip hazards::)
 
 ## peers: the brokers that `make bench` compares with, into target/peers; nothing is installed in the system
 peers:

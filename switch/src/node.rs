@@ -12,6 +12,7 @@ use crate::counters::Counter;
 use crate::journal::WallClock;
 use crate::journal::state::State;
 use crate::journal::sweep::Compaction;
+use crate::listener::Listeners;
 use crate::program::log::LogSink;
 use crate::program::serve::Seat;
 use crate::program::stop::StopFlag;
@@ -39,7 +40,7 @@ pub struct Part {
     /// Slots of its connection table.
     pub slots: u32,
     /// Listeners that were opened: a default one may be missing on a machine without IPv6.
-    pub listeners: u16,
+    pub listeners: Listeners,
     /// Its counters.
     pub counters: CounterWriter<Counter>,
     /// Where its lines go.

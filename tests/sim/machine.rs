@@ -148,6 +148,7 @@ impl Machine {
         let (node, writers) = Node::new(Arc::new(plan.settings.clone()), placement, seeds, plan.shards);
         let node = Arc::new(node);
         self.stop = StopFlag::default();
+        let listeners = switch::listener::plain(plan.shards);
         let mesh = Mesh::build(plan.shards, &plan.ranks).expect("memory for the rings");
         let (mut states, mut stands) = (states.into_iter(), stands.into_iter());
         let wall = WallClock { origin_ms: self.wall.ms(self.origin) };
@@ -165,7 +166,7 @@ impl Machine {
                 let compaction = Compaction { ratio: 3, least_bytes, most_bytes };
                 Recovered { log, state: states.next().unwrap_or_default(), epoch: self.epoch, compaction }
             });
-            let part = Part { id, slots, listeners: 1, counters, log, stop, journal, wall };
+            let part = Part { id, slots, listeners: listeners.clone(), counters, log, stop, journal, wall };
             let switch = Switch::new(Arc::clone(&node), part);
             self.shards
                 .push(Shard { reactor: Reactor::new(driver, switch, end, IdlePolicy::SLEEP), next: Next::Again });

@@ -19,6 +19,7 @@ pub mod error;
 pub mod field;
 pub mod keys;
 pub mod load;
+pub mod network;
 pub mod reference;
 pub mod settings;
 pub mod source;
@@ -26,4 +27,5 @@ pub mod value;
 
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use load::{Configuration, Flags};
+pub use network::Network;
 pub use settings::{Durability, Journal, Listener, Settings, Transport};

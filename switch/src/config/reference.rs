@@ -72,7 +72,9 @@ fn range(kind: &Kind) -> String {
         Kind::Rate(bounds) => show(bounds, &super::value::show_rate),
         Kind::Switch => "true, false".to_owned(),
         Kind::Choice(words, _) => words.join(", "),
-        Kind::Address => "address:port".to_owned(),
+        Kind::Endpoint => "address:port".to_owned(),
+        Kind::Text => "text".to_owned(),
+        Kind::Networks(count_max) => format!("at most {count_max} ranges"),
         Kind::Cores => "cores".to_owned(),
         Kind::Words(count_max) => format!("at most {count_max} strings"),
         Kind::Path => "directory".to_owned(),
@@ -121,7 +123,8 @@ fn example(kind: &Kind) -> &'static str {
     match kind {
         Kind::Switch => "true",
         Kind::Cores => "\"0,2-5\"",
-        Kind::Address => "\"127.0.0.1:1883\"",
+        Kind::Endpoint => "\"127.0.0.1:1883\"",
+        Kind::Text => "\"apps\"",
         Kind::Path => "\"/var/lib/ringmain\"",
         _ => "2",
     }

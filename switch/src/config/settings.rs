@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use shard::config::KernelConfig;
-use shard::listen::ListenOptions;
+use shard::listen::{Endpoint, ListenOptions};
 
 use super::field::Choice;
+use super::network::Network;
 use super::value::CoreList;
 use crate::limits::Limits;
 use crate::program::log::Level;
@@ -53,25 +54,58 @@ impl Default for Settings {
 }
 
 /// One `[[listener]]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Address and port; port 0 lets the kernel choose. Always there once checked.
-    pub bind: Option<SocketAddr>,
+    /// Where; port 0 lets the kernel choose. Always there once checked, and a path for [`Transport::Unix`] alone.
+    pub bind: Option<Endpoint>,
+    /// What it is called; absent: after its address.
+    pub name: Option<String>,
     /// How MQTT travels on it.
     pub transport: Transport,
     /// Whether clients need no authentication; written or not. Checked: never `Some(false)`, and `Some(true)` unless
-    /// the address is a loopback one.
+    /// the address is one that this machine alone reaches.
     pub allow_anonymous: Option<bool>,
+    /// Connections at once that came in by it, on the whole node; absent: as the node's own limit says.
+    pub max_connections: Option<u32>,
+    /// Where WebSocket is spoken. Checked: begins with `/`, and has no query.
+    pub path: String,
+    /// Origins that pages of browsers may come from; empty: any.
+    pub allowed_origins: Vec<String>,
+    /// Bytes of the request that opens a WebSocket at most.
+    pub max_header_size: u32,
+    /// Whether a proxy tells where a client really is.
+    pub proxy_protocol: bool,
+    /// The proxies that are believed. Checked: not empty where there must be some.
+    pub proxy_trusted: Vec<Network>,
     /// What its sockets are like.
     pub options: ListenOptions,
     /// Whether the program may go on without it: a default listener on a machine that has no such address family.
     pub optional: bool,
 }
 
+impl Default for Listener {
+    fn default() -> Listener {
+        Listener {
+            bind: None,
+            name: None,
+            transport: Transport::Tcp,
+            allow_anonymous: None,
+            max_connections: None,
+            path: "/mqtt".to_owned(),
+            allowed_origins: Vec::new(),
+            max_header_size: 8 << 10,
+            proxy_protocol: false,
+            proxy_trusted: Vec::new(),
+            options: ListenOptions::default(),
+            optional: false,
+        }
+    }
+}
+
 impl Listener {
     /// A listener at `bind`, otherwise as the defaults say.
     pub fn at(bind: SocketAddr) -> Listener {
-        Listener { bind: Some(bind), ..Listener::default() }
+        Listener { bind: Some(Endpoint::Tcp(bind)), ..Listener::default() }
     }
 
     /// What plain `ringmain` serves.
@@ -88,15 +122,27 @@ pub enum Transport {
     /// MQTT over TCP.
     #[default]
     Tcp,
+    /// MQTT over WebSocket over TCP.
+    Ws,
+    /// MQTT over a Unix socket.
+    Unix,
+}
+
+impl Transport {
+    /// The words.
+    pub const WORDS: [&'static str; 3] = ["tcp", "ws", "unix"];
 }
 
 impl Choice for Transport {
-    fn choose(&mut self, _word: &str) {
-        *self = Transport::Tcp;
+    fn choose(&mut self, word: &str) {
+        let all = [Transport::Tcp, Transport::Ws, Transport::Unix];
+        if let Some(chosen) = all.into_iter().find(|transport| transport.word() == word) {
+            *self = chosen;
+        }
     }
 
     fn word(&self) -> &'static str {
-        "tcp"
+        Transport::WORDS[*self as usize]
     }
 }
 

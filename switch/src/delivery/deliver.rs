@@ -6,7 +6,8 @@ use shard::buffer::Blob;
 use shard::profile::Stage;
 use wire::entry::{self, Entry, Owners};
 use wire::frame::Frame;
-use wire::mqtt::{PublishImage, QoS};
+use wire::mqtt::{PublishImage, PublishOffsets, QoS};
+use wire::websocket::{FrameHeader, Opcode};
 
 use super::fanout::{Fanout, Identifiers, Match};
 use super::feed::{Feed, FeedId, Image};
@@ -290,8 +291,20 @@ impl Switch {
         };
         let mut dropped = 0;
         let stamp = (self.tick, self.now);
-        let appended =
-            feed.append(&mut self.arena, packet.encoded_len(), stamp, &mut dropped, |out| packet.encode(out));
+        let len = packet.encoded_len();
+        let appended = if image.framed {
+            // One frame each: what many subscribers share is ready to be sent.
+            let header = FrameHeader::new(Opcode::Binary, len);
+            let header = header.bytes();
+            feed.append(&mut self.arena, header.len() + len, stamp, &mut dropped, |out| {
+                let (front, out) = out.split_at_mut(header.len());
+                front.copy_from_slice(header);
+                let PublishOffsets { packet_id, message_expiry } = packet.encode(out);
+                PublishOffsets { packet_id, message_expiry: message_expiry.map(|at| at + header.len() as u32) }
+            })
+        } else {
+            feed.append(&mut self.arena, len, stamp, &mut dropped, |out| packet.encode(out))
+        };
         while feed.bytes() > self.limits.max_feed_bytes && feed.chunks() > 1 {
             dropped += feed.drop_oldest(&mut self.arena);
         }

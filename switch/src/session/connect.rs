@@ -14,6 +14,7 @@ use wire::mqtt::{
 use super::{EXPIRY_NEVER, Matched, Session, SessionId, Will};
 use crate::connection::address::Address;
 use crate::connection::close::Cause;
+use crate::connection::stack::Stack;
 use crate::connection::{Connection, ConnectionId, Phase};
 use crate::counters::Counter;
 use crate::journal::AT_ONCE;
@@ -126,21 +127,39 @@ impl Switch {
             bytes.truncate(first_packet(&bytes, self.limits.max_connect_size).len);
         }
         let [high, low, rest] = conn.peer.to_words();
-        let words = [reserved.to_word(), high, low, rest | u64::from(conn.listener) << 16];
+        let listener = u64::from(conn.listener) << 16;
+        // What was written before, an answer to a handshake or to pings, goes along if it has not left.
+        let unsent = conn.outbox.as_ref().map_or(&[][..], |outbox| outbox.bytes());
+        let mut stack = Vec::new();
+        if conn.wrapped {
+            self.stacks.get(connection.slot).expect("it is wrapped").save(&mut stack);
+        }
+        let lengths = (stack.len() as u64) << 32 | unsent.len() as u64;
+        let words = [reserved.to_word(), high, low, rest | listener, lengths];
         let home = self.placement.home(&client_id);
-        self.courier.send(&mut fx.tx, home, MOVE, &words, &[&bytes]);
+        self.courier.send(&mut fx.tx, home, MOVE, &words, &[&stack, unsent, &bytes]);
         self.close(connection.slot, Cause::Moved, fx);
     }
 
     /// Home: a socket has come, with what was read from it.
-    pub fn arrived(&mut self, words: [u64; 4], bytes: &[u8], fx: &mut Effects) {
+    pub fn arrived(&mut self, words: [u64; 5], bytes: &[u8], fx: &mut Effects) {
+        let (stack, bytes) = bytes.split_at((words[4] >> 32) as usize);
+        let (unsent, bytes) = bytes.split_at(words[4] as u32 as usize);
         let connection = ConnectionId::from_word(words[0]);
         let conn = self.connections.find(connection).expect("a reserved slot waits for its socket");
         assert_eq!(conn.phase, Phase::Arriving, "a reserved slot waits for its socket");
         conn.phase = Phase::Claimed;
         conn.peer = Address::from_words([words[1], words[2], words[3]]);
         conn.listener = (words[3] >> 16) as u16;
+        self.listeners[usize::from(conn.listener)].opened(self.id);
         conn.residue = Some(Box::new(bytes.to_vec()));
+        if let Some(stack) = Stack::restore(stack) {
+            (conn.wrapped, conn.framed, conn.ended) = (true, true, stack.ending().is_some());
+            self.stacks.put(connection.slot, Box::new(stack));
+        }
+        if !unsent.is_empty() {
+            self.outbox(connection.slot).buffer().extend_from_slice(unsent);
+        }
         self.counters.add(Counter::ConnectionsOpen, 1);
         let raw = first_packet(bytes, self.limits.max_connect_size);
         let checked = self.examine(connection.slot, &raw);
