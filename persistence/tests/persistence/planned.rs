@@ -1,6 +1,6 @@
 //! The keeper's own plan, its operations done on simulated files one after another, in whatever order they may end;
-//! disks that fail; and then the process is killed or the power fails, between any two operations of the disk, and perhaps in
-//! the midst of the start that follows.
+//! disks that fail; and then the process is killed or the power fails, between any two operations of the disk, and
+//! perhaps in the midst of the start that follows.
 
 use std::io;
 use std::path::PathBuf;
