@@ -59,6 +59,14 @@ impl Switch {
         self.run_own(fx);
     }
 
+    /// A publish of the switch itself is resolved that no journal keeps: it is not tried again.
+    pub(crate) fn unkept_resolved(&mut self, reason: ReasonCode) {
+        if reason == ReasonCode::QuotaExceeded {
+            self.counters.add(Counter::MessagesMatched, 1);
+            self.counters.add(Counter::DroppedQueueMemory, 1);
+        }
+    }
+
     /// A publish that the journal kept was refused by some shard. Why it is given up; `None`: it is not.
     ///
     /// What was meant for a group has come to nobody, and is tried until it expires. A will may have come to many, who
@@ -162,6 +170,7 @@ impl Switch {
                 let routed = self.publish(&frame, Origin { shard: self.id, session: 0, number }, fx);
                 match (routed, own.kept) {
                     (Routed::Done(reason), Some(key)) => self.own_resolved(key, reason, fx),
+                    (Routed::Done(reason), None) => self.unkept_resolved(reason),
                     // Nobody acknowledges a publish of QoS 0.
                     (Routed::Pending, Some(key)) if frame.header.qos == 0 => {
                         self.own_resolved(key, ReasonCode::Success, fx);

@@ -504,7 +504,7 @@ impl Switch {
         match session {
             Some(session) => self.publish_resolved(session, number, reason, fx),
             None if number > 0 => self.own_resolved(number as usize - 1, reason, fx),
-            None => {}
+            None => self.unkept_resolved(reason),
         }
     }
 }
