@@ -298,8 +298,16 @@ impl World {
 
     /// Whether a will of a session that lasts may be refused somewhere: a node with journals publishes it again, later.
     pub(crate) fn will_is_tried_again(&self) -> bool {
-        let small = self.swarm.plan.settings.limits.queue_memory < 1 << 20;
-        self.swarm.plan.disk.is_some() && (small || self.journal_refuses())
+        self.swarm.plan.disk.is_some() && (self.has_small_queues() || self.journal_refuses())
+    }
+
+    /// Whether some shard may have no room for a will: then it comes there at QoS 0 neither, and is counted once.
+    pub(crate) fn will_may_be_refused(&self, will: MessageId) -> bool {
+        self.messages[will as usize].qos > 0 && (self.has_small_queues() || self.journal_refuses())
+    }
+
+    fn has_small_queues(&self) -> bool {
+        self.swarm.plan.settings.limits.queue_memory < 1 << 20
     }
 
     /// What one client publishes on one topic comes in order, by QoS.

@@ -129,7 +129,7 @@ impl World {
                 self.wills.push(will);
                 continue;
             }
-            if !self.will_is_tried_again() {
+            if !self.will_may_be_refused(will) {
                 self.messages[will as usize].accepted = Some(tick);
                 self.owe(will);
             }
