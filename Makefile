@@ -5,6 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .PHONY: all test tools format lint build unit sim loom fuzz instructions instructions-record docs-check integration
+.PHONY: integration-ws
 .PHONY: peers bench soak docs clean
 .DEFAULT_GOAL := all
 
@@ -25,7 +26,7 @@ all:
 ## test: everything that must pass before a change is good
 test:
 	@mkdir -p target; rm -f $(STAGES)
-	@for stage in tools format lint build unit sim loom fuzz instructions docs-check integration; do $(MAKE) $$stage; done
+	@for stage in tools format lint build unit sim loom fuzz instructions docs-check integration integration-ws; do $(MAKE) $$stage; done
 	@echo; echo "make test: all stages passed"; cat $(STAGES); awk '{ sum += $$1 } END { printf "%6d s  all\n", sum }' $(STAGES)
 
 ## tools: what the tests need from Debian, PyPI and npm, where it is missing
@@ -45,10 +46,11 @@ build:
 unit:
 	$(call stage,unit tests,$(CARGO) test --workspace --exclude ringmain-tests --locked --quiet)
 
-## sim: the switch on a simulated kernel: the same seeds each time, then fresh ones
+## sim: the switch on a simulated kernel, the same seeds each time; half of them have journals, and three quarters of those
+## crash. Fresh ones are for `make soak`
 sim:
 	$(call stage,simulation,$(CARGO) build --profile sim --locked --quiet -p ringmain-sim --bin ringsim; \
-	    $(RINGSIM) --from 1 --seeds 1500; $(RINGSIM) --seeds 200)
+	    $(RINGSIM) --from 1 --seeds 1500)
 
 # The rings under every interleaving that the memory model allows; a target directory of its own keeps the others warm.
 loom:
@@ -73,28 +75,41 @@ docs-check:
 integration:
 	$(call stage,integration tests,RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RUST_TEST_THREADS=16 $(CARGO) test -p ringmain-tests --locked)
 
+## integration-ws: the suites of sockets, over WebSocket
+integration-ws:
+	$(call stage,suites over WebSocket,RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RINGMAIN_TEST_TRANSPORT=ws \
+	    RUST_TEST_THREADS=16 $(CARGO) test -p ringmain-tests --locked --test integration -- \
+	    --skip cli:: --skip stop:: --skip websocket:: --skip hazards::)
+
 ## peers: the brokers that `make bench` compares with, into target/peers; nothing is installed in the system
 peers:
 	benches/peers/install
 
-## bench: the hot kernels (criterion), then floor, ringmain and its peers in interleaved rounds, and a report of them;
+## bench: the hot kernels (criterion), the journal beside its disk, then floor, ringmain and its peers in interleaved rounds, and
+## a report of them;
 ## SUITE="--profile quick" takes minutes, the whole takes three quarters of an hour
 SUITE ?=
 bench: build
+	@mkdir -p target/bench
 	$(CARGO) bench --locked -p ringmain-benches
+	$(CARGO) run --release --locked -p ringmain-persistence --example group_commit -- target/bench
+	$(RELEASE)/ringload journal
 	$(RELEASE)/ringload suite $(SUITE)
 
 ## soak: what takes too long for every change: SOAK_SEEDS of the simulator, the proof that it finds each planted fault,
-## kill -9 under load for SOAK_ROUNDS, AddressSanitizer, and each decoder fuzzed for SOAK_SECONDS
+## SOAK_CASES of the keeper of the journal, cut off anywhere, kill -9 under load for SOAK_ROUNDS, AddressSanitizer, and each
+## decoder fuzzed for SOAK_SECONDS
 SOAK_SECONDS ?= 600
-SOAK_SEEDS ?= 20000
+SOAK_SEEDS ?= 30000
 SOAK_ROUNDS ?= 200
+SOAK_CASES ?= 20000
 soak: build
 	$(CARGO) build --profile sim --locked -p ringmain-sim --bin ringsim
 	$(RINGSIM) --seeds $(SOAK_SEEDS)
 	CARGO_TARGET_DIR=target/faults \
 	    $(CARGO) build --profile sim --locked -p ringmain-sim --bin ringsim --features planted-faults
 	target/faults/sim/ringsim --jobs $$(nproc) --faults
+	PROPTEST_CASES=$(SOAK_CASES) $(CARGO) test --release --locked -p ringmain-persistence --test persistence
 	RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RINGMAIN_FAULT_ROUNDS=$(SOAK_ROUNDS) \
 	    $(CARGO) test -p ringmain-tests --locked --test fault kill:: -- --nocapture
 	RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=target/asan \

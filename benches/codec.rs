@@ -3,8 +3,9 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use wire::frame::{Frame, FrameHeader};
+use wire::frame::{Frame, FrameHeader as ParcelHeader};
 use wire::mqtt::{self, Deframed, ProtocolVersion, PublishImage, QoS};
+use wire::websocket::{Decoder, FrameHeader, Opcode};
 
 const TOPIC: &str = "room/4711/comments";
 const PAYLOAD: [u8; 100] = [b'x'; 100];
@@ -59,7 +60,7 @@ fn publish(c: &mut Criterion) {
 
 /// What one core writes into a ring, and another reads.
 fn frame(c: &mut Criterion) {
-    let header = FrameHeader { payload_len: PAYLOAD.len() as u32, ..FrameHeader::default() };
+    let header = ParcelHeader { payload_len: PAYLOAD.len() as u32, ..ParcelHeader::default() };
     let mut bytes = vec![0; Frame::bytes_len(TOPIC.len(), 0, PAYLOAD.len())];
     c.bench_function("frame/write", |b| {
         b.iter(|| Frame::write(black_box(&header), TOPIC, std::iter::empty(), &PAYLOAD, black_box(&mut bytes)));
@@ -69,5 +70,20 @@ fn frame(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, publish, frame);
+/// A client's frame, unmasked on its way to the MQTT stream: one message, and as much as a receive brings.
+fn websocket(c: &mut Criterion) {
+    for payload in [120, 4096] {
+        let mut bytes = FrameHeader::new(Opcode::Binary, payload).bytes().to_vec();
+        bytes[1] |= 0x80;
+        bytes.extend_from_slice(&[1, 2, 3, 4]);
+        bytes.resize(bytes.len() + payload, 7);
+        let mut out = vec![0; bytes.len()];
+        let mut decoder = Decoder::default();
+        c.bench_function(&format!("websocket/decode/{payload}"), |b| {
+            b.iter(|| decoder.decode(black_box(&bytes), &mut out).written);
+        });
+    }
+}
+
+criterion_group!(benches, publish, frame, websocket);
 criterion_main!(benches);

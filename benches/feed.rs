@@ -31,8 +31,10 @@ fn turns(c: &mut Criterion) {
     let mut group = c.benchmark_group("feed, 1000 members");
     for gathered in [1, 64] {
         let mut arena = Arena::new(FEED_CHUNK_BYTES, 64);
-        let mut feed =
-            Feed::new(FilterId(0), Image { v5: false, retain_as_published: false, subscription_identifier: 0 });
+        let mut feed = Feed::new(
+            FilterId(0),
+            Image { v5: false, framed: false, retain_as_published: false, subscription_identifier: 0 },
+        );
         for slot in 0..MEMBERS {
             feed.join(Slot(slot));
         }

@@ -66,12 +66,22 @@ impl Node {
         let slots = settings.kernel.slots;
         let (shared, writers) = Shared::new(Arc::new(settings), placement.clone(), SEEDS, shards);
         let (shared, stop) = (Arc::new(shared), StopFlag::default());
+        let listeners = switch::listener::plain(shards);
         let mesh = Mesh::build(shards, &ranks).expect("memory for the rings");
         let shards = mesh.into_iter().zip(writers).map(|(end, counters)| {
             let (id, log, stop) = (end.id(), LogSink::none(), stop.clone());
             let switch = Switch::new(
                 Arc::clone(&shared),
-                Part { id, slots, listeners: 1, counters, log, stop, journal: None, wall: WallClock::default() },
+                Part {
+                    id,
+                    slots,
+                    listeners: listeners.clone(),
+                    counters,
+                    log,
+                    stop,
+                    journal: None,
+                    wall: WallClock::default(),
+                },
             );
             let reactor = Reactor::new(ScriptedDriver::new(slots), switch, end, IdlePolicy::SLEEP);
             Shard { reactor, next: Next::Again }

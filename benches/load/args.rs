@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::journal::args::Journal;
 use crate::packet::Version;
 use crate::payload::STAMP_BYTES;
 use crate::suite::args::Suite;
@@ -48,6 +49,8 @@ pub enum Command {
     Connect(Run),
     /// Connections (-c, 18000) that subscribe to one topic and wait: what does each cost in memory?
     Idle(Run),
+    /// What the journal costs and gives, beside what the disk gives.
+    Journal(Journal),
     /// Floor, ringmain and other brokers in interleaved rounds, and a report of it.
     Suite(Suite),
 }

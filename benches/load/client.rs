@@ -112,9 +112,9 @@ impl Client {
     }
 
     /// Queues a message. Only where [`Client::has_room`].
-    pub fn publish(&mut self, qos: u8, topic: &[u8], payload: &[u8]) {
+    pub fn publish(&mut self, qos: u8, retain: bool, topic: &[u8], payload: &[u8]) {
         let id = if qos > 0 { self.next_id() } else { 0 };
-        packet::put_publish(&mut self.unsent, self.version, &Publish { qos, topic, id, payload });
+        packet::put_publish(&mut self.unsent, self.version, &Publish { qos, retain, topic, id, payload });
     }
 
     /// Whether something is queued.

@@ -19,6 +19,7 @@ mod args;
 mod broker;
 mod client;
 mod histogram;
+mod journal;
 mod packet;
 mod payload;
 mod plan;
@@ -66,6 +67,7 @@ fn run(command: &Command) -> Result<u8, Box<dyn Error>> {
         flag::register(signal, Arc::clone(&stop))?;
     }
     let (core, json) = match command {
+        Command::Journal(args) => return journal::run(args, &stop),
         Command::Suite(args) => return suite::run(args, &stop),
         Command::Fanout(run)
         | Command::Fanin(run)

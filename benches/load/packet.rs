@@ -26,6 +26,7 @@ pub struct Packet<'a> {
 pub struct Publish<'a> {
     /// 0, 1 or 2.
     pub qos: u8,
+    pub retain: bool,
     pub topic: &'a [u8],
     /// 0 at QoS 0.
     pub id: u16,
@@ -66,7 +67,7 @@ pub fn publish<'a>(packet: &Packet<'a>, version: Version) -> Result<Publish<'a>,
     if version == Version::V5 {
         rest = properties(rest)?.1;
     }
-    Ok(Publish { qos, topic, id, payload: rest })
+    Ok(Publish { qos, retain: packet.first & 1 == 1, topic, id, payload: rest })
 }
 
 /// Reads the body of a CONNACK.
@@ -100,6 +101,8 @@ pub fn suback(body: &[u8], version: Version) -> Result<&[u8], Malformed> {
 pub struct Connect<'a> {
     pub version: Version,
     pub client_id: &'a str,
+    /// Its session ends with the connection, and begins anew.
+    pub clean: bool,
     /// Seconds; 0 turns it off.
     pub keep_alive: u16,
     pub user_name: Option<&'a str>,
@@ -107,9 +110,9 @@ pub struct Connect<'a> {
 }
 
 impl Connect<'_> {
-    /// Appends the packet: a clean session, no will.
+    /// Appends the packet; it has no will.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', self.version as u8, 0x02];
+        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', self.version as u8, u8::from(self.clean) << 1];
         body[7] |= u8::from(self.user_name.is_some()) << 7 | u8::from(self.password.is_some()) << 6;
         body.extend_from_slice(&self.keep_alive.to_be_bytes());
         if self.version == Version::V5 {
@@ -140,7 +143,11 @@ pub fn put_subscribe<'a>(out: &mut Vec<u8>, version: Version, filters: impl Iter
 /// Appends a PUBLISH; `id` is left out at QoS 0.
 pub fn put_publish(out: &mut Vec<u8>, version: Version, message: &Publish<'_>) {
     let fields = 2 * usize::from(message.qos > 0) + usize::from(version == Version::V5);
-    put_header(out, 0x30 | message.qos << 1, 2 + message.topic.len() + fields + message.payload.len());
+    put_header(
+        out,
+        0x30 | message.qos << 1 | u8::from(message.retain),
+        2 + message.topic.len() + fields + message.payload.len(),
+    );
     put_string(out, message.topic);
     if message.qos > 0 {
         out.extend_from_slice(&message.id.to_be_bytes());
@@ -233,14 +240,19 @@ mod tests {
                 let payload = vec![7; 300];
                 let mut out = Vec::new();
                 let id = if qos > 0 { 0x1234 } else { 0 };
-                put_publish(&mut out, version, &Publish { qos, topic: b"a/b", id, payload: &payload });
+                put_publish(
+                    &mut out,
+                    version,
+                    &Publish { qos, retain: qos == 1, topic: b"a/b", id, payload: &payload },
+                );
                 for cut in 0..out.len() {
                     assert!(front(&out[..cut]).unwrap().is_none());
                 }
                 let packet = front(&out).unwrap().unwrap();
                 assert_eq!(packet.len, out.len());
                 let read = publish(&packet, version).unwrap();
-                assert_eq!((read.qos, read.topic, read.id, read.payload), (qos, &b"a/b"[..], id, &payload[..]));
+                let expected = (qos, qos == 1, &b"a/b"[..], id, &payload[..]);
+                assert_eq!((read.qos, read.retain, read.topic, read.id, read.payload), expected);
             }
         }
     }
@@ -260,8 +272,14 @@ mod tests {
     #[test]
     fn connect_and_subscribe_bytes() {
         let mut out = Vec::new();
-        let connect =
-            Connect { version: Version::V311, client_id: "c", keep_alive: 10, user_name: None, password: None };
+        let connect = Connect {
+            version: Version::V311,
+            client_id: "c",
+            clean: true,
+            keep_alive: 10,
+            user_name: None,
+            password: None,
+        };
         connect.write(&mut out);
         assert_eq!(out, [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 10, 0, 1, b'c']);
         out.clear();

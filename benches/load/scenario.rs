@@ -69,7 +69,7 @@ pub fn run(command: &Command, stop: &Stop) -> Result<Report, Box<dyn Error>> {
             // One message at the end tells whether every connection lives.
             traffic("idle", &Run { each: Some(1), ..args.clone() }, plan, stop)
         }
-        Command::Suite(_) => unreachable!("the suite runs ringload, not a scenario"),
+        Command::Journal(_) | Command::Suite(_) => unreachable!("they start brokers of their own"),
     }
 }
 

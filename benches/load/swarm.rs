@@ -188,8 +188,8 @@ impl Swarm {
     }
 
     /// Queues a message. Only where the client has room.
-    pub fn publish(&mut self, client: u32, qos: u8, topic: &[u8], payload: &[u8]) {
-        self.clients[client as usize].publish(qos, topic, payload);
+    pub fn publish(&mut self, client: u32, qos: u8, retain: bool, topic: &[u8], payload: &[u8]) {
+        self.clients[client as usize].publish(qos, retain, topic, payload);
         self.owed += usize::from(qos > 0);
         self.list(client);
     }
@@ -310,6 +310,7 @@ impl Swarm {
         Connect {
             version: self.dial.version,
             client_id: &format!("{}{number}", self.dial.prefix),
+            clean: true,
             keep_alive: self.dial.keep_alive,
             user_name: self.dial.user_name.as_deref(),
             password: self.dial.password.as_deref(),

@@ -284,7 +284,7 @@ impl Traffic {
             self.lateness.record(now - intended);
             let topic = stream.plan.topic.as_bytes();
             let payload = self.payload.stamp(topic, Stamp { stream: index, sequence, intended });
-            swarm.publish(stream.plan.client, stream.plan.qos, topic, payload);
+            swarm.publish(stream.plan.client, stream.plan.qos, false, topic, payload);
             self.counts.published += 1;
             self.expected += u64::from(stream.plan.receivers);
         }
@@ -424,7 +424,7 @@ mod tests {
         let stamp = Stamp { stream: 0, sequence, intended: 0 };
         let mut payload = Payload::new(40).stamp(b"t", stamp).to_vec();
         edit(&mut payload);
-        traffic.message(client, &Publish { qos: 0, topic: b"t", id: 0, payload: &payload }, 1);
+        traffic.message(client, &Publish { qos: 0, retain: false, topic: b"t", id: 0, payload: &payload }, 1);
     }
 
     /// Each fault is counted as what it is, once.

@@ -46,7 +46,8 @@ impl fmt::Display for HeaderFault {
             HeaderFault::Foreign => f.write_str("is not a file of this program: it begins with other bytes"),
             HeaderFault::Newer(version) => write!(
                 f,
-                "has format {version}, and this program reads formats up to {VERSION}: start the newer program that wrote it"
+                "has format {version}, and this program reads formats up to {VERSION}: start the newer program that \
+                 wrote it"
             ),
             HeaderFault::Damaged => f.write_str("has a header whose checksum is wrong"),
         }

@@ -76,9 +76,10 @@ impl fmt::Display for ManifestFault {
                 f,
                 "has format {format}, and this program reads formats up to {FORMAT}: start the newer program that wrote it"
             ),
-            ManifestFault::Checksum => {
-                f.write_str("was changed by hand or is damaged: its checksum is wrong. Bring back the file as it was, or restore a backup")
-            }
+            ManifestFault::Checksum => f.write_str(
+                "was changed by hand or is damaged: its checksum is wrong. Bring back the file as it was, or restore \
+                     a backup",
+            ),
             ManifestFault::Malformed(what) => {
                 write!(f, "cannot be read: {what}. Bring back the file as it was, or restore a backup")
             }

@@ -69,8 +69,9 @@ impl Region {
             return Ok(None);
         }
         let map = MmapOptions::new().len(len).map_raw_read_only(file)?;
-        // It is gone through once, from front to back.
+        // It is gone through once, from front to back, and soon.
         let _ = map.advise(memmap2::Advice::Sequential);
+        let _ = map.advise(memmap2::Advice::WillNeed);
         let guard = Some(guard::Guard::new(map.as_ptr() as usize, len, false)?);
         Ok(Some(Region { guard, map }))
     }

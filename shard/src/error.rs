@@ -1,9 +1,11 @@
 //! Why a shard cannot start, each with what to do about it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use crate::config::{ConfigError, CoreId};
 use crate::driver::Errno;
+use crate::listen::Endpoint;
 
 /// A kernel release, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,8 +160,8 @@ impl std::error::Error for AffinityError {}
 /// Why a listening socket cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenError {
-    /// The address asked for.
-    pub address: SocketAddr,
+    /// Where.
+    pub endpoint: Endpoint,
     /// The step that failed.
     pub step: &'static str,
     /// What the kernel said.
@@ -168,7 +170,32 @@ pub struct ListenError {
 
 impl std::fmt::Display for ListenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ListenError { address, step, errno } = self;
+        match &self.endpoint {
+            Endpoint::Tcp(address) => self.tcp(address, f),
+            Endpoint::Unix(path) => self.unix(path, f),
+        }
+    }
+}
+
+impl ListenError {
+    fn unix(&self, path: &Path, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ListenError { step, errno, .. } = self;
+        let path = path.display();
+        match errno.0 {
+            libc::EADDRINUSE => write!(
+                f,
+                "cannot listen on {path}: it is in use, or no socket; stop the program that has it (`ss -lxp` shows it), \
+                 or choose another path"
+            ),
+            libc::ENOENT => write!(f, "cannot listen on {path}: its directory does not exist; make it"),
+            libc::EACCES => write!(f, "cannot listen on {path}: its directory may not be written to; choose another"),
+            libc::EINVAL => write!(f, "cannot listen on {path}: the path is too long; at most 107 bytes fit"),
+            _ => write!(f, "cannot listen on {path}: {step}: {errno}"),
+        }
+    }
+
+    fn tcp(&self, address: &SocketAddr, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ListenError { step, errno, .. } = self;
         match errno.0 {
             libc::EADDRINUSE => write!(
                 f,

@@ -13,7 +13,7 @@ use contract::{
 };
 use shard::config::KernelConfig;
 use shard::launch::Meeting;
-use shard::listen::{ListenOptions, listen};
+use shard::listen::{Endpoint, ListenOptions, listen};
 use shard::ring::Doorbell;
 use shard::uring::{Features, UringDriver};
 use shard::{Completion, Driver, Op, SendResult, Slot};
@@ -74,11 +74,17 @@ impl<P: Preset> World for Kernel<P> {
             ..P::config()
         };
         let features = Features::probe(&config).expect("a kernel that tests can run on");
-        let mut set = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 1, &ListenOptions::default()).expect("a free port");
+        let mut set = listen(&Endpoint::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))), 1, &ListenOptions::default())
+            .expect("a free port");
         let doorbell = Doorbell::new().expect("an eventfd");
         let listeners: Vec<OwnedFd> = set.sockets.drain(..).collect();
         let driver = UringDriver::new(&config, &features, listeners, doorbell.clone(), std::time::Instant::now());
-        Kernel { driver: driver.expect("a ring"), address: set.address, doorbell, _preset: std::marker::PhantomData }
+        Kernel {
+            driver: driver.expect("a ring"),
+            address: set.endpoint.tcp().expect("TCP"),
+            doorbell,
+            _preset: std::marker::PhantomData,
+        }
     }
 
     fn driver(&mut self) -> &mut UringDriver {

@@ -10,7 +10,7 @@ use shard::affinity::allowed_cores;
 use shard::config::{CorePlan, KernelConfig};
 use shard::idle::IdlePolicy;
 use shard::launch::{Meeting, launch};
-use shard::listen::{ListenOptions, listen};
+use shard::listen::{Endpoint, ListenOptions, listen};
 use shard::mesh::{Inbound, Mesh, Rank, RankSpec, ShardId};
 use shard::reactor::Reactor;
 use shard::uring::{Features, UringDriver};
@@ -94,8 +94,9 @@ fn relay(config: KernelConfig, shards: u16, idle: IdlePolicy) {
     let mut addresses = Vec::new();
     let work = ends.into_iter().zip(Meeting::of(shards.into())).enumerate().map(|(shard, (end, meeting))| {
         // Each shard has a listener of its own, so that it is known which one accepts.
-        let set = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 1, &ListenOptions::default()).expect("a free port");
-        addresses.push(set.address);
+        let set = listen(&Endpoint::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))), 1, &ListenOptions::default())
+            .expect("a free port");
+        addresses.push(set.endpoint.tcp().expect("TCP"));
         let to = ShardId((shard as u16 + 1) % shards);
         let (config, features, stop) = (config.clone(), features.clone(), stop.clone());
         move || {

@@ -63,6 +63,8 @@ shard::counters! {
         DroppedNotAuthorized => "dropped_not_authorized",
         /// Dropped: the journal could not take it for a durable session (QoS 1 and 2).
         DroppedJournal => "dropped_journal",
+        /// Dropped: a will that some shard had no room for, each time that it was tried.
+        DroppedWillRefused => "dropped_will_refused",
         /// Publishes, sessions and subscriptions that were refused because the journal could not take them.
         JournalRefused => "journal_refused",
         /// 1: the journal takes nothing more until a restart.
@@ -97,7 +99,7 @@ shard::counters! {
 }
 
 /// Why messages were dropped: a closed list.
-pub const DROPPED: [Counter; 14] = [
+pub const DROPPED: [Counter; 15] = [
     Counter::DroppedLagging,
     Counter::DroppedFeedMemory,
     Counter::DroppedOutboxFull,
@@ -112,4 +114,5 @@ pub const DROPPED: [Counter; 14] = [
     Counter::DroppedNoMember,
     Counter::DroppedNotAuthorized,
     Counter::DroppedJournal,
+    Counter::DroppedWillRefused,
 ];

@@ -45,6 +45,7 @@ pub mod delivery;
 pub mod frames;
 pub mod journal;
 pub mod limits;
+pub mod listener;
 pub mod node;
 pub mod packets;
 pub mod planted;

@@ -155,8 +155,12 @@ pub const JOURNAL_NOTE_BYTES: u64 = 4 << 10;
 pub const JOURNAL_LOOK: Duration = Duration::from_millis(10);
 /// Bytes that compaction writes in one turn.
 pub const JOURNAL_SWEEP_BYTES_PER_TURN: u64 = 32 << 10;
-/// A log is compacted when it has grown to its least size and this many times what is live.
-pub const JOURNAL_SWEEP_GROWTH: u64 = 3;
+/// How long a publish of the switch itself rests that some shard refused: twice as long each time, up to a maximum.
+pub const OWN_RETRY_MIN: Duration = Duration::from_secs(1);
+/// The longest such rest.
+pub const OWN_RETRY_MAX: Duration = Duration::from_secs(60);
+/// How often a will is published that some shard refuses: for four minutes, with the rests above.
+pub const WILL_TRIES: u32 = 10;
 /// A log below this many bytes, on one shard, is not compacted.
 pub const JOURNAL_SWEEP_LEAST_BYTES: u64 = 64 << 20;
 /// Marks of QoS 2 messages that a shard keeps, of all publishers.

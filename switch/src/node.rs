@@ -12,6 +12,8 @@ use crate::config::Settings;
 use crate::counters::Counter;
 use crate::journal::WallClock;
 use crate::journal::state::State;
+use crate::journal::sweep::Compaction;
+use crate::listener::Listeners;
 use crate::program::log::LogSink;
 use crate::program::serve::Seat;
 use crate::program::stop::StopFlag;
@@ -41,7 +43,7 @@ pub struct Part {
     /// Slots of its connection table.
     pub slots: u32,
     /// Listeners that were opened: a default one may be missing on a machine without IPv6.
-    pub listeners: u16,
+    pub listeners: Listeners,
     /// Its counters.
     pub counters: CounterWriter<Counter>,
     /// Where its lines go.
@@ -62,10 +64,8 @@ pub struct Recovered {
     pub state: State,
     /// Which start of the node this is.
     pub epoch: u32,
-    /// A log of more bytes is compacted if it can be; 0: no such bound.
-    pub most_bytes: u64,
-    /// A log of fewer bytes is not compacted.
-    pub least_bytes: u64,
+    /// When it is compacted.
+    pub compaction: Compaction,
 }
 
 impl Node {

@@ -16,19 +16,22 @@ use slab::Slab;
 
 use crate::access::gate::Gate;
 use crate::connection::close::Leaving;
+use crate::connection::stack::{Stack, Stacks};
 use crate::connection::table::ConnectionTable;
 use crate::connection::{ConnectionId, Phase};
 use crate::counters::Counter;
 use crate::delivery::Subscribers;
-use crate::delivery::deliver::Fanout;
+use crate::delivery::fanout::Fanout;
 use crate::delivery::feed::Feed;
 use crate::delivery::flush::FlushQueue;
 use crate::delivery::outbox::OutboxPool;
 use crate::delivery::store::MessageStore;
 use crate::journal::restore::Recovery;
+use crate::journal::sweep::Compaction;
 use crate::journal::wait::Held;
 use crate::journal::{Journal, first_number};
 use crate::limits::{ACCEPTS_ARMED, FEED_CHUNK_BYTES, JOURNAL_MARKS_MAX, Limits};
+use crate::listener::Listeners;
 use crate::node::{Node, Part, Recovered};
 use crate::program::log::{Level, LogSink};
 use crate::program::stop::StopFlag;
@@ -62,6 +65,7 @@ pub struct Switch {
     stopping: Stopping,
     started: bool,
     accepts: Vec<u32>,
+    pub(crate) listeners: Listeners,
 
     // Connections and sessions.
     pub(crate) connections: ConnectionTable,
@@ -70,6 +74,9 @@ pub struct Switch {
     pub(crate) leaving: VecDeque<Leaving>,
     pub(crate) unparked: Vec<ConnectionId>,
     pub(crate) parked: Vec<VecDeque<ConnectionId>>,
+    pub(crate) stacks: Stacks,
+    /// What is received through a stack, unwrapped.
+    pub(crate) unwrapped: Vec<u8>,
     buffers: Vec<Box<Vec<u8>>>,
 
     // Subscribers of this shard.
@@ -183,15 +190,13 @@ impl Switch {
     /// The switch of one shard, with what its journal tells.
     pub fn new(node: Arc<Node>, part: Part) -> Switch {
         let Part { journal, wall, .. } = part;
-        let (log, state, epoch, least, most) = match journal {
-            None => (None, None, 0, 0, 0),
-            Some(Recovered { log, state, epoch, least_bytes, most_bytes }) => {
-                (Some(log), Some(state), epoch, least_bytes, most_bytes)
-            }
+        let (log, state, epoch, compaction) = match journal {
+            None => (None, None, 0, Compaction::default()),
+            Some(Recovered { log, state, epoch, compaction }) => (Some(log), Some(state), epoch, compaction),
         };
         let part = Part { journal: None, ..part };
         let mut journal = Journal::new(log, wall, first_number(epoch, part.id.0), JOURNAL_MARKS_MAX);
-        (journal.sweeper.least_bytes, journal.sweeper.most_bytes) = (least, most);
+        journal.sweeper.when = compaction;
         let mut switch = Switch::with_journal(node, part, journal);
         if let Some(state) = state {
             switch.restore(state);
@@ -223,13 +228,16 @@ impl Switch {
             stop: part.stop,
             stopping: Stopping::No,
             started: false,
-            accepts: vec![0; part.listeners.into()],
+            accepts: vec![0; part.listeners.len()],
+            listeners: part.listeners,
             connections: ConnectionTable::new(part.slots),
             sessions: SessionTable::new(hasher.clone()),
             moving: HashMap::with_hasher(hasher.clone()),
             leaving: VecDeque::new(),
             unparked: Vec::new(),
             parked: std::iter::repeat_with(VecDeque::new).take(shards.into()).collect(),
+            stacks: Stacks::default(),
+            unwrapped: Vec::new(),
             buffers: Vec::new(),
             filters: FilterTree::with_hasher(hasher.clone()),
             feeds: Slab::new(),
@@ -307,7 +315,8 @@ impl Switch {
             return;
         }
         for listener in 0..self.accepts.len() {
-            while self.accepts[listener] < ACCEPTS_ARMED {
+            let most = ACCEPTS_ARMED.min(self.listeners[listener].room());
+            while self.accepts[listener] < most {
                 let Some(ConnectionId { slot, generation }) = self.connections.take(Phase::Accepting) else { return };
                 self.accepts[listener] += 1;
                 fx.ops.push(Op::Accept { listener: ListenerId(listener as u16), slot, generation });
@@ -323,11 +332,17 @@ impl Switch {
         conn.phase = Phase::Handshake;
         conn.peer = peer.into();
         conn.listener = listener.0;
-        if self.stopping != Stopping::No {
+        let policy = &self.listeners[usize::from(listener.0)];
+        policy.opened(self.id);
+        if self.stopping != Stopping::No || policy.is_over() {
             self.begin_closing(id.slot, fx);
             return;
         }
         conn.receiving = true;
+        if let Some(stack) = Stack::new(policy, peer) {
+            conn.wrapped = true;
+            self.stacks.put(id.slot, Box::new(stack));
+        }
         fx.ops.push(Op::Recv { slot: id.slot, generation: id.generation, multishot: false });
         self.set_connection_timer(id.slot, self.now.after(self.limits.connect_timeout), fx);
         self.arm_accepts(fx);

@@ -1,11 +1,12 @@
 //! The real program over real sockets, one process for each case: it starts in some 3 ms, and no case sees another.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
 
-use ringmain_tests::{Broker as Process, Setup};
+use ringmain_tests::stream::Stream;
+use ringmain_tests::{Broker as Process, Setup, Transport};
 use rustix::net::sockopt::set_socket_linger;
 
 use crate::broker::{Arrival, Broker, Goodbye};
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Live {
     process: Process,
     /// `None` after a reset.
-    connections: Vec<Option<TcpStream>>,
+    connections: Vec<Option<Stream>>,
 }
 
 impl Live {
@@ -29,10 +30,8 @@ impl Live {
 
 impl Broker for Live {
     fn open(&mut self) -> usize {
-        let stream = TcpStream::connect_timeout(&self.process.address(), PATIENCE).expect("the broker accepts");
-        stream.set_nodelay(true).expect("a TCP socket");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a TCP socket");
+        let stream = Transport::tested().open(self.process.address());
+        stream.set_read_timeout(PATIENCE);
         self.connections.push(Some(stream));
         self.connections.len() - 1
     }
@@ -69,11 +68,11 @@ impl Broker for Live {
         match goodbye {
             // Errors only say that the connection has ended already.
             Goodbye::Fin => {
-                let _ = self.connections[connection].as_ref().map(|stream| stream.shutdown(Shutdown::Write));
+                let _ = self.connections[connection].as_ref().map(|stream| stream.socket().shutdown(Shutdown::Write));
             }
             Goodbye::Reset => {
                 let stream = self.connections[connection].take();
-                let _ = stream.map(|stream| set_socket_linger(stream, Some(Duration::ZERO)));
+                let _ = stream.map(|stream| set_socket_linger(stream.socket(), Some(Duration::ZERO)));
             }
         }
     }

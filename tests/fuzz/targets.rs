@@ -12,7 +12,7 @@ use crate::{laws, tree};
 pub type Target = fn(&[u8]);
 
 /// The name of each target, which is that of its corpus too, and what it does.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("deframe", deframe),
     ("connect", connect),
     ("connack", connack),
@@ -28,6 +28,8 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("tree", tree::operations),
     ("frame", frame),
     ("session", session),
+    ("websocket", websocket),
+    ("handshake", handshake),
 ];
 
 /// A byte stream: the kind of limit, three sizes of pieces, then any packets.
@@ -150,4 +152,28 @@ pub fn session(input: &[u8]) {
         stream.extend(bytes);
     }
     laws::stream(&stream, &cuts, u32::MAX);
+}
+
+/// Two sizes of pieces, then a client's WebSocket frames: as they are, then masked with a key that changes nothing.
+pub fn websocket(input: &[u8]) {
+    if let [a, b, stream @ ..] = input {
+        laws::websocket(stream, &[*a, *b]);
+        let masked: Vec<u8> = stream.chunks(64).flat_map(frame_of).collect();
+        laws::websocket(&masked, &[*a, *b]);
+    }
+}
+
+/// One byte for the kind of frame, the rest its payload.
+fn frame_of(input: &[u8]) -> Vec<u8> {
+    let (first, payload) = input.split_first().expect("chunks are not empty");
+    [&[*first & 0x8f, 0x80 | payload.len() as u8, 1, 2, 3, 4][..], payload].concat()
+}
+
+/// Where to cut, then a request.
+pub fn handshake(input: &[u8]) {
+    if let [cut, request @ ..] = input {
+        laws::handshake(request, *cut);
+        let head = b"GET /mqtt HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+        laws::handshake(&[&head[..], request].concat(), *cut);
+    }
 }

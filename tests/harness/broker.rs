@@ -13,6 +13,7 @@ use crate::data::DataDirectory;
 use crate::packet::Version;
 use crate::process::Process;
 use crate::program::{Program, scratch};
+use crate::stream::Transport;
 
 /// What a broker is started with.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Setup {
     pub port: u16,
     /// Tables of `ringmain.toml`.
     pub tables: String,
+    /// Listeners besides the first one: the keys of each.
+    pub listeners: Vec<String>,
     /// Lines of `mosquitto.conf` that mean the same.
     pub mosquitto: String,
     /// Environment variables.
@@ -56,7 +59,16 @@ impl Setup {
     /// Defaults, with this many shards.
     pub fn shards(shards: u32) -> Self {
         let (tables, mosquitto, environment) = (String::new(), String::new(), Vec::new());
-        Self { shards, port: 0, tables, mosquitto, environment, data: Data::Fresh, under: Vec::new() }
+        Self {
+            shards,
+            port: 0,
+            tables,
+            listeners: Vec::new(),
+            mosquitto,
+            environment,
+            data: Data::Fresh,
+            under: Vec::new(),
+        }
     }
 
     /// Adds tables of `ringmain.toml`.
@@ -71,6 +83,17 @@ impl Setup {
         self.mosquitto.push_str(lines);
         self.mosquitto.push('\n');
         self
+    }
+
+    /// Adds a listener with these keys.
+    pub fn listener(mut self, keys: &str) -> Self {
+        self.listeners.push(keys.to_owned());
+        self
+    }
+
+    /// Adds a listener for WebSocket with these keys besides.
+    pub fn ws(self, keys: &str) -> Self {
+        self.listener(&format!("bind = \"127.0.0.1:0\"\ntransport = \"ws\"\n{keys}"))
     }
 
     /// Listens on this port.
@@ -154,6 +177,28 @@ impl Broker {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the listener is that the banner shows with this transport, or this transport and name: `ws`, `tcp, proxied`.
+    pub fn listening(&self, kind: &str) -> SocketAddr {
+        let shown = format!(" ({kind})\n");
+        let line = format!(" ({kind})");
+        self.process.wait_for(&line, DEADLINE).unwrap_or_else(|printed| panic!("no {kind} in:\n{printed}"));
+        let log = self.log();
+        let (before, _) = log.split_once(&shown).expect("it was just seen");
+        let (_, address) = before.rsplit_once("listening on ").expect("the banner has lines");
+        address.parse().expect("an address")
+    }
+
+    /// Where it listens for plain MQTT over TCP, whatever this run's transport is.
+    pub fn tcp(&self) -> SocketAddr {
+        if Transport::tested() == Transport::Tcp { self.address } else { self.listening("tcp") }
+    }
+
+    /// Waits until it has printed this.
+    #[track_caller]
+    pub fn process_log(&self, text: &str) {
+        self.process.wait_for(text, DEADLINE).unwrap_or_else(|printed| panic!("no {text:?} in:\n{printed}"));
     }
 
     /// A clean connection to be made with this client identifier.

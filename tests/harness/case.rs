@@ -34,7 +34,7 @@ pub struct Case {
 impl Shape {
     /// The configuration of this shape.
     pub fn setup(self) -> Setup {
-        let setup = |shards| Setup::shards(shards).toml("[sys]\ninterval = \"1s\"");
+        let setup = |shards| Setup::shards(shards).toml("[sys]\ninterval = \"1s\"").ws("");
         match self {
             Self::One => setup(1),
             Self::Two => setup(2),

@@ -9,6 +9,7 @@ use crate::DEADLINE;
 use crate::packet::{self, Connect, PINGREQ, Packet, Publish, Version, Will};
 use crate::program::Program;
 use crate::property::Property;
+use crate::stream::{Stream, Transport};
 
 /// How long silence must last to be believed, after a PINGREQ came back.
 const SILENCE: Duration = Duration::from_millis(40);
@@ -30,7 +31,7 @@ pub struct Client {
     /// The properties of the CONNACK.
     pub properties: Vec<Property>,
     version: Version,
-    stream: TcpStream,
+    stream: Stream,
     /// Bytes of an unfinished packet.
     bytes: Vec<u8>,
     /// Packets that came while another one was waited for.
@@ -82,6 +83,15 @@ impl Options {
         self
     }
 
+    /// Connects by another transport than this run's; anything but success panics.
+    pub fn connect_by(&self, transport: Transport) -> Client {
+        let mut client = Client::over(transport.open(self.address), self.packet.version);
+        client.send(&self.packet.bytes());
+        client.connack();
+        assert_eq!(client.code, 0, "{:?} was refused", self.packet);
+        client
+    }
+
     /// Connects; anything but success panics.
     pub fn connect(&self) -> Client {
         let client = self.answer();
@@ -114,11 +124,13 @@ impl Options {
 }
 
 impl Client {
-    /// A TCP connection on which nothing has been said.
+    /// A connection on which nothing has been said.
     pub fn open(address: SocketAddr, version: Version) -> Self {
-        let stream = TcpStream::connect_timeout(&address, DEADLINE).expect("the broker accepts");
-        stream.set_nodelay(true).expect("a TCP socket");
-        stream.set_write_timeout(Some(DEADLINE)).expect("a TCP socket");
+        Self::over(Transport::tested().open(address), version)
+    }
+
+    /// A client over a connection that is open.
+    pub fn over(stream: Stream, version: Version) -> Self {
         Self {
             session_present: false,
             code: 0,
@@ -157,7 +169,7 @@ impl Client {
 
     /// The socket, for what only sockets can do.
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.stream.socket()
     }
 
     /// The broker will be killed: its last packet may be cut short.
@@ -290,7 +302,7 @@ impl Client {
     /// Ends the connection without a DISCONNECT, and returns when the broker has seen it.
     pub fn abort(mut self) {
         // An error says that it is closed already.
-        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = self.stream().shutdown(Shutdown::Write);
         self.bytes.clear();
         while self.read_bytes(Instant::now() + DEADLINE).is_ok() {
             self.bytes.clear();
@@ -447,7 +459,7 @@ impl Client {
     /// All bytes until the end of the connection.
     pub fn bytes_to_the_end(&mut self) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.bytes);
-        self.stream.set_read_timeout(Some(DEADLINE)).expect("a TCP socket");
+        self.stream.set_read_timeout(DEADLINE);
         match self.stream.read_to_end(&mut bytes) {
             Err(error) if is_timeout(&error) => panic!("the connection is still open after {DEADLINE:?}"),
             _ => bytes,
@@ -493,7 +505,7 @@ impl Client {
     /// Bytes from the socket; false when none came before `end`.
     fn read_bytes(&mut self, end: Instant) -> Result<bool, Closed> {
         let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        self.stream.set_read_timeout(Some(left)).expect("a TCP socket");
+        self.stream.set_read_timeout(left);
         let mut chunk = [0; 16 * 1024];
         match self.stream.read(&mut chunk) {
             Ok(0) => {

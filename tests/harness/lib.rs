@@ -10,6 +10,8 @@
 //! property.rs  the properties of MQTT 5.0
 //! packet.rs    packets as bytes and back
 //! client.rs    one connection, every wait with a deadline
+//! stream.rs    over TCP, or over WebSocket (RINGMAIN_TEST_TRANSPORT=ws)
+//! websocket.rs frames, right and wrong ones
 //! ```
 //!
 //! Worth naming:
@@ -29,6 +31,8 @@ pub mod packet;
 pub mod process;
 pub mod program;
 pub mod property;
+pub mod stream;
+pub mod websocket;
 
 pub use broker::{Broker, Setup};
 pub use case::Case;
@@ -36,6 +40,8 @@ pub use client::{Client, Options};
 pub use data::DataDirectory;
 pub use packet::{Packet, Publish, Version};
 pub use property::Property;
+pub use stream::Transport;
+pub use websocket::WebSocket;
 
 /// How long anything that must happen may take: generous, as test machines are busy.
 pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);

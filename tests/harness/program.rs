@@ -8,6 +8,7 @@ use std::{env, fs, net};
 use crate::DEADLINE;
 use crate::broker::{Data, Setup};
 use crate::process::Process;
+use crate::stream::Transport;
 
 /// The brokers that the tests can run against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,14 +52,28 @@ impl Program {
 }
 
 fn launch_ringmain(setup: &Setup, directory: &Path) -> Launch {
-    let mut args = vec!["--bind".to_owned(), format!("127.0.0.1:{}", setup.port)];
-    args.extend(["--shards".to_owned(), setup.shards.to_string()]);
+    let bind = format!("127.0.0.1:{}", setup.port);
+    let mut args = vec!["--shards".to_owned(), setup.shards.to_string()];
+    // Keys of the top level come before any table.
+    let mut file_text = setup.tables.clone();
+    if setup.listeners.is_empty() && Transport::tested() == Transport::Tcp {
+        args.extend(["--bind".to_owned(), bind]);
+    } else {
+        let word = Transport::tested().word();
+        file_text.push_str(&format!("\n[[listener]]\nbind = \"{bind}\"\ntransport = \"{word}\"\n"));
+        if Transport::tested() != Transport::Tcp {
+            file_text.push_str("[[listener]]\nbind = \"127.0.0.1:0\"\n");
+        }
+        for keys in &setup.listeners {
+            file_text.push_str(&format!("[[listener]]\n{keys}\n"));
+        }
+    }
     if matches!(setup.data, Data::Nowhere) {
         args.push("--no-persistence".to_owned());
     }
-    if !setup.tables.is_empty() {
+    if !file_text.is_empty() {
         let file = directory.join("ringmain.toml");
-        fs::write(&file, &setup.tables).expect("the scratch directory can be written");
+        fs::write(&file, &file_text).expect("the scratch directory can be written");
         args.extend(["--config".to_owned(), file.display().to_string()]);
     }
     Launch { program: ringmain().display().to_string(), args, ready: "listening on 127.0.0.1:", port: None }

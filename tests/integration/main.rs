@@ -22,6 +22,7 @@ mod slow;
 mod stop;
 mod subscribe;
 mod sys;
+mod websocket;
 mod will;
 
 // What the grammar is written in.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ringmain_tests::process::Process;
 use ringmain_tests::program::{Program, ringmain};
-use ringmain_tests::{Client, DEADLINE, DataDirectory, Options, Setup, Version};
+use ringmain_tests::{Client, DEADLINE, DataDirectory, Options, Setup, Transport, Version};
 
 /// The stages, in the order of the table.
 const STAGES: [&str; 14] = [
@@ -83,7 +83,7 @@ fn the_table_adds_up() {
     let mut process = Process::start(&ringmain().display().to_string(), &args, &data.environment());
     let port = process.wait_for("listening on 127.0.0.1:", DEADLINE).expect("it listens");
     let port = port.split(' ').next().and_then(|port| port.parse().ok()).expect("a port");
-    let mut client = Options::new(([127, 0, 0, 1], port).into(), Version::V5, "a").connect();
+    let mut client = Options::new(([127, 0, 0, 1], port).into(), Version::V5, "a").connect_by(Transport::Tcp);
     exchange(&mut client, 100);
     process.signal("TERM");
     assert!(process.exit(DEADLINE).is_some_and(|status| status.success()), "{}", process.printed());

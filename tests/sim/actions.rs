@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::{Client, ClientId, Conn, ConnId, Message, Outstanding, PAYLOAD_MIN, Request, Stage, Sub, payload};
+use crate::model::{
+    Client, ClientId, Conn, ConnId, Message, Outstanding, PAYLOAD_MIN, Request, Stage, Sub, Unheard, payload,
+};
 use crate::packet::{self, Connect, Publish, Version, Will};
 use crate::topics::{FILTERS, PUBLISH_TOPICS, SHARED, TOPICS, filter_text};
 use crate::trace::trace;
@@ -177,6 +179,7 @@ impl World {
             conn,
             sent: self.tick,
             at: self.now(),
+            dropped: self.dropped_by_class(),
             accepted: None,
             sends: 1,
             repeats: 0,
@@ -226,6 +229,7 @@ impl World {
             _ => PAYLOAD_MIN + self.rng.usize(..40),
         };
         let (sent, at) = (self.tick(), self.now());
+        let dropped = self.dropped_by_class();
         let number = self.new_message(Message {
             topic,
             qos,
@@ -236,6 +240,7 @@ impl World {
             conn,
             sent,
             at,
+            dropped,
             accepted: None,
             sends: 1,
             repeats: 0,
@@ -253,6 +258,8 @@ impl World {
                 conn,
                 qos,
                 released: false,
+                released_at: None,
+                unheard: Unheard::No,
             }),
         }
         trace!(

@@ -15,11 +15,14 @@ use shard::Instant;
 use switch::counters::Counter;
 
 use crate::disk::Crash;
-use crate::model::{ClientId, Stage};
+use crate::model::{ClientId, Stage, Unheard};
 use crate::swarm;
 use crate::topics::FILTERS;
 use crate::trace::trace;
 use crate::world::{Check, World};
+
+/// Packets that a client may act on, by type: CONNACK, PUBLISH of QoS 2, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK.
+const ANSWERS: [u8; 7] = [2, 3, 4, 5, 6, 7, 9];
 
 impl World {
     /// The node crashes, now and then.
@@ -29,7 +32,28 @@ impl World {
             return Ok(());
         }
         let crashes = self.swarm.crashes;
+        if self.chaos.u8(..) < crashes.sharp {
+            self.awaited = Some(ANSWERS[self.chaos.usize(..ANSWERS.len())]);
+            return Ok(());
+        }
         let crash = if self.chaos.u8(..) < crashes.power { Crash::PowerLoss } else { Crash::Killed };
+        self.crash_and_return(crash)
+    }
+
+    /// The power fails in the very moment in which a client has heard what is awaited.
+    pub(crate) fn may_crash_as_awaited(&mut self) -> Check {
+        match self.awaited {
+            Some(kind) if self.heard >> kind & 1 == 1 => {
+                self.awaited = None;
+                self.crash_and_return(Crash::PowerLoss)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The node crashes, and some clients are back at once.
+    fn crash_and_return(&mut self, crash: Crash) -> Check {
+        let crashes = self.swarm.crashes;
         if self.chaos.u8(..) < crashes.reshards {
             self.swarm.plan.shards = self.chaos.u16(1..=4);
         }
@@ -64,6 +88,7 @@ impl World {
         trace!(self, "the node crashes: {crash:?} at {durability:?}, then the clock is set by {set_ms} ms");
         // Behind a failed disk sessions go on in memory alone.
         let fenced = self.machine.is_fenced();
+        let turns = self.machine.turns;
         self.fit_rings();
         self.machine.crash(crash, &self.swarm.plan, set_ms);
         self.crashing = true;
@@ -79,6 +104,7 @@ impl World {
         self.crashing = false;
         self.crashed = true;
         for client in 0..self.clients.len() {
+            self.releases_after(client, covered && !fenced, turns);
             self.session_after(client, covered, fenced);
             self.time_after(client, set_ms);
         }
@@ -121,6 +147,14 @@ impl World {
         self.out.clear();
     }
 
+    /// A PUBREL that was sent when the node took no turn any more is not known to it.
+    fn releases_after(&mut self, client: ClientId, kept: bool, turns: u64) {
+        for outstanding in &mut self.clients[client].session.outstanding {
+            let unheard = kept && outstanding.released_at == Some(turns);
+            outstanding.unheard = if unheard { Unheard::Yes } else { Unheard::No };
+        }
+    }
+
     /// What is known of a session after a crash.
     fn session_after(&mut self, client: ClientId, covered: bool, fenced: bool) {
         let kept = self.kept;
@@ -136,6 +170,7 @@ impl World {
         if !covered || fenced {
             let quiet = name.left_at.is_some() && name.left.tick <= kept;
             session.certain &= quiet;
+            session.unanswered &= quiet;
         }
         if !covered {
             name.owed.retain(|owed| messages[owed.message as usize].accepted.is_some_and(|at| at <= kept));

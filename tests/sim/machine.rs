@@ -15,6 +15,7 @@ use switch::audit::Holdings;
 use switch::config::Settings;
 use switch::counters::Counter;
 use switch::journal::state::State;
+use switch::journal::sweep::Compaction;
 use switch::journal::{WallClock, rehome};
 use switch::node::{Node, Part, Recovered};
 use switch::program::log::LogSink;
@@ -147,6 +148,7 @@ impl Machine {
         let (node, writers) = Node::new(Arc::new(plan.settings.clone()), placement, seeds, plan.shards);
         let node = Arc::new(node);
         self.stop = StopFlag::default();
+        let listeners = switch::listener::plain(plan.shards);
         let mesh = Mesh::build(plan.shards, &plan.ranks).expect("memory for the rings");
         let (mut states, mut stands) = (states.into_iter(), stands.into_iter());
         let wall = WallClock { origin_ms: self.wall.ms(self.origin) };
@@ -160,10 +162,11 @@ impl Machine {
             let journal = plan.disk.map(|disk| {
                 let (log, keeper) = Disk::new(disk, stands.next());
                 self.disks.push(keeper);
-                let (epoch, least_bytes, most_bytes) = (self.epoch, disk.least_bytes, disk.most_bytes);
-                Recovered { log, state: states.next().unwrap_or_default(), epoch, most_bytes, least_bytes }
+                let (least_bytes, most_bytes) = (disk.least_bytes, disk.most_bytes);
+                let compaction = Compaction { ratio: 3, least_bytes, most_bytes };
+                Recovered { log, state: states.next().unwrap_or_default(), epoch: self.epoch, compaction }
             });
-            let part = Part { id, slots, listeners: 1, counters, log, stop, journal, wall };
+            let part = Part { id, slots, listeners: listeners.clone(), counters, log, stop, journal, wall };
             let switch = Switch::new(Arc::clone(&node), part);
             self.shards
                 .push(Shard { reactor: Reactor::new(driver, switch, end, IdlePolicy::SLEEP), next: Next::Again });

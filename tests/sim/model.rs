@@ -22,6 +22,9 @@ pub type ConnId = usize;
 /// An index in the list of clients.
 pub type ClientId = usize;
 
+/// What may be missing, and what is counted as dropped: QoS 0; QoS 1 and 2; either; QoS 1 to a group.
+pub const CLASSES: usize = 4;
+
 /// A message that a client published, or left as its will.
 #[derive(Clone, Debug)]
 pub struct Message {
@@ -43,6 +46,8 @@ pub struct Message {
     pub sent: Tick,
     /// The same, in time.
     pub at: Instant,
+    /// What had been dropped until it was made, by class.
+    pub dropped: [u64; CLASSES],
     /// When the client knew that it was accepted.
     pub accepted: Option<Tick>,
     /// How many times it was sent.
@@ -138,10 +143,14 @@ pub struct Session {
     pub epoch: u32,
     /// Its beginning and its state are beyond doubt.
     pub certain: bool,
+    /// It is in doubt for nothing but a CONNECT without an answer.
+    pub unanswered: bool,
+    /// Such a CONNECT may have begun another session, which knows nothing of what is under way in this one.
+    pub renewed: bool,
     /// Session Expiry Interval; 0: it ends with its connection.
     pub expiry: u32,
     /// Copies of each message, redeliveries apart: QoS 0, and QoS 1 or 2.
-    pub copies: HashMap<MessageId, [u16; 2]>,
+    pub copies: HashMap<MessageId, [u32; 2]>,
     /// Messages in flight toward the client, in the order in which they came.
     pub inflight: Vec<Inflight>,
     /// The newest message of a client on a topic at a QoS: order.
@@ -180,6 +189,22 @@ pub struct Outstanding {
     pub qos: u8,
     /// PUBREC has come: PUBREL was sent.
     pub released: bool,
+    /// Turns that the machine had taken then.
+    pub released_at: Option<u64>,
+    /// Whether PUBREL was lost with the node.
+    pub unheard: Unheard,
+}
+
+/// Whether a PUBREL was surely lost with the node, so that its next copy is the first to be heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unheard {
+    /// Nobody knows.
+    #[default]
+    No,
+    /// It was lost.
+    Yes,
+    /// It was lost, and sent once since.
+    SentAgain,
 }
 
 /// A client identifier, and all that happens under it.

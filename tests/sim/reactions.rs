@@ -1,6 +1,6 @@
 //! How clients answer what the switch sends, and what they learn from it.
 
-use crate::model::{ClientId, ConnId, Left, Outstanding, Stage, payload};
+use crate::model::{ClientId, ConnId, Left, Outstanding, Stage, Unheard, payload};
 use crate::packet::{self, Packet, Publish, Version};
 use crate::topics::TOPICS;
 use crate::trace::trace;
@@ -47,6 +47,7 @@ impl World {
         let state = &self.conns[conn];
         let client = state.client;
         trace!(self, "#{conn} < {packet:?}");
+        self.heard |= 1 << kind_of(&packet);
         if let Some(goodbye) = state.goodbye {
             fail!("#{conn} got {packet:?} behind DISCONNECT {goodbye:#04x}");
         }
@@ -92,6 +93,7 @@ impl World {
     /// CONNACK with success.
     fn accepted(&mut self, client: ClientId, conn: ConnId, session_present: bool) -> Check {
         let (tick, now, fenced) = (self.tick(), self.now(), self.machine.is_fenced());
+        let refuses = self.journal_refuses();
         let state = &mut self.conns[conn];
         (state.stage, state.opened, state.resumed) = (Stage::Open, tick, session_present);
         let (clean, expiry, raced, asked_at) = (state.clean, state.expiry, state.raced, state.opened_at);
@@ -113,8 +115,8 @@ impl World {
                 fail!("c{client} #{conn}: a session of {kept} s is not present after {longest} s");
             }
         }
-        if session_present && session.expiry != expiry {
-            // That a session goes on is not waited for: it may have the expiry of before.
+        if session_present && refuses {
+            // Where there is no room that a session goes on is not waited for.
             name.changed = tick;
         }
         session.expiry = expiry;
@@ -130,12 +132,18 @@ impl World {
         }
         (name.left_at, name.left.latest) = (None, None);
         if session_present {
+            let another = raced || std::mem::take(&mut session.renewed);
             session.certain &= !raced;
-            session.outstanding.iter_mut().for_each(|outstanding| outstanding.conn = conn);
+            for outstanding in &mut session.outstanding {
+                outstanding.conn = conn;
+                let lost = outstanding.unheard == Unheard::Yes && !another;
+                outstanding.unheard = if lost { Unheard::SentAgain } else { Unheard::No };
+            }
             let again: Vec<Outstanding> = session.outstanding.iter().cloned().collect();
             for outstanding in &again {
-                // Another session may have begun between the CONNACKs of a race: the message is new to it.
-                self.messages[outstanding.message as usize].sends += u32::from(raced && outstanding.qos == 2);
+                // Another session may have begun between the CONNACKs of a race, or with a CONNECT that had no answer:
+                // the message is new to it.
+                self.messages[outstanding.message as usize].sends += u32::from(another && outstanding.qos == 2);
                 self.send_again(conn, outstanding);
             }
             return Ok(());
@@ -291,10 +299,13 @@ impl World {
             }
             fail!("c{client} #{conn}: an acknowledgement ({kind}) of {id} for nothing");
         };
-        let Outstanding { message, released, .. } = session.outstanding[index];
+        let Outstanding { message, released, unheard, .. } = session.outstanding[index];
         if kind == 7 {
             if !released {
                 fail!("c{client} #{conn}: PUBCOMP {id} before PUBREL");
+            }
+            if code != 0 && session.certain && unheard == Unheard::SentAgain {
+                fail!("c{client} #{conn}: PUBCOMP {id} with {code:#04x}, and PUBREC had come");
             }
             session.outstanding.remove(index);
             return Ok(());
@@ -325,6 +336,7 @@ impl World {
             session.outstanding.remove(index);
         } else {
             session.outstanding[index].released = true;
+            session.outstanding[index].released_at = Some(self.machine.turns);
             packet::ack(&mut self.out, 6, id);
         }
         self.messages[message as usize].accepted = Some(tick);
@@ -451,7 +463,11 @@ impl World {
         }
         if was == Stage::Asked {
             // The switch may have accepted it.
-            name.session.certain = false;
+            let session = &mut name.session;
+            let lasts = name.left_at.is_some_and(|left| now.since(left).as_secs_f64() + 0.5 < session.expiry.into());
+            session.renewed |= state.clean || !lasts || !(session.certain || session.unanswered);
+            session.unanswered |= session.certain;
+            session.certain = false;
             return;
         }
         name.left_at = Some(now);
@@ -479,5 +495,16 @@ impl World {
                 name.session.will = Some((will, now, state.will_delay));
             }
         }
+    }
+}
+
+/// What may be awaited of a packet: its type; 0: nothing.
+fn kind_of(packet: &Packet<'_>) -> u8 {
+    match packet {
+        Packet::Connack { code: 0, .. } => 2,
+        Packet::Publish(delivery) if delivery.qos == 2 => 3,
+        Packet::Ack { kind, .. } => *kind,
+        Packet::Suback { .. } => 9,
+        _ => 0,
     }
 }

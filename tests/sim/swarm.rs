@@ -78,6 +78,9 @@ pub struct Crashes {
     pub rate: u16,
     /// Of 256 crashes, how many are power losses; the others end the process.
     pub power: u8,
+    /// Of 256 crashes, how many are put off until a client has heard an answer, and are losses of power then: what was
+    /// said before it was on disk is found out.
+    pub sharp: u8,
     /// Of 256 crashes, behind how many the wall clock stands somewhere else.
     pub clock: u8,
     /// Of 256 crashes, behind how many there is another number of shards.
@@ -125,6 +128,7 @@ impl Swarm {
             redecides: byte(rng) / 4,
             prompt: byte(rng),
             low_ids: rng.bool(),
+            sharp: if rng.bool() { 0 } else { rng.u8(..) },
         };
         if rng.bool() {
             self.manners.durable = self.manners.durable.max(160);

@@ -16,7 +16,9 @@ use switch::counters::{Counter, DROPPED};
 
 use crate::kernel::SocketId;
 use crate::machine::{Machine, Step};
-use crate::model::{Client, ClientId, Conn, ConnId, GroupOwed, Left, Message, MessageId, Session, Stage, Tick};
+use crate::model::{
+    CLASSES, Client, ClientId, Conn, ConnId, GroupOwed, Left, Message, MessageId, Session, Stage, Tick,
+};
 use crate::packet::Version;
 use crate::swarm::Swarm;
 use crate::topics::{Matches, TOPICS};
@@ -74,10 +76,9 @@ pub struct World {
     pub(crate) order: u64,
     /// Filters that somebody ever asked for, a bit each.
     pub(crate) ever_asked: u64,
-    /// Copies that were owed and did not come: of QoS 0, of QoS 1 and 2, of either, of QoS 1 to a group. The switch
-    /// must
-    /// have counted each as dropped.
-    pub(crate) missing: [u64; 4],
+    /// Copies that were owed and did not come, by class: of each, what had been dropped until its message was made. The
+    /// switch must have counted each since then.
+    pub(crate) missing: [Vec<u64>; CLASSES],
     /// Shared subscriptions, by filter, that ever had a member of QoS 0: what that was sent may be lost.
     pub(crate) weak_groups: u64,
     /// Deliveries that oracles looked at.
@@ -90,6 +91,10 @@ pub struct World {
     pub(crate) kept: Tick,
     /// The node is gone.
     pub(crate) crashing: bool,
+    /// Kinds of packets that clients have heard since the last action, a bit each.
+    pub(crate) heard: u16,
+    /// The power fails when a client hears a packet of this kind.
+    pub(crate) awaited: Option<u8>,
     /// There was a crash: of what is not certain anything may be back.
     pub(crate) crashed: bool,
     /// Wills that are not wanted any more, which the journal may not know.
@@ -132,6 +137,9 @@ impl std::ops::AddAssign for Report {
 
 /// Turns within which a machine must come to rest.
 pub(crate) const TURNS_MAX: u64 = 200_000;
+
+/// After so long nobody waits for what is tried again and again.
+const REST_MAX: Duration = Duration::from_secs(600);
 
 impl World {
     /// The run of a seed, at its beginning.
@@ -180,12 +188,14 @@ impl World {
             ending: false,
             order: 0,
             ever_asked: 0,
-            missing: [0; 4],
+            missing: Default::default(),
             weak_groups: 0,
             deliveries: 0,
             chaos,
             kept: 0,
             crashing: false,
+            heard: 0,
+            awaited: None,
             crashed: false,
             cancelled: Vec::new(),
             crashes: 0,
@@ -212,7 +222,9 @@ impl World {
         while self.machine.handled() < events {
             self.act()?;
             self.may_crash()?;
+            self.heard = 0;
             self.advance()?;
+            self.may_crash_as_awaited()?;
         }
         self.end()?;
         Ok(self.report())
@@ -259,7 +271,12 @@ impl World {
 
     /// Everything comes to rest: no shard has anything to do, and clients that read have read all.
     pub(crate) fn rest(&mut self) -> Check {
+        let begun = self.now();
         loop {
+            if self.now().since(begun) > REST_MAX && self.will_is_tried_again() {
+                // What a full shard refuses is published again now and then, while disks take their time.
+                return Ok(());
+            }
             if self.machine.settle(TURNS_MAX).is_none() {
                 fail!("the switch does not come to rest within {TURNS_MAX} turns");
             }
@@ -324,7 +341,7 @@ impl World {
 
     /// Copies that the switch says it dropped, for reasons that QoS 0 may have, or QoS 1 and 2.
     pub(crate) fn dropped_at(&self, class: usize) -> u64 {
-        const REASONS: [&[Counter]; 4] = [
+        const REASONS: [&[Counter]; CLASSES] = [
             &[
                 Counter::DroppedLagging,
                 Counter::DroppedFeedMemory,
@@ -354,6 +371,10 @@ impl World {
             ],
         ];
         REASONS[class].iter().map(|counter| self.machine.total(*counter)).sum()
+    }
+
+    pub(crate) fn dropped_by_class(&self) -> [u64; CLASSES] {
+        std::array::from_fn(|class| self.dropped_at(class))
     }
 
     /// The client sends what is in `out`.

@@ -4,6 +4,8 @@
 //! switch that the simulator found therefore stands here with its story, as a script: bytes in, exactly these bytes out.
 //! Each of them fails where its correction is taken out.
 
+mod journal;
+
 use std::time::Duration;
 
 use sim::kernel::{Faults, Sizes, SocketId};

@@ -5,6 +5,7 @@
 //!  peer ──▶ mqtt::deframe ──▶ RawPacket ──▶ mqtt::decode* ──▶ Publish ──▶ frame::Frame::write ──▶ other cores
 //!  peer ◀────────────────── mqtt::PublishImage::encode, Packet::encode ◀── frame::Frame::read ◀── other cores
 //! ```
+//! Between a browser's socket and the MQTT stream stands [`websocket`], which also reads and writes bytes alone.
 //!
 //! The crate is a set of pure functions over byte slices: no sockets, no clock, no allocation while decoding. A decoded
 //! packet borrows from the bytes that it was decoded from; an encoder writes into the caller's buffer.
@@ -31,7 +32,9 @@ mod error;
 pub mod frame;
 pub mod limits;
 pub mod mqtt;
+pub mod proxy;
 mod reader;
+pub mod websocket;
 mod writer;
 
 pub use error::Malformed;

@@ -121,7 +121,7 @@ fn directory() -> io::Result<TempDir> {
 }
 
 /// A command on a core, which does not outlive this program (PR_SET_PDEATHSIG).
-fn on_core(core: &str, program: &Path) -> Command {
+pub fn on_core(core: &str, program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "taskset", "-c", core]).arg(program);
     command.stdin(Stdio::null());
@@ -148,13 +148,20 @@ fn own(broker: Broker, program: &Path, measure: &Measure, args: &Suite) -> Comma
     command
 }
 
-/// Starts a broker that says `listening on 127.0.0.1:PORT`.
-fn announced(mut command: Command, directory: TempDir) -> Result<Running, Box<dyn Error>> {
+fn announced(command: Command, directory: TempDir) -> Result<Running, Box<dyn Error>> {
+    let (child, port) = listening(command)?;
+    Ok(Running { child, companion: None, port, port_v5: port, directory })
+}
+
+/// Starts a broker that says `listening on 127.0.0.1:PORT`, and waits until it does.
+///
+/// # Errors
+/// It does not; the error quotes what it said.
+pub fn listening(mut command: Command) -> Result<(Child, u16), Box<dyn Error>> {
     let (reader, writer) = io::pipe()?;
     command.stdout(writer.try_clone()?).stderr(writer);
-    let child = spawn(&mut command)?;
+    let mut child = spawn(&mut command)?;
     drop(command);
-    let mut running = Running { child, companion: None, port: 0, port_v5: 0, directory };
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         let mut reader = BufReader::new(reader);
@@ -170,12 +177,13 @@ fn announced(mut command: Command, directory: TempDir) -> Result<Running, Box<dy
         }
         let _ = tell.send(Err(said));
     });
-    match told.recv_timeout(START_MAX) {
-        Ok(Ok(Some(port))) => (running.port, running.port_v5) = (port, port),
-        Ok(Err(said)) => return Err(format!("the broker ended before it listened; it said:\n{said}").into()),
-        _ => return Err(format!("the broker did not listen within {} s", START_MAX.as_secs()).into()),
-    }
-    Ok(running)
+    let why = match told.recv_timeout(START_MAX) {
+        Ok(Ok(Some(port))) => return Ok((child, port)),
+        Ok(Err(said)) => format!("the broker ended before it listened; it said:\n{said}"),
+        _ => format!("the broker did not listen within {} s", START_MAX.as_secs()),
+    };
+    end(&mut child, Signal::KILL);
+    Err(why.into())
 }
 
 fn port_of(line: &str) -> Option<u16> {

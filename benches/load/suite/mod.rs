@@ -15,7 +15,7 @@ pub mod args;
 mod broker;
 mod budget;
 mod document;
-mod launch;
+pub mod launch;
 mod machine;
 mod markdown;
 mod measure;
@@ -23,7 +23,7 @@ mod plot;
 mod programs;
 mod rounds;
 mod run;
-mod statistics;
+pub mod statistics;
 
 use std::error::Error;
 use std::fs;

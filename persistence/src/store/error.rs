@@ -211,14 +211,14 @@ impl fmt::Display for StoreError {
             ),
             StoreError::Ahead { path, epoch, manifest } => write!(
                 f,
-                "{} was left by start {epoch}, and the data directory knows of {manifest}: it is a copy or a backup. To go on \
-                 without what is staged there remove that file",
+                "{} was left by start {epoch}, and the data directory knows of {manifest}: it is a copy or a backup. \
+                 To go on without what is staged there remove that file",
                 path.display()
             ),
             StoreError::Behind { path, directory, bytes } => write!(
                 f,
-                "{} goes on {bytes} bytes behind the end of the journal in {}: that directory is a copy or a backup, or its \
-                 disk has lost what was synced. To go on without what is staged remove that file",
+                "{} goes on {bytes} bytes behind the end of the journal in {}: that directory is a copy or a backup, or \
+                 its disk has lost what was synced. To go on without what is staged remove that file",
                 path.display(),
                 directory.display()
             ),

@@ -184,8 +184,13 @@ impl Seat {
         let cut = checkpoint.map_or(Position(0), |checkpoint| checkpoint.cut);
         let mut log = Log::arrange(&files, cut).map_err(|damage| self.damaged(damage))?;
         let mut last = None;
-        for live in log.live.clone() {
-            let mapped = self.map(live.header.number)?;
+        let lives = log.live.clone();
+        let mut ahead = None;
+        for (index, live) in lives.iter().enumerate() {
+            let mapped = ahead.take().map_or_else(|| self.map(live.header.number), Ok)?;
+            // The disk brings the next one while this one is gone through.
+            ahead = lives.get(index + 1).map(|next| self.map(next.header.number)).transpose()?;
+            let live = *live;
             let replayed = log.replay(&live, mapped.bytes(), visit);
             self.check_readable(&mapped, live.header.number, &log)?;
             replayed.map_err(|damage| self.damaged(damage))?;

@@ -57,7 +57,8 @@ struct World {
     kill_start: Option<u64>,
 }
 
-fn options() -> StoreOptions {
+/// A node of one shard, with little room.
+pub fn options() -> StoreOptions {
     let shape = Shape { shards: 1, rules: Vec::new() };
     let sizes = StoreOptions { staging_bytes: 8192, segment_bytes: SEGMENT_BYTES, ..StoreOptions::new(DATA, shape) };
     StoreOptions { staging_dir: "/memory".into(), ..sizes }
@@ -188,12 +189,13 @@ impl World {
 }
 
 /// `PROPTEST_CASES`, or what takes half a second.
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400)
+pub fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400);
+    ProptestConfig { cases, max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     /// Everything that was synced is there after the power failed, everything that was appended after a kill, in order,
     /// and nothing else; also when starts are killed, and after syncs that failed.

@@ -3,3 +3,4 @@
 mod crash;
 mod golden;
 mod keeper;
+mod planned;

@@ -5,6 +5,9 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use shard::listen::Endpoint;
+
+use super::network::Network;
 use super::value::{self, CoreList};
 
 /// How the value of a key is written, and what it may be.
@@ -22,8 +25,12 @@ pub enum Kind {
     Switch,
     /// One word of these; the second list is known but not in this version.
     Choice(&'static [&'static str], &'static [&'static str]),
-    /// `"ADDRESS:PORT"`.
-    Address,
+    /// `"ADDRESS:PORT"`, or the path of a Unix socket.
+    Endpoint,
+    /// Any text without control characters.
+    Text,
+    /// A list of ranges of addresses; at most so many.
+    Networks(usize),
     /// A list of cores such as `"0,2-5"`.
     Cores,
     /// A list of words; at most so many.
@@ -57,7 +64,9 @@ impl Kind {
                 let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
                 quoted.join(" or ")
             }
-            Kind::Address => "an address and a port such as \"127.0.0.1:1883\" or \"[::1]:1883\"".to_owned(),
+            Kind::Endpoint => "an address and a port such as \"127.0.0.1:1883\" or \"[::1]:1883\"".to_owned(),
+            Kind::Text => "a text in quotes".to_owned(),
+            Kind::Networks(_) => "a list of addresses or ranges such as [\"10.0.0.0/8\", \"::1\"]".to_owned(),
             Kind::Cores => "a list of cores such as \"0,2-5\"".to_owned(),
             Kind::Words(_) => "a list of strings such as [\"room/+/#\"]".to_owned(),
             Kind::File => "a file such as \"/etc/ringmain/passwords\"".to_owned(),
@@ -131,8 +140,16 @@ pub enum Field<'a> {
     Duration(&'a mut Duration),
     /// A time in whole seconds.
     Seconds(&'a mut u16),
-    /// A socket address that may be absent.
-    Address(&'a mut Option<SocketAddr>),
+    /// Where a listener is; may be absent.
+    Endpoint(&'a mut Option<Endpoint>),
+    /// A text.
+    Text(&'a mut String),
+    /// A text that may be absent.
+    MaybeText(&'a mut Option<String>),
+    /// A number that may be absent.
+    MaybeU32(&'a mut Option<u32>),
+    /// Ranges of addresses.
+    Networks(&'a mut Vec<Network>),
     /// Cores that may be absent: all allowed ones then.
     Cores(&'a mut Option<CoreList>),
     /// Words.
@@ -191,7 +208,10 @@ impl Field<'_> {
             (Kind::Choice(words, later), Field::Choice(place)) => {
                 choice(words, later, raw).map(|word| place.choose(word))
             }
-            (Kind::Address, Field::Address(place)) => address(raw).map(|address| *place = Some(address)),
+            (Kind::Endpoint, Field::Endpoint(place)) => endpoint(raw).map(|endpoint| *place = Some(endpoint)),
+            (Kind::Text, Field::Text(place)) => text(raw).map(|text| *place = text),
+            (Kind::Text, Field::MaybeText(place)) => text(raw).map(|text| *place = Some(text)),
+            (Kind::Networks(count_max), Field::Networks(place)) => networks(raw, *count_max).map(|list| *place = list),
             (Kind::Cores, Field::Cores(place)) => cores(raw).map(|list| *place = Some(list)),
             (Kind::Words(count_max), Field::Words(place)) => words(raw, *count_max).map(|list| *place = list),
             (Kind::Path, Field::Path(place)) => path(raw).map(|path| *place = path),
@@ -212,7 +232,13 @@ impl Field<'_> {
             (_, Field::Seconds(place)) => quoted(value::show_duration(Duration::from_secs(u64::from(*place)))),
             (_, Field::Switch(place)) => Some(place.to_string()),
             (_, Field::MaybeSwitch(place)) => place.map(|on| on.to_string()),
-            (_, Field::Address(place)) => quoted(place.as_ref()?.to_string()),
+            (_, Field::Endpoint(place)) => place.as_ref().map(|endpoint| quoted_text(&endpoint.to_string())),
+            (_, Field::Text(place)) => Some(quoted_text(place)),
+            (_, Field::MaybeText(place)) => place.as_deref().map(quoted_text),
+            (_, Field::Networks(place)) => {
+                let words: Vec<String> = place.iter().map(|network| format!("\"{network}\"")).collect();
+                Some(format!("[{}]", words.join(", ")))
+            }
             (_, Field::Cores(place)) => quoted(place.as_ref()?.to_string()),
             (_, Field::Choice(place)) => quoted(place.word().to_owned()),
             (_, Field::Text(place)) => Some(format!("{place:?}")),
@@ -236,6 +262,7 @@ impl Field<'_> {
             Field::U32(place) => *place = u32::try_from(number).map_err(too_large)?,
             Field::U64(place) => *place = number,
             Field::MaybeU16(place) => *place = Some(u16::try_from(number).map_err(too_large)?),
+            Field::MaybeU32(place) => *place = Some(u32::try_from(number).map_err(too_large)?),
             _ => unreachable!("the table of keys gives a place that holds no number"),
         }
         Ok(())
@@ -249,6 +276,7 @@ impl Field<'_> {
             Field::U32(place) => Some(u64::from(*place)),
             Field::U64(place) => Some(*place),
             Field::MaybeU16(place) => place.map(u64::from),
+            Field::MaybeU32(place) => place.map(u64::from),
             _ => None,
         }
     }
@@ -323,10 +351,12 @@ fn choice(words: &[&'static str], later: &[&str], raw: &Raw) -> Result<&'static 
     Err(Refused::because(if later.contains(&text) { "not in this version" } else { "not a known word" }))
 }
 
-fn address(raw: &Raw) -> Result<SocketAddr, Refused> {
+fn endpoint(raw: &Raw) -> Result<Endpoint, Refused> {
     let text = raw.text().ok_or_else(|| wrong_type(raw))?;
     let why = match text.parse::<SocketAddr>() {
-        Ok(address) => return Ok(address),
+        Ok(address) => return Ok(Endpoint::Tcp(address)),
+        Err(_) if text.chars().any(char::is_control) => "a control character in a path",
+        Err(_) if text.starts_with('/') || text.starts_with("./") => return Ok(Endpoint::Unix(PathBuf::from(text))),
         Err(_) if text.parse::<std::net::IpAddr>().is_ok() => "the port is missing",
         Err(_) if text.starts_with("localhost") || text.starts_with(|c: char| c.is_ascii_alphabetic()) => {
             "names are not resolved; an address is wanted"
@@ -357,6 +387,21 @@ fn words(raw: &Raw, count_max: usize) -> Result<Vec<String>, Refused> {
     Ok(list)
 }
 
+fn text(raw: &Raw) -> Result<String, Refused> {
+    match raw.text().ok_or_else(|| wrong_type(raw))? {
+        "" => Err(Refused::because("nothing stands between the quotes")),
+        text if text.chars().any(char::is_control) => Err(Refused::because("a control character in a text")),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn networks(raw: &Raw, count_max: usize) -> Result<Vec<Network>, Refused> {
+    let parse = |word: &String| {
+        word.parse().map_err(|_| Refused::because(format!("{word:?} is neither an address nor a range of them")))
+    };
+    words(raw, count_max)?.iter().map(parse).collect()
+}
+
 fn path(raw: &Raw) -> Result<PathBuf, Refused> {
     match raw.text().ok_or_else(|| wrong_type(raw))? {
         "" => Err(Refused::because("no directory has an empty name")),
@@ -367,5 +412,10 @@ fn path(raw: &Raw) -> Result<PathBuf, Refused> {
 
 /// A path as a TOML string. It was text when it was read, and has no control characters.
 fn quoted_path(path: &Path) -> String {
-    format!("\"{}\"", path.display().to_string().replace('\\', "\\\\").replace('"', "\\\""))
+    quoted_text(&path.display().to_string())
+}
+
+/// A text without control characters as a TOML string.
+fn quoted_text(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

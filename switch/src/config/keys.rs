@@ -5,12 +5,15 @@
 
 mod access;
 mod journal;
+mod listener;
 
 use super::field::{Field, Kind};
-use super::settings::{Listener, Settings};
+use super::settings::Settings;
 use crate::limits::SHARDS_MAX;
 use crate::program::log::Level;
 use crate::routing::place::RULES_MAX;
+
+pub use listener::{LISTENER, LISTENER_DOC, LISTENER_KEYS, LISTENERS_MAX};
 
 /// One key of a section whose values live in a `T`.
 pub struct Key<T> {
@@ -36,7 +39,6 @@ impl<T> Key<T> {
     }
 }
 
-type ListenerKey = Key<Listener>;
 type SettingsKey = Key<Settings>;
 
 /// One section of the file.
@@ -49,62 +51,11 @@ pub struct Section {
     pub keys: &'static [Key<Settings>],
 }
 
-/// The name of the section that may come many times.
-pub const LISTENER: &str = "listener";
-
-/// What `[[listener]]` is about.
-pub const LISTENER_DOC: &str = "Where clients connect; one table for each address. Without any, the switch listens on \
-                                `127.0.0.1:1883` and `[::1]:1883`.";
-
-/// Listeners at most.
-pub const LISTENERS_MAX: usize = 64;
-
 /// Largest number that fits a `u32`.
 const U32: u64 = u32::MAX as u64;
 /// A size that no machine reaches.
 const TIB: u64 = 1 << 40;
 const DAY: u64 = 86_400_000;
-
-/// The keys of each `[[listener]]`.
-pub const LISTENER_KEYS: &[Key<Listener>] = &[
-    ListenerKey::new(
-        "bind",
-        Kind::Address,
-        |listener| Field::Address(&mut listener.bind),
-        "Address and port. Names are not resolved. Port 0 lets the kernel choose one, which the banner tells. An IPv6 \
-         address serves IPv6 alone. An address that is not a loopback one is refused unless a back end of `[access]` is \
-         configured, or `allow_anonymous = true` is written beside it.",
-    )
-    .absent("required"),
-    ListenerKey::new(
-        "transport",
-        Kind::Choice(&["tcp"], &["tls", "ws", "wss"]),
-        |listener| Field::Choice(&mut listener.transport),
-        "How MQTT travels: `tcp`. TLS and WebSocket are not in this version.",
-    ),
-    ListenerKey::new(
-        "allow_anonymous",
-        Kind::Switch,
-        |listener| Field::MaybeSwitch(&mut listener.allow_anonymous),
-        "Whether clients may connect without saying who they are. Where no back end of `[access]` is configured `false` \
-         is refused (nobody could connect), and an address that other machines reach needs a written `true`.",
-    )
-    .absent("`true` on loopback addresses where no back end is configured, else `false`"),
-    ListenerKey::new(
-        "backlog",
-        Kind::Count(1..=1_000_000),
-        |listener| Field::U32(&mut listener.options.backlog),
-        "Connections that may wait for being accepted, for each shard. The kernel lowers it to net.core.somaxconn, which \
-         the log tells.",
-    ),
-    ListenerKey::new(
-        "send_buffer",
-        Kind::Bytes(4096..=1 << 30),
-        |listener| Field::U32(&mut listener.options.send_buffer_bytes),
-        "What the kernel may keep of one connection's unacknowledged bytes (SO_SNDBUF, which the kernel doubles for its \
-         overhead and lowers to net.core.wmem_max). A client that stops reading ties up at most this much.",
-    ),
-];
 
 /// All sections besides `[[listener]]`.
 pub const SECTIONS: &[Section] = &[

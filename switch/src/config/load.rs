@@ -1,14 +1,15 @@
 //! File, environment and flags, in that order, become settings that can be trusted.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
+
+use shard::listen::Endpoint;
 
 use super::access::{Backend, NoMatch};
 use super::error::{ConfigError, ConfigErrors, Origin};
-use super::field::{Field, Kind, Raw, Refused};
+use super::field::{Choice, Field, Kind, Raw, Refused};
 use super::keys::{LISTENER_KEYS, LISTENERS_MAX};
-use super::settings::{Listener, Settings};
+use super::settings::{Listener, Settings, Transport};
 use super::source::{self, ENVIRONMENT_PREFIX, Entry, Source, Table};
 use crate::limits::{PAGE_BYTES, RECORDS_STAGED_MIN};
 use crate::routing::place::Placement;
@@ -184,8 +185,8 @@ impl Builder {
             let raw = Raw::Bare(text.clone());
             let entry = Entry { table, key: "bind", raw: raw.clone(), written, origin: Origin::Flag("--bind") };
             let mut bind = None;
-            if let Err(refused) = Field::Address(&mut bind).read(&Kind::Address, &raw) {
-                self.errors.push(refusal(&entry, &Kind::Address, refused));
+            if let Err(refused) = Field::Endpoint(&mut bind).read(&Kind::Endpoint, &raw) {
+                self.errors.push(refusal(&entry, &Kind::Endpoint, refused));
             }
             let known = configured.iter().position(|listener| bind.is_some() && listener.bind == bind);
             let listener = known.map_or_else(|| Listener { bind, ..Listener::default() }, |at| configured[at].clone());
@@ -209,7 +210,7 @@ impl Builder {
         }
     }
 
-    /// `--port` changes the port of each listener.
+    /// `--port` changes the port of each listener of plain MQTT.
     fn apply_port(&mut self, port: Option<&str>) {
         let Some(text) = port else { return };
         let Ok(port) = text.parse::<u16>() else {
@@ -217,7 +218,7 @@ impl Builder {
             return self.error(Origin::Flag("--port"), "listener[0].bind", Some(text), "not a port", remedy);
         };
         for (index, listener) in self.settings.listeners.iter_mut().enumerate() {
-            if let Some(bind) = &mut listener.bind {
+            if let (Some(Endpoint::Tcp(bind)), Transport::Tcp) = (&mut listener.bind, listener.transport) {
                 bind.set_port(port);
                 self.origins.insert((Table::Listener(index), "bind"), Origin::Flag("--port"));
             }
@@ -251,7 +252,7 @@ impl Builder {
     fn check_listener(&mut self, index: usize) {
         let (table, listener) = (Table::Listener(index), self.settings.listeners[index].clone());
         let origin = |key| self.origins.get(&(table, key)).unwrap_or(&self.listeners[index]).clone();
-        let Some(bind) = listener.bind else {
+        let Some(bind) = listener.bind.clone() else {
             let remedy = format!("write bind = \"127.0.0.1:1883\", or set {ENVIRONMENT_PREFIX}LISTENER__{index}__BIND");
             return self.error(origin("bind"), &table.path("bind"), None, "missing", remedy);
         };
@@ -261,20 +262,83 @@ impl Builder {
             let what = "nobody could connect: no back end of [access] is configured";
             return self.error(origin("allow_anonymous"), &table.path("allow_anonymous"), Some("false"), what, remedy);
         }
-        if !bind.ip().is_loopback() && listener.allow_anonymous.is_none() && !authenticated {
+        if !bind.is_local() && listener.allow_anonymous.is_none() && !authenticated {
             let what = "other machines could connect without authentication";
             let remedy = format!(
                 "listen on 127.0.0.1 or [::1], or configure a back end in [access], or let everybody in with allow_anonymous = true beside this bind in a \
                  [[listener]] (environment: {ENVIRONMENT_PREFIX}LISTENER__{index}__BIND={bind} \
                  {ENVIRONMENT_PREFIX}LISTENER__{index}__ALLOW_ANONYMOUS=true)"
             );
-            return self.error(origin("bind"), &table.path("bind"), Some(&quoted(bind)), what, remedy);
+            return self.error(origin("bind"), &table.path("bind"), Some(&quoted(&bind)), what, remedy);
         }
-        let earlier = self.settings.listeners[..index].iter().position(|other| other.bind == Some(bind));
-        if let (Some(earlier), true) = (earlier, bind.port() != 0) {
+        let unix = matches!(bind, Endpoint::Unix(_));
+        if unix != (listener.transport == Transport::Unix) {
+            let (what, remedy) = match unix {
+                true => ("a path is the address of no TCP listener", "write transport = \"unix\" beside it"),
+                false => ("no path of a Unix socket", "write bind = \"/run/ringmain/mqtt.sock\""),
+            };
+            return self.error(origin("bind"), &table.path("bind"), Some(&quoted(&bind)), what, remedy.to_owned());
+        }
+        self.check_proxy(index, &listener);
+        self.check_websocket(index, &listener);
+        let others = &self.settings.listeners[..index];
+        let same_name = |other: &Listener| listener.name.is_some() && other.name == listener.name;
+        if let Some(earlier) = others.iter().position(same_name) {
+            let (what, remedy) =
+                (format!("listener[{earlier}] has this name"), "give each a name of its own".to_owned());
+            let name = listener.name.as_deref().map(|name| format!("\"{name}\""));
+            let origin = self.origins.get(&(table, "name")).cloned().unwrap_or(Origin::Default);
+            return self.error(origin, &table.path("name"), name.as_deref(), &what, remedy);
+        }
+        let earlier = others.iter().position(|other| other.bind.as_ref() == Some(&bind));
+        if let (Some(earlier), true) = (earlier, bind.tcp().is_none_or(|bind| bind.port() != 0)) {
             let what = format!("listener[{earlier}] has this address");
             let remedy = "give each listener an address or a port of its own".to_owned();
-            self.error(origin("bind"), &table.path("bind"), Some(&quoted(bind)), &what, remedy);
+            let origin = self.origins.get(&(table, "bind")).unwrap_or(&self.listeners[index]).clone();
+            self.error(origin, &table.path("bind"), Some(&quoted(&bind)), &what, remedy);
+        }
+    }
+
+    /// Who may tell of a client's address, and whether anybody does.
+    fn check_proxy(&mut self, index: usize, listener: &Listener) {
+        let table = Table::Listener(index);
+        let origin = |key| self.origins.get(&(table, key)).cloned().unwrap_or(Origin::Default);
+        let (believes, trusts) = (listener.proxy_protocol, !listener.proxy_trusted.is_empty());
+        if believes && !trusts && listener.transport != Transport::Unix {
+            let what = "no proxy is trusted";
+            let remedy = "name the proxies: proxy_trusted = [\"10.0.0.0/8\"], for example".to_owned();
+            self.error(origin("proxy_protocol"), &table.path("proxy_protocol"), Some("true"), what, remedy);
+        } else if trusts && !believes {
+            let what = "nothing is asked of these proxies";
+            let remedy = "write proxy_protocol = true, or remove the line".to_owned();
+            self.error(origin("proxy_trusted"), &table.path("proxy_trusted"), None, what, remedy);
+        }
+    }
+
+    /// Keys that mean something on WebSocket alone.
+    fn check_websocket(&mut self, index: usize, listener: &Listener) {
+        let (table, default) = (Table::Listener(index), Listener::default());
+        let mut errors = Vec::new();
+        if listener.transport == Transport::Ws {
+            if !listener.path.starts_with('/') || listener.path.contains(['?', '#', ' ']) {
+                let what = "not the path of a URL".to_owned();
+                errors.push(("path", what, "write what stands behind the port, such as \"/mqtt\""));
+            }
+        } else {
+            for (key, written) in [
+                ("path", listener.path != default.path),
+                ("allowed_origins", listener.allowed_origins != default.allowed_origins),
+                ("max_header_size", listener.max_header_size != default.max_header_size),
+            ] {
+                if written {
+                    let what = format!("means nothing with transport = \"{}\"", listener.transport.word());
+                    errors.push((key, what, "write transport = \"ws\", or remove the line"));
+                }
+            }
+        }
+        for (key, what, remedy) in errors {
+            let origin = self.origins.get(&(table, key)).cloned().unwrap_or(Origin::Default);
+            self.error(origin, &table.path(key), None, &what, remedy.to_owned());
         }
     }
 
@@ -364,8 +428,8 @@ fn refusal(entry: &Entry, kind: &Kind, refused: Refused) -> ConfigError {
     }
 }
 
-fn quoted(address: SocketAddr) -> String {
-    format!("\"{address}\"")
+fn quoted(endpoint: &Endpoint) -> String {
+    format!("\"{endpoint}\"")
 }
 
 #[cfg(test)]
@@ -386,7 +450,7 @@ mod tests {
     }
 
     fn binds(configuration: &Configuration) -> Vec<String> {
-        let bind = |listener: &Listener| listener.bind.map(|bind| bind.to_string()).unwrap_or_default();
+        let bind = |listener: &Listener| listener.bind.as_ref().map(Endpoint::to_string).unwrap_or_default();
         configuration.settings.listeners.iter().map(bind).collect()
     }
 
@@ -472,6 +536,42 @@ mod tests {
             (
                 "[limits]\nmax_queued_bytes = \"2KB\"",
                 "f.toml:2:1: limits.max_queued_bytes = \"2KB\": less than max_packet_size",
+            ),
+            (
+                "[[listener]]\nbind = \"[::1]:1\"\ntransport = \"wss\"",
+                "f.toml:3:1: listener[0].transport = \"wss\": not in this version",
+            ),
+            (
+                "[[listener]]\nbind = \"[::1]:1\"\npath = \"/x\"",
+                "f.toml:3:1: listener[0].path: means nothing with transport = \"tcp\"",
+            ),
+            (
+                "[[listener]]\nbind = \"[::1]:1\"\ntransport = \"ws\"\npath = \"mqtt\"",
+                "f.toml:4:1: listener[0].path: not the path of a URL",
+            ),
+            (
+                "[[listener]]\nbind = \"/run/x.sock\"",
+                "f.toml:2:1: listener[0].bind = \"/run/x.sock\": a path is the address of no TCP",
+            ),
+            (
+                "[[listener]]\nbind = \"[::1]:1\"\ntransport = \"unix\"",
+                "f.toml:2:1: listener[0].bind = \"[::1]:1\": no path of a Unix socket",
+            ),
+            (
+                "[[listener]]\nbind = \"[::1]:1\"\nproxy_protocol = true",
+                "f.toml:3:1: listener[0].proxy_protocol = true: no proxy is trusted",
+            ),
+            (
+                "[[listener]]\nbind = \"[::1]:1\"\nproxy_trusted = [\"::1\"]",
+                "f.toml:3:1: listener[0].proxy_trusted: nothing is asked",
+            ),
+            (
+                "[[listener]]\nbind = \"[::1]:1\"\nproxy_trusted = [\"::x\"]",
+                "f.toml:3:1: listener[0].proxy_trusted = [\"::x\"]: \"::x\" is neither an address",
+            ),
+            (
+                "[[listener]]\nbind = \"[::1]:1\"\nname = \"a\"\n[[listener]]\nbind = \"[::1]:2\"\nname = \"a\"",
+                "f.toml:6:1: listener[1].name = \"a\": listener[0] has this name",
             ),
             ("[kernel]\nsq_entries = 1000", "f.toml:2:1: kernel.sq_entries = 1000: out of range"),
             ("[placement]\nrules = [\"a/b\"]", "f.toml:2:1: placement.rules = [\"a/b\"]: partition rule 1"),

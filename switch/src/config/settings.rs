@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use shard::config::KernelConfig;
-use shard::listen::ListenOptions;
+use shard::listen::{Endpoint, ListenOptions};
 
 use super::access::Access;
 use super::field::Choice;
+use super::network::Network;
 use super::value::CoreList;
 use crate::limits::Limits;
 use crate::program::log::Level;
@@ -57,25 +58,58 @@ impl Default for Settings {
 }
 
 /// One `[[listener]]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Address and port; port 0 lets the kernel choose. Always there once checked.
-    pub bind: Option<SocketAddr>,
+    /// Where; port 0 lets the kernel choose. Always there once checked, and a path for [`Transport::Unix`] alone.
+    pub bind: Option<Endpoint>,
+    /// What it is called; absent: after its address.
+    pub name: Option<String>,
     /// How MQTT travels on it.
     pub transport: Transport,
-    /// Whether clients need no authentication; written or not. Checked: it is written, or the address is a loopback one,
-    /// or there is a back end to ask.
+    /// Whether clients need no authentication; written or not. Checked: it is written, or this machine alone reaches the
+    /// address, or there is a back end to ask.
     pub allow_anonymous: Option<bool>,
+    /// Connections at once that came in by it, on the whole node; absent: as the node's own limit says.
+    pub max_connections: Option<u32>,
+    /// Where WebSocket is spoken. Checked: begins with `/`, and has no query.
+    pub path: String,
+    /// Origins that pages of browsers may come from; empty: any.
+    pub allowed_origins: Vec<String>,
+    /// Bytes of the request that opens a WebSocket at most.
+    pub max_header_size: u32,
+    /// Whether a proxy tells where a client really is.
+    pub proxy_protocol: bool,
+    /// The proxies that are believed. Checked: not empty where there must be some.
+    pub proxy_trusted: Vec<Network>,
     /// What its sockets are like.
     pub options: ListenOptions,
     /// Whether the program may go on without it: a default listener on a machine that has no such address family.
     pub optional: bool,
 }
 
+impl Default for Listener {
+    fn default() -> Listener {
+        Listener {
+            bind: None,
+            name: None,
+            transport: Transport::Tcp,
+            allow_anonymous: None,
+            max_connections: None,
+            path: "/mqtt".to_owned(),
+            allowed_origins: Vec::new(),
+            max_header_size: 8 << 10,
+            proxy_protocol: false,
+            proxy_trusted: Vec::new(),
+            options: ListenOptions::default(),
+            optional: false,
+        }
+    }
+}
+
 impl Listener {
     /// A listener at `bind`, otherwise as the defaults say.
     pub fn at(bind: SocketAddr) -> Listener {
-        Listener { bind: Some(bind), ..Listener::default() }
+        Listener { bind: Some(Endpoint::Tcp(bind)), ..Listener::default() }
     }
 
     /// Whether clients may connect here that do not say who they are.
@@ -85,7 +119,7 @@ impl Listener {
 
     /// Whether other machines reach it.
     pub fn public(&self) -> bool {
-        self.bind.is_none_or(|bind| !bind.ip().is_loopback())
+        self.bind.as_ref().is_none_or(|bind| !bind.is_local())
     }
 
     /// What plain `ringmain` serves.
@@ -102,15 +136,27 @@ pub enum Transport {
     /// MQTT over TCP.
     #[default]
     Tcp,
+    /// MQTT over WebSocket over TCP.
+    Ws,
+    /// MQTT over a Unix socket.
+    Unix,
+}
+
+impl Transport {
+    /// The words.
+    pub const WORDS: [&'static str; 3] = ["tcp", "ws", "unix"];
 }
 
 impl Choice for Transport {
-    fn choose(&mut self, _word: &str) {
-        *self = Transport::Tcp;
+    fn choose(&mut self, word: &str) {
+        let all = [Transport::Tcp, Transport::Ws, Transport::Unix];
+        if let Some(chosen) = all.into_iter().find(|transport| transport.word() == word) {
+            *self = chosen;
+        }
     }
 
     fn word(&self) -> &'static str {
-        "tcp"
+        Transport::WORDS[*self as usize]
     }
 }
 
@@ -147,6 +193,8 @@ pub struct Journal {
     pub max_size: u64,
     /// How many times as large as what is live a log becomes before it is compacted.
     pub compact_ratio: u32,
+    /// How much longer each sync takes than it does.
+    pub sync_delay: Duration,
 }
 
 impl Journal {
@@ -167,6 +215,7 @@ impl Default for Journal {
             staging_size: 8 << 20,
             max_size: 0,
             compact_ratio: 4,
+            sync_delay: Duration::ZERO,
         }
     }
 }

@@ -12,7 +12,9 @@ use shard::{Effects, Errno, Op, Slot};
 use wire::Malformed;
 use wire::entry::Entry;
 use wire::mqtt::{Connack, ProtocolVersion, ReasonCode};
+use wire::websocket::{CloseCode, Refusal};
 
+use super::stack::Ending;
 use super::{ConnectionId, Phase};
 use crate::counters::Counter;
 use crate::limits::LINGER;
@@ -55,6 +57,12 @@ pub enum Cause {
     NoConnackFits,
     /// The socket is another shard's now.
     Moved,
+    /// A proxy that is trusted did not say whom it serves.
+    NoProxyHeader,
+    /// A request for WebSocket was refused.
+    NotUpgraded(Refusal),
+    /// The WebSocket has ended on the client's side.
+    WebSocket(Ending),
     /// The switch stops.
     Stop,
 }
@@ -74,8 +82,37 @@ impl Cause {
             | Cause::ConnectTimeout
             | Cause::Superseded
             | Cause::NoConnackFits
+            | Cause::NoProxyHeader
+            | Cause::NotUpgraded(_)
+            | Cause::WebSocket(_)
             | Cause::Moved => None,
         }
+    }
+
+    /// What a close frame says that a WebSocket client is told goodbye with: nothing, or a code. `None`: there is none.
+    pub(super) fn close_code(self) -> Option<Option<CloseCode>> {
+        let code = match self {
+            Cause::Eof | Cause::Broken(_) | Cause::Moved | Cause::NotUpgraded(_) | Cause::NoProxyHeader => return None,
+            Cause::WebSocket(Ending::Closed(code)) => return Some(code),
+            Cause::WebSocket(Ending::Violated(violation)) => violation.code(),
+            Cause::Disconnect { .. } => CloseCode::NORMAL,
+            Cause::Stop => CloseCode::GOING_AWAY,
+            Cause::Malformed(Malformed::PacketTooLarge) | Cause::Reason(ReasonCode::PacketTooLarge) => {
+                CloseCode::TOO_BIG
+            }
+            Cause::Malformed(_) => CloseCode::PROTOCOL_ERROR,
+            Cause::Refused(ReasonCode::ServerBusy | ReasonCode::ServerUnavailable | ReasonCode::QuotaExceeded) => {
+                CloseCode::TRY_AGAIN_LATER
+            }
+            Cause::KeepAlive
+            | Cause::ConnectTimeout
+            | Cause::TakenOver
+            | Cause::Superseded
+            | Cause::NoConnackFits
+            | Cause::Reason(_)
+            | Cause::Refused(_) => CloseCode::POLICY,
+        };
+        Some(Some(code))
     }
 
     /// For the log.
@@ -92,6 +129,9 @@ impl Cause {
             Cause::Malformed(error) => error.description(),
             Cause::Reason(reason) | Cause::Refused(reason) => reason.name(),
             Cause::NoConnackFits => "no CONNACK fits the client's Maximum Packet Size",
+            Cause::NoProxyHeader => "a trusted proxy sent no PROXY header",
+            Cause::NotUpgraded(refusal) => refusal.description(),
+            Cause::WebSocket(ending) => ending.description(),
             Cause::Moved => "moved",
             Cause::Stop => "the switch stops",
         }
@@ -124,6 +164,9 @@ impl Switch {
                 self.refuse(slot, cause);
             }
             Phase::Empty | Phase::Accepting | Phase::Arriving | Phase::Lingering | Phase::Closing => return,
+        }
+        if self.connections.at(slot).framed {
+            self.write_close_frame(slot, cause);
         }
         let conn = self.connections.at_mut(slot);
         if cause == Cause::Moved {
@@ -204,6 +247,11 @@ impl Switch {
 
     /// The slot is empty.
     pub fn closed(&mut self, slot: Slot, fx: &mut Effects) {
+        let listener = self.connections.at(slot).listener;
+        self.listeners[usize::from(listener)].closed(self.id);
+        if self.connections.at(slot).wrapped {
+            self.stacks.take(slot);
+        }
         self.connections.free(slot);
         self.counters.sub(Counter::ConnectionsOpen, 1);
         self.arm_accepts(fx);

@@ -42,9 +42,20 @@ impl Switch {
         let conn = self.connections.at_mut(slot);
         conn.receiving = armed;
         conn.cancelling &= armed;
+        if conn.wrapped {
+            return self.received_wrapped(slot, bytes, now_ms, fx);
+        }
         if !planted(Fault::PingNotHeard) || bytes != [0xc0, 0] {
             conn.heard_ms = now_ms;
         }
+        self.received_plain(slot, bytes, fx);
+    }
+
+    /// Bytes of the MQTT stream came; none, where only what is around them did. Inlined, so that plain TCP has no call
+    /// more.
+    #[inline(always)]
+    pub(super) fn received_plain(&mut self, slot: Slot, bytes: &[u8], fx: &mut Effects) {
+        let conn = self.connections.at_mut(slot);
         match conn.phase {
             Phase::Open if conn.parked => {
                 conn.residue.get_or_insert_default().extend_from_slice(bytes);
@@ -169,7 +180,7 @@ impl Switch {
     }
 
     /// Arms the receive of an open connection that is to be read, and cancels that of one that is not.
-    fn receive_on(&mut self, slot: Slot, fx: &mut Effects) {
+    pub(super) fn receive_on(&mut self, slot: Slot, fx: &mut Effects) {
         let conn = self.connections.at_mut(slot);
         let generation = conn.generation;
         match conn.phase {
@@ -179,7 +190,7 @@ impl Switch {
                     fx.ops.push(Op::CancelRecv { slot, generation });
                 }
             }
-            Phase::Open if conn.ended => self.close(slot, Cause::Eof, fx),
+            Phase::Open if conn.ended => self.close(slot, self.end_of_stream(slot), fx),
             Phase::Open if !conn.receiving => {
                 conn.receiving = true;
                 fx.ops.push(Op::Recv { slot, generation, multishot: true });

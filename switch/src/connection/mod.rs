@@ -15,6 +15,7 @@ pub mod address;
 pub mod close;
 pub mod inbound;
 pub mod keepalive;
+pub mod stack;
 pub mod table;
 
 use shard::mesh::ShardId;
@@ -87,6 +88,10 @@ pub struct Connection {
     pub send_closed: bool,
     /// Request Problem Information ([MQTT-3.1.2-29]).
     pub problem_information: bool,
+    /// What comes passes through a [`stack`] before it is MQTT.
+    pub wrapped: bool,
+    /// Each packet for it is one WebSocket frame.
+    pub framed: bool,
     /// A CONNECT with the bridge bit: own messages are not echoed.
     pub bridge: bool,
     /// The listener that it came in by.
@@ -139,6 +144,8 @@ impl Connection {
             cancelling: false,
             send_closed: false,
             problem_information: true,
+            wrapped: false,
+            framed: false,
             bridge: false,
             listener: 0,
             requests: 0,

@@ -6,17 +6,20 @@ use shard::buffer::Blob;
 use shard::profile::Stage;
 use wire::entry::{self, Entry, Owners};
 use wire::frame::Frame;
-use wire::mqtt::{PublishImage, QoS};
+use wire::mqtt::{PublishImage, PublishOffsets, QoS};
+use wire::websocket::{FrameHeader, Opcode};
 
+use super::fanout::{Fanout, Identifiers, Match};
 use super::feed::{Feed, FeedId, Image};
 use super::store::MessageId;
 use super::{DirectSubscriber, flush::Job};
 use crate::access::live::{delivered, may_receive};
+use super::flush::Job;
 use crate::counters::Counter;
 use crate::frames;
 use crate::planted::{Fault, planted};
 use crate::session::outgoing::Owed;
-use crate::session::{Matched, Options, Session, SessionId};
+use crate::session::{Options, Session, SessionId};
 use crate::switch::Switch;
 use crate::topic::tree::FilterId;
 
@@ -42,45 +45,13 @@ pub struct Delivered {
     pub ticket: Position,
 }
 
-/// Scratch space of a fan-out, kept so that none allocates.
-#[derive(Default)]
-pub struct Fanout {
-    filters: Vec<FilterId>,
-    matches: Vec<Match>,
-    /// Subscription Identifiers of matches that have more than one.
-    identifiers: Vec<(u32, u32)>,
-    templates: [Template; 16],
-    tick: u64,
-    stored: Option<MessageId>,
-    /// Groups matched.
-    groups: usize,
-    /// The number of the message in the journal; 0: it is not there.
-    number: u64,
-    /// The journal did not take it: durable sessions cannot be owed it.
-    unkept: bool,
-}
-
-/// One subscriber of the frame at hand, with all its subscriptions that match.
-#[derive(Clone, Copy)]
-struct Match {
-    session: SessionId,
-    qos: QoS,
-    retain_as_published: bool,
-    identifier: u32,
-    group: Option<u64>,
-}
-
-/// A PUBLISH as all subscribers of one kind get it, but for the packet identifier.
-#[derive(Default)]
-struct Template {
-    tick: u64,
-    bytes: Vec<u8>,
-    packet_id_at: usize,
-}
-
 impl Switch {
     /// Delivers a frame to all subscribers on this shard.
     pub fn deliver(&mut self, frame: &Frame<'_>, blob: Option<&Blob>, picks: Picks<'_>, fx: &mut Effects) -> Delivered {
+        if matches!(picks, Picks::Only([])) {
+            // The owner of a message that is for another shard's member: its own memory does not matter.
+            return Delivered::default();
+        }
         if frame.header.qos == 2 && !self.store.room(frames::len(frame)) {
             return Delivered { matched: true, refused: true, ticket: Position(0) };
         }
@@ -137,8 +108,7 @@ impl Switch {
             self.return_unmatched(keys, frame, &fanout);
         }
         if !taken.is_empty() {
-            let took = |id| self.sessions.at(id).kept.as_ref().is_some_and(|kept| taken.contains(&kept.uid));
-            fanout.matches.retain(|found| !took(found.session));
+            fanout.leave_out(|id| self.sessions.at(id).kept.as_ref().is_some_and(|kept| taken.contains(&kept.uid)));
         }
         if !fanout.matches.is_empty() {
             self.profile.at(Stage::Encode);
@@ -332,8 +302,20 @@ impl Switch {
         };
         let mut dropped = 0;
         let stamp = (self.tick, self.now);
-        let appended =
-            feed.append(&mut self.arena, packet.encoded_len(), stamp, &mut dropped, |out| packet.encode(out));
+        let len = packet.encoded_len();
+        let appended = if image.framed {
+            // One frame each: what many subscribers share is ready to be sent.
+            let header = FrameHeader::new(Opcode::Binary, len);
+            let header = header.bytes();
+            feed.append(&mut self.arena, header.len() + len, stamp, &mut dropped, |out| {
+                let (front, out) = out.split_at_mut(header.len());
+                front.copy_from_slice(header);
+                let PublishOffsets { packet_id, message_expiry } = packet.encode(out);
+                PublishOffsets { packet_id, message_expiry: message_expiry.map(|at| at + header.len() as u32) }
+            })
+        } else {
+            feed.append(&mut self.arena, len, stamp, &mut dropped, |out| packet.encode(out))
+        };
         while feed.bytes() > self.limits.max_feed_bytes && feed.chunks() > 1 {
             dropped += feed.drop_oldest(&mut self.arena);
         }
@@ -494,79 +476,6 @@ impl Switch {
         if !feed.flush.queued {
             feed.flush.queued = true;
             self.flush.push(Job::Feed(id));
-        }
-    }
-}
-
-impl Fanout {
-    fn begin(&mut self, tick: u64) {
-        self.filters.clear();
-        self.matches.clear();
-        self.identifiers.clear();
-        self.groups = 0;
-        (self.number, self.unkept) = (0, false);
-        self.tick = tick;
-    }
-
-    /// Adds a subscription to its session's match, which carries all identifiers and the highest QoS
-    /// ([MQTT-3.3.4-2], [MQTT-3.3.4-4]).
-    fn collect(&mut self, subscriber: &DirectSubscriber, matched: &mut Matched) {
-        if matched.tick != self.tick {
-            *matched = Matched { tick: self.tick, index: self.matches.len() as u32 };
-            self.matches.push(Match::of(subscriber, None));
-            return;
-        }
-        let found = &mut self.matches[matched.index as usize];
-        found.qos = found.qos.max(subscriber.options.qos());
-        found.retain_as_published |= subscriber.options.retain_as_published();
-        if found.identifier == 0 {
-            found.identifier = subscriber.identifier;
-        } else if subscriber.identifier != 0 {
-            self.identifiers.push((matched.index, subscriber.identifier));
-        }
-    }
-
-    /// All Subscription Identifiers of a match.
-    fn identifiers_of(&self, index: u32, first: u32) -> Identifiers {
-        if first == 0 {
-            return Identifiers::None;
-        }
-        if !self.identifiers.iter().any(|(of, _)| *of == index) {
-            return Identifiers::One([first]);
-        }
-        let more = self.identifiers.iter().filter(|(of, _)| *of == index).map(|(_, identifier)| *identifier);
-        Identifiers::Many(std::iter::once(first).chain(more).collect())
-    }
-}
-
-/// Subscription Identifiers of one delivery.
-enum Identifiers {
-    None,
-    One([u32; 1]),
-    Many(Vec<u32>),
-}
-
-impl std::ops::Deref for Identifiers {
-    type Target = [u32];
-
-    fn deref(&self) -> &[u32] {
-        match self {
-            Identifiers::None => &[],
-            Identifiers::One(one) => one,
-            Identifiers::Many(many) => many,
-        }
-    }
-}
-
-impl Match {
-    fn of(subscriber: &DirectSubscriber, group: Option<u64>) -> Match {
-        let options: Options = subscriber.options;
-        Match {
-            session: subscriber.session,
-            qos: options.qos(),
-            retain_as_published: options.retain_as_published(),
-            identifier: subscriber.identifier,
-            group,
         }
     }
 }

@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use shard::buffer::{Arena, Chunk};
 use shard::{Instant, Slot};
 use wire::mqtt::PublishOffsets;
+use wire::websocket::frame_of_len;
 
 use super::flush::FlushState;
 use crate::limits::FEED_CHUNK_BYTES;
@@ -35,6 +36,8 @@ pub struct FeedId(pub u32);
 pub struct Image {
     /// MQTT 5.0; else 3.1.1.
     pub v5: bool,
+    /// Each packet is one WebSocket frame.
+    pub framed: bool,
     /// The RETAIN flag as the publisher set it, else 0 ([MQTT-3.3.1-12], [MQTT-3.3.1-13]).
     pub retain_as_published: bool,
     /// Subscription Identifier; 0: none.
@@ -343,6 +346,11 @@ impl Feed {
         self.run_bytes(entry.chunk, entry.start, entry.len)
     }
 
+    /// Bytes of MQTT in the packet of `entry`: without the frame around it.
+    pub fn mqtt_len(&self, entry: &Entry) -> usize {
+        entry.bytes_len() - if self.image.framed { frame_of_len(entry.bytes_len()) } else { 0 }
+    }
+
     /// Copies the packet of `entry` with its message expiry interval counted down to `now`. False: it has expired.
     pub fn copy_aged(&self, entry: &Entry, now: Instant, out: &mut [u8]) -> bool {
         out.copy_from_slice(self.packet(entry));
@@ -433,7 +441,7 @@ mod tests {
     use super::*;
 
     fn feed() -> (Feed, Arena) {
-        let image = Image { v5: false, retain_as_published: false, subscription_identifier: 0 };
+        let image = Image { v5: false, framed: false, retain_as_published: false, subscription_identifier: 0 };
         (Feed::new(FilterId(0), image), Arena::new(FEED_CHUNK_BYTES, 4))
     }
 

@@ -255,7 +255,7 @@ impl Switch {
             }
             let Some((seat, entry)) = oldest else { return };
             let feed = &mut self.feeds[seat.feed.0 as usize];
-            let dropped = if entry.bytes_len() > conn.packet_bytes_max as usize {
+            let dropped = if feed.mqtt_len(&entry) > conn.packet_bytes_max as usize {
                 Some(Counter::DroppedTooLarge)
             } else if self.now.since(entry.at) > self.limits.max_feed_age {
                 Some(Counter::DroppedLagging)

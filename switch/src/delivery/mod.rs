@@ -7,6 +7,7 @@
 //! ```
 
 pub mod deliver;
+pub mod fanout;
 pub mod feed;
 pub mod flush;
 pub mod outbox;

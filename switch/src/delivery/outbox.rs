@@ -1,5 +1,7 @@
 //! What waits for one connection alone: whole encoded packets, in the order in which they leave.
 
+use wire::websocket::{FrameHeader, Opcode, payload_at};
+
 use crate::limits::OUTBOX_POOL_BYTES;
 
 /// Encoded packets for one connection. Exists only while something waits.
@@ -53,6 +55,11 @@ impl Outbox {
         &mut self.buffer[start..]
     }
 
+    /// Appends the header of a WebSocket frame; one whole packet of `len` bytes must follow.
+    pub fn begin_frame(&mut self, len: usize) {
+        self.buffer.extend_from_slice(FrameHeader::new(Opcode::Binary, len).bytes());
+    }
+
     /// One more QoS 0 message was appended.
     pub fn note_unsettled(&mut self) {
         self.unsettled += 1;
@@ -95,7 +102,7 @@ impl Outbox {
             if at + packet > self.head {
                 break;
             }
-            settled += u32::from(is_publish0(self.buffer[at]));
+            settled += u32::from(is_publish0(&self.buffer[at..]));
             at += packet;
         }
         self.buffer.drain(..at);
@@ -114,7 +121,7 @@ impl Outbox {
         }
         while at < self.buffer.len() {
             let packet = packet_len(&self.buffer[at..]);
-            if is_publish0(self.buffer[at]) && at + packet > self.head {
+            if is_publish0(&self.buffer[at..]) && at + packet > self.head {
                 unsent += 1;
             }
             at += packet;
@@ -130,13 +137,28 @@ impl Outbox {
 /// Bytes that may have left before they are forgotten.
 const COMPACT_BYTES: usize = 64 << 10;
 
-/// Whether a packet that begins so is a PUBLISH of QoS 0: 0011 d00r.
-fn is_publish0(first: u8) -> bool {
-    first & 0xf6 == 0x30
+/// Whether `bytes` begin with a PUBLISH of QoS 0 (0011 d00r), or with a WebSocket frame that holds one.
+fn is_publish0(bytes: &[u8]) -> bool {
+    let packet = if bytes[0] == BINARY_FRAME { payload_at(bytes).map_or(0, |(start, _)| start) } else { 0 };
+    bytes.get(packet).is_some_and(|first| first & 0xf6 == 0x30)
 }
 
-/// The length of the packet at the front of `bytes`, which this switch encoded.
+/// A whole binary message. No packet begins so: it would be a SUBSCRIBE, which no server sends.
+const BINARY_FRAME: u8 = 0x82;
+
+/// The length of what stands at the front of `bytes`, which this switch wrote: a packet, a WebSocket frame, or the answer
+/// to a handshake.
 fn packet_len(bytes: &[u8]) -> usize {
+    match bytes[0] {
+        // Binary, close and pong frames; no server sends packets of type 8.
+        0x80..=0x8f => return payload_at(bytes).map_or(bytes.len(), |(_, end)| end),
+        // HTTP. Frames follow where there is no body.
+        b'H' => {
+            let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
+            return end.filter(|_| bytes.starts_with(b"HTTP/1.1 101")).map_or(bytes.len(), |end| end + 4);
+        }
+        _ => {}
+    }
     let mut len = 0;
     for (index, byte) in bytes[1..].iter().enumerate() {
         len |= ((byte & 0x7f) as usize) << (7 * index);
@@ -211,6 +233,26 @@ mod tests {
         assert!(settled > 80_000);
         settled += outbox.advance(outbox.len());
         assert_eq!((settled, outbox.unsettled()), (100_001, 0));
+    }
+
+    /// Frames, and what else a WebSocket is sent, are told apart as packets are.
+    #[test]
+    fn frames_are_told_apart() {
+        let mut outbox = Outbox::default();
+        outbox.buffer().extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n");
+        let answer = outbox.len();
+        for payload in [3, 200, 70_000] {
+            let packet = [&[0x30][..], &vec![0; payload - 1]].concat();
+            outbox.begin_frame(packet.len());
+            outbox.buffer().extend_from_slice(&packet);
+            outbox.note_unsettled();
+            outbox.begin_frame(2);
+            outbox.buffer().extend_from_slice(&PINGRESP);
+            outbox.buffer().extend_from_slice(&[0x8a, 1, b'?']);
+        }
+        outbox.buffer().extend_from_slice(&[0x88, 2, 3, 0xe8]);
+        outbox.advance(answer + 2 + 3 + 4 + 3 + 4 + 200);
+        assert_eq!(outbox.abandon(), (2, 1));
     }
 
     /// A connection that dies tells which messages had left whole.

@@ -49,12 +49,23 @@ impl Body {
 impl MessageStore {
     /// An empty store that holds at most `bytes_max` bytes of frames.
     pub fn new(bytes_max: u64) -> MessageStore {
-        MessageStore { messages: Vec::new(), vacant: Vec::new(), spare: Default::default(), bytes: 0, bytes_max }
+        MessageStore {
+            messages: Vec::new(),
+            vacant: Vec::new(),
+            spare: [const { Vec::new() }; CLASSES],
+            bytes: 0,
+            bytes_max,
+        }
     }
 
     /// Whether a frame of that many bytes fits.
     pub fn room(&self, frame_bytes: usize) -> bool {
         self.bytes + frame_bytes as u64 <= self.bytes_max
+    }
+
+    /// Whether a frame of that many bytes fits when nothing else is stored.
+    pub fn could_hold(&self, frame_bytes: usize) -> bool {
+        frame_bytes as u64 <= self.bytes_max
     }
 
     /// Bytes of all stored frames.
@@ -84,6 +95,16 @@ impl MessageStore {
                 Body::Own(buffer)
             }
         };
+        self.insert(body)
+    }
+
+    /// Stores the frame in these bytes with one reference. They should lie in a buffer like those of [`buffer`], so that
+    /// it can be used again.
+    pub fn adopt(&mut self, bytes: Vec<u8>) -> MessageId {
+        self.insert(Body::Own(bytes))
+    }
+
+    fn insert(&mut self, body: Body) -> MessageId {
         self.bytes += body.bytes().len() as u64;
         let stored = Stored { references: 1, number: 0, body };
         match self.vacant.pop() {
@@ -151,24 +172,32 @@ impl MessageStore {
     }
 
     fn buffer(&mut self, len: usize) -> Vec<u8> {
-        let class = class_of(len);
-        if class >= CLASSES {
-            return Vec::with_capacity(len);
-        }
-        self.spare[class].pop().unwrap_or_else(|| Vec::with_capacity(class_bytes(class)))
+        let spare = self.spare.get_mut(class_of(len)).and_then(Vec::pop);
+        spare.unwrap_or_else(|| buffer(len))
     }
 }
 
-/// Size classes of reused buffers: 64 B to 64 KiB.
-const CLASSES: usize = 11;
+/// An empty buffer for a frame of so many bytes, as the store uses them again.
+pub fn buffer(len: usize) -> Vec<u8> {
+    let class = class_of(len);
+    Vec::with_capacity(if class < CLASSES { class_bytes(class) } else { len })
+}
+
+/// Size classes of reused buffers, four to a doubling: 64 B, 80 B, 96 B, 112 B, 128 B, 160 B and so on to 64 KiB.
+const CLASSES: usize = 41;
 
 const fn class_bytes(class: usize) -> usize {
-    64 << class
+    (4 + class % 4) << (4 + class / 4)
 }
 
 /// The smallest class that holds `len` bytes; [`CLASSES`] or more where none does.
-fn class_of(len: usize) -> usize {
-    (len.max(64).next_power_of_two().trailing_zeros() - 6) as usize
+const fn class_of(len: usize) -> usize {
+    if len <= 64 {
+        return 0;
+    }
+    let last = len - 1;
+    let doublings = last.ilog2() - 6;
+    4 * doublings as usize + (last >> (4 + doublings)) - 3
 }
 
 /// Spare buffers of one class: 4 MiB of them.
@@ -204,6 +233,16 @@ mod tests {
         assert_eq!((store.bytes(), store.len()), (0, 0));
     }
 
+    /// A class is the smallest that holds its sizes, and the last one has 64 KiB.
+    #[test]
+    fn classes_fit() {
+        for len in 1..=64 << 10 {
+            let class = class_of(len);
+            assert!(class_bytes(class) >= len && (class == 0 || class_bytes(class - 1) < len), "{len} in {class}");
+        }
+        assert_eq!((class_bytes(CLASSES - 1), class_of((64 << 10) + 1)), (64 << 10, CLASSES));
+    }
+
     /// A released buffer serves the next message of its class.
     #[test]
     fn reuses_buffers() {
@@ -211,7 +250,7 @@ mod tests {
         let id = store.put(&frame(&[7; 100]), None);
         let before = store.frame(id).payload.as_ptr();
         store.release(id);
-        let id = store.put(&frame(&[8; 90]), None);
+        let id = store.put(&frame(&[8; 99]), None);
         assert_eq!(store.frame(id).payload.as_ptr(), before);
     }
 }

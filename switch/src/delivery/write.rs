@@ -5,6 +5,7 @@ use shard::{Effects, Slot};
 use wire::entry::Entry;
 use wire::frame::Frame;
 use wire::mqtt::{PacketId, PublishImage, QoS};
+use wire::websocket::{FrameHeader, Opcode};
 
 use super::flush::Job;
 use super::outbox::Outbox;
@@ -66,13 +67,18 @@ impl Switch {
         if !conn.writable() {
             return;
         }
-        let max = conn.packet_bytes_max as usize;
+        let (max, framed) = (conn.packet_bytes_max as usize, conn.framed);
         let buffer = self.outbox(slot).buffer();
         let start = buffer.len();
         encode(buffer);
-        if buffer.len() - start > max {
+        let len = buffer.len() - start;
+        if len > max {
             // [MQTT-3.1.2-24]: not even then.
             buffer.truncate(start);
+        } else if framed && len > 0 {
+            let header = FrameHeader::new(Opcode::Binary, len);
+            buffer.extend_from_slice(header.bytes());
+            buffer[start..].rotate_right(header.bytes().len());
         }
     }
 
@@ -83,7 +89,11 @@ impl Switch {
         if !conn.writable() || (qos == QoS::AtMostOnce && waiting(conn) + bytes.len() > limit) {
             return self.counters.add(Counter::DroppedOutboxFull, 1);
         }
+        let framed = conn.framed;
         let outbox = self.outbox(slot);
+        if framed {
+            outbox.begin_frame(bytes.len());
+        }
         outbox.buffer().extend_from_slice(bytes);
         if qos == QoS::AtMostOnce {
             outbox.note_unsettled();
@@ -332,6 +342,10 @@ fn encode(
         }
     }
     let outbox = conn.outbox.as_mut().expect("the caller made sure of it");
-    packet.encode(outbox.claim(packet.encoded_len()));
+    let len = packet.encoded_len();
+    if conn.framed {
+        outbox.begin_frame(len);
+    }
+    packet.encode(outbox.claim(len));
     Ok(())
 }

@@ -41,6 +41,11 @@ pub(crate) fn first_count(uid: u64) -> u32 {
     (uid.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
 
+/// The count that marks the will of a session's connection: no other session of the client has had it.
+pub(crate) fn will_count(uid: u64, connection: u32) -> u32 {
+    first_count(uid).wrapping_add(connection)
+}
+
 /// The entry of a durable session.
 pub fn session(session: &Session) -> Option<Entry<'_>> {
     let kept = session.kept.as_ref()?;

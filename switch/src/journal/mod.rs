@@ -21,7 +21,7 @@ pub mod state;
 pub mod sweep;
 pub mod wait;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use persistence::{Position, Refused};
@@ -34,7 +34,7 @@ use crate::connection::ConnectionId;
 use crate::limits::{JOURNAL_NOTE_BYTES, JOURNAL_RESERVE_SHARE};
 use marks::Marks;
 use sweep::Sweeper;
-use wait::{Own, Waiter};
+use wait::{Own, Refusals, Waiter};
 
 /// The journal of a shard, as the switch uses it.
 pub struct Journal {
@@ -49,8 +49,8 @@ pub struct Journal {
     pub(crate) marks: Marks,
     /// Publishes of the switch itself that its journal keeps until they are resolved.
     pub(crate) own: Slab<Own>,
-    /// Those that were refused, to be tried again.
-    pub(crate) own_refused: Vec<usize>,
+    /// Those that were refused, by key.
+    pub(crate) own_refused: BTreeMap<usize, Refusals>,
     /// Sessions that were written for clients that are not accepted yet, and where that begins: memory does not tell of
     /// it, so a sweep leaves it where it is.
     pub(crate) admitting: Vec<(Position, u64)>,
@@ -88,7 +88,7 @@ impl Journal {
             blocked: Vec::new(),
             marks: Marks::new(marks_max),
             own: Slab::new(),
-            own_refused: Vec::new(),
+            own_refused: BTreeMap::new(),
             admitting: Vec::new(),
             sweeper: Sweeper::default(),
             wall,
@@ -255,9 +255,13 @@ impl Journal {
         self.waits.pop_front().map(|(_, waiter)| waiter)
     }
 
-    /// Takes away what waits and can be refused: publishes.
+    /// Takes away what waits and need not: publishes, which can be refused, and who comes back to a session.
     pub(crate) fn take_refusable(&mut self) -> Vec<Waiter> {
-        let refusable = |waiter: &Waiter| matches!(waiter, Waiter::Publish(_) | Waiter::Incoming(_));
+        let refusable = |waiter: &Waiter| match waiter {
+            Waiter::Publish(_) | Waiter::Incoming(_) => true,
+            Waiter::Admitted(admitted) => admitted.resumes(),
+            _ => false,
+        };
         let (refused, rest) = self.waits.drain(..).partition::<Vec<_>, _>(|(_, waiter)| refusable(waiter));
         self.waits.extend(rest);
         refused.into_iter().map(|(_, waiter)| waiter).collect()

@@ -53,11 +53,16 @@ impl Switch {
         ended.into_iter().for_each(|uid| self.journal.note(&Entry::SessionEnded { uid }));
         self.journal.sweeper.live_bytes = live_bytes(&sessions, &messages, &retained);
         let mut stored = Stored::default();
-        for (number, message) in &messages {
-            let frame = self.current(&frames::read(&message.frame));
-            let id = self.store.put(&frame, None);
-            self.store.set_number(id, *number);
-            stored.insert(*number, id);
+        let mut messages: Vec<_> = messages.into_iter().collect();
+        // As they came, which is how they lie in memory.
+        messages.sort_unstable_by_key(|(number, _)| *number);
+        stored.reserve(messages.len());
+        for (number, state::Message { mut frame, .. }) in messages {
+            let head = self.current(&frames::read(&frame)).head();
+            frame[..head.len()].copy_from_slice(&head);
+            let id = self.store.adopt(frame);
+            self.store.set_number(id, number);
+            stored.insert(number, id);
         }
         for (uid, session) in sessions {
             let will = wills.remove(&(uid, session.connections));

@@ -6,6 +6,7 @@ use wire::entry::{self, Entry, Mark, Owner, Stage};
 use wire::frame::Frame;
 use wire::mqtt::QoS;
 
+use crate::delivery::store;
 use crate::frames;
 
 /// What was live when the last entry was written.
@@ -282,7 +283,7 @@ impl State {
     }
 
     fn keep(&mut self, message: u64, frame: &Frame<'_>) {
-        self.messages.entry(message).or_insert_with(|| Message { frame: frames::to_vec(frame), references: 0 });
+        self.messages.entry(message).or_insert_with(|| Message { frame: stored(frame), references: 0 });
     }
 
     fn owe(&mut self, message: u64, owner: &Owner<'_>, stage: Stage, packet_id: u16) {
@@ -324,6 +325,15 @@ impl State {
         }
         self.sweeping = sweeping;
     }
+}
+
+/// A frame in a buffer that the message store takes over as it is.
+fn stored(frame: &Frame<'_>) -> Vec<u8> {
+    let len = frames::len(frame);
+    let mut bytes = store::buffer(len);
+    bytes.resize(len, 0);
+    frames::write(frame, &mut bytes);
+    bytes
 }
 
 impl Session {

@@ -1,7 +1,8 @@
 //! Compaction: all that is live is written once more, in slices; then nothing before is needed.
 //!
 //! What changes meanwhile is written as ever. Sessions and messages that are newer than the beginning of a sweep stand
-//! behind it already and are left out. An entry that is written again tells how things are then; what becomes of it
+//! behind it already and are left out; but that an older session is owed a newer message is said again, as its first
+//! saying may stand before the session. An entry that is written again tells how things are then; what becomes of it
 //! after follows it.
 
 use persistence::{Position, Refused};
@@ -11,19 +12,28 @@ use wire::entry::{Entry, Stage, Uids};
 use super::wait::Own;
 use super::{Journal, entries};
 use crate::frames;
-use crate::limits::{JOURNAL_SWEEP_BYTES_PER_TURN, JOURNAL_SWEEP_GROWTH, RETAINED_SLICE};
+use crate::limits::{JOURNAL_SWEEP_BYTES_PER_TURN, RETAINED_SLICE};
 use crate::planted::{Fault, planted};
 use crate::session::SessionId;
 use crate::switch::Switch;
+
+/// When a log is compacted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Compaction {
+    /// When it is so many times as large as what is live in it.
+    pub ratio: u32,
+    /// A log of fewer bytes is not.
+    pub least_bytes: u64,
+    /// A log of more bytes always is, if that can free half of it; 0: no such bound.
+    pub most_bytes: u64,
+}
 
 /// When to compact, and how far that has come.
 #[derive(Default)]
 pub struct Sweeper {
     at: Option<Sweep>,
-    /// A log of fewer bytes is not compacted.
-    pub least_bytes: u64,
-    /// A log of more bytes always is; 0: no such bound.
-    pub most_bytes: u64,
+    /// When to begin.
+    pub when: Compaction,
     /// What was live, in bytes of the log, when that was last known.
     pub live_bytes: u64,
     /// How often the log was compacted.
@@ -61,8 +71,9 @@ impl Sweeper {
 
     /// Whether a log of so many bytes is to be compacted.
     fn is_due(&self, span: u64) -> bool {
-        span > self.least_bytes + JOURNAL_SWEEP_GROWTH * self.live_bytes
-            || (self.most_bytes > 0 && span > self.most_bytes && span > 2 * self.live_bytes)
+        let Compaction { ratio, least_bytes, most_bytes } = self.when;
+        span > least_bytes.max(u64::from(ratio) * self.live_bytes)
+            || (most_bytes > 0 && span > most_bytes && span > 2 * self.live_bytes)
     }
 }
 
@@ -168,7 +179,7 @@ impl Switch {
         if after.is_none() {
             self.sweep_head(id, uid).inspect_err(|_| sweep.part = Part::Sessions(row, None))?;
         }
-        match self.sweep_owed(sweep, id, uid, after.unwrap_or(0)) {
+        match self.sweep_owed(id, uid, after.unwrap_or(0)) {
             Ok(None) => Ok(()),
             Ok(Some(message)) => {
                 sweep.part = Part::Sessions(row, Some(message));
@@ -208,13 +219,10 @@ impl Switch {
     }
 
     /// What a session is owed behind a message, a slice of it. Where to go on, if anywhere.
-    fn sweep_owed(
-        &mut self,
-        sweep: &Sweep,
-        id: SessionId,
-        uid: u64,
-        after: u64,
-    ) -> Result<Option<u64>, (u64, Refused)> {
+    ///
+    /// Messages that came since the beginning of the sweep, too: a start that begins there has not met the session yet
+    /// when it reads that it is owed them. Their bodies it keeps until the sweep ends.
+    fn sweep_owed(&mut self, id: SessionId, uid: u64, after: u64) -> Result<Option<u64>, (u64, Refused)> {
         let Switch { sessions, journal, store, .. } = self;
         let Some(outgoing) = &sessions.at(id).outgoing else { return Ok(None) };
         let begun = journal.tail().0;
@@ -230,7 +238,7 @@ impl Switch {
         let waiting = waiting.range(from..).map(|owed| (store.number(owed.message), Some(owed), Stage::Waiting, 0));
         let mut outcome = Ok(None);
         for (message, owed, stage, packet_id) in flying.chain(waiting) {
-            if message == 0 || message >= sweep.first_message {
+            if message == 0 {
                 continue;
             }
             if message != last && journal.tail().0 - begun >= JOURNAL_SWEEP_BYTES_PER_TURN {

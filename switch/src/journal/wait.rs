@@ -1,8 +1,8 @@
 //! What waits for a ticket, and what happens when it holds, or when it never will.
 
 use persistence::Position;
-use shard::Effects;
 use shard::mesh::Inbound;
+use shard::{Effects, Instant};
 use wire::entry::Entry;
 use wire::mqtt::{PacketId, ReasonCode};
 
@@ -66,6 +66,17 @@ pub enum Own {
         /// The message itself.
         frame: Vec<u8>,
     },
+}
+
+/// How often a publish of the switch itself was refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusals {
+    /// So many times.
+    pub count: u32,
+    /// For the first time then.
+    pub since: Instant,
+    /// When it is tried again; `None`: it is under way.
+    pub again: Option<Instant>,
 }
 
 impl Own {
@@ -161,6 +172,8 @@ impl Switch {
             Waiter::Release(_, connection, _) | Waiter::Complete(connection, ..) => self.close_fenced(connection, fx),
             Waiter::Granted(granted) => self.close_fenced(granted.connection(), fx),
             Waiter::Unsubscribed(unsubscribed) => self.close_fenced(unsubscribed.0, fx),
+            // Its session is there, whatever becomes of this journal.
+            Waiter::Admitted(admitted) if admitted.resumes() => self.admitted(*admitted, fx),
             Waiter::Admitted(admitted) => self.not_admitted(*admitted, fx),
             Waiter::Offer(offer) => self.tell_offer(offer.refused(ReasonCode::ServerUnavailable), fx),
         }
@@ -178,9 +191,9 @@ impl Switch {
         (conn.phase == Phase::Open).then_some(conn.version)
     }
 
-    /// There is no room on the disk, or there is again. Publishes that wait for it are refused: nobody knows how long
-    /// it
-    /// will last. What they have left in the log may become durable all the same.
+    /// There is no room on the disk, or there is again. Publishes that wait for it are refused, and sessions that were
+    /// there before go on: nobody knows how long it will last. What they have left in the log may become durable all
+    /// the same.
     fn tell_stuck(&mut self, fx: &mut Effects) {
         let stuck = self.journal.log().and_then(|log| log.shared().stuck());
         if stuck.is_some() != self.journal.stuck_told {
@@ -292,6 +305,7 @@ impl Journal {
     /// The publish of the switch itself under this key is resolved: its journal need not keep it.
     pub(crate) fn forget_own(&mut self, key: usize) -> Option<Own> {
         let own = self.own.try_remove(key)?;
+        self.own_refused.remove(&key);
         self.note(&own.done());
         Some(own)
     }

@@ -210,7 +210,7 @@ pub struct Options {
     /// Listen on this address instead of the configured ones; may be repeated
     #[arg(long, value_name = "ADDR:PORT", conflicts_with = "port")]
     bind: Vec<String>,
-    /// Listen on this port on each configured address; 0 lets the kernel choose
+    /// Listen on this port on each configured address of plain MQTT; 0 lets the kernel choose
     #[arg(short, long, value_name = "N")]
     port: Option<String>,
     /// How many shards

@@ -1,14 +1,15 @@
 //! What the program says of itself when it starts.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 
 use shard::config::CoreId;
+use shard::listen::Endpoint;
 
 use super::plan::{Bound, Plan};
 use crate::config::field::Choice;
 use crate::config::value::CoreList;
-use crate::config::{Durability, Listener, Settings};
+use crate::config::{Durability, Settings};
+use crate::listener::ListenerPolicy;
 
 /// The version, as `--version` prints it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -19,7 +20,7 @@ pub fn text(
     settings: &Settings,
     plan: &Plan,
     features: &dyn std::fmt::Display,
-    listeners: &[(SocketAddr, &'static str)],
+    listeners: &[(&Endpoint, &ListenerPolicy)],
 ) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
@@ -28,15 +29,12 @@ pub fn text(
     let _ = writeln!(out, "shards: {}", shards(plan));
     let _ = writeln!(out, "connections: {}", connections(plan));
     let _ = writeln!(out, "durability: {}", durability(settings, plan));
-    for (address, transport) in listeners {
-        let _ = writeln!(out, "listening on {address} ({transport})");
+    for (endpoint, policy) in listeners {
+        let place = endpoint.to_string();
+        let name = if policy.name == place { String::new() } else { format!(", {}", policy.name) };
+        let _ = writeln!(out, "listening on {place} ({}{name})", policy.transport_word());
     }
     out
-}
-
-/// The name of a listener's transport.
-pub fn transport(listener: &Listener) -> &'static str {
-    listener.transport.word()
 }
 
 /// What an acknowledgement promises, and where that lies.

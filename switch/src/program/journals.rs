@@ -18,7 +18,7 @@ use wire::entry::{Entry, EntryError};
 
 use super::storage::Storage;
 use crate::config::settings::{Durability, Journal};
-use crate::journal::{rehome, state::State};
+use crate::journal::{rehome, state::State, sweep::Compaction};
 use crate::limits::JOURNAL_SWEEP_LEAST_BYTES;
 use crate::node::Recovered;
 use crate::routing::place::Placement;
@@ -51,6 +51,7 @@ pub struct Journals {
     pub told: Vec<String>,
     handovers: Vec<Handover>,
     shard_bytes_max: u64,
+    sync_delay: Duration,
     /// Holds the lock of the data directory.
     store: Store,
 }
@@ -81,19 +82,23 @@ impl Journals {
         let (mut recovered, mut handovers) = (Vec::new(), Vec::new());
         for (shard, (log, persistence::store::Recovered { report, handover }, state)) in read.into_iter().enumerate() {
             told.extend(tell(shard, &report, &state));
-            let least_bytes = JOURNAL_SWEEP_LEAST_BYTES.max(2 * journal.segment_size);
-            // Compaction needs room for what is live, and a segment is freed as a whole.
-            let most_bytes = shard_bytes_max / 3;
-            recovered.push(Recovered { log, state, epoch: store.epoch(), most_bytes, least_bytes });
+            let compaction = Compaction {
+                ratio: journal.compact_ratio,
+                least_bytes: JOURNAL_SWEEP_LEAST_BYTES.max(2 * journal.segment_size),
+                // It needs room for what is live, and a segment is freed as a whole.
+                most_bytes: shard_bytes_max / 3,
+            };
+            recovered.push(Recovered { log, state, epoch: store.epoch(), compaction });
             handovers.push(handover);
         }
-        Ok(Journals { seed: store.seed(), shards: recovered, told, handovers, shard_bytes_max, store })
+        let sync_delay = journal.sync_delay;
+        Ok(Journals { seed: store.seed(), shards: recovered, told, handovers, shard_bytes_max, sync_delay, store })
     }
 
     /// What the keeper begins with, apart from what the shards go on with.
     pub fn into_parts(self) -> (Vec<Recovered>, Keeping) {
-        let Journals { shards, handovers, shard_bytes_max, store, told, .. } = self;
-        (shards, Keeping { handovers, shard_bytes_max, store, told })
+        let Journals { shards, handovers, shard_bytes_max, sync_delay, store, told, .. } = self;
+        (shards, Keeping { handovers, shard_bytes_max, sync_delay, store, told })
     }
 }
 
@@ -101,6 +106,7 @@ impl Journals {
 pub struct Keeping {
     handovers: Vec<Handover>,
     shard_bytes_max: u64,
+    sync_delay: Duration,
     store: Store,
     /// What the reading came to.
     pub told: Vec<String>,
@@ -120,7 +126,7 @@ impl Keeping {
         let options = KeeperOptions {
             cores: cores.iter().map(|core| core.0).collect(),
             retain: Some(self.store.retain_path()),
-            sync_delay: Duration::ZERO,
+            sync_delay: self.sync_delay,
         };
         let keeper = Keeper::start(begins.zip(doorbells).collect(), options)?;
         Ok(Kept { keeper, _store: self.store })
@@ -187,15 +193,20 @@ impl Reading {
     }
 }
 
-/// Runs `work` for each journal on a thread of its own: a start takes as long as its longest journal.
+/// Runs `work` for each journal, at the same time: a start takes as long as its longest journal. The first one has this
+/// thread, whose heap grows by more than a page at a time.
 fn in_parallel<T: Send>(
     seats: Vec<Seat>,
     work: impl Fn(Seat) -> Result<T, JournalError> + Sync,
 ) -> Result<Vec<T>, JournalError> {
     thread::scope(|scope| {
         let work = &work;
-        let threads: Vec<_> = seats.into_iter().map(|seat| scope.spawn(move || work(seat))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("reading does not panic")).collect()
+        let mut seats = seats.into_iter();
+        let first = seats.next();
+        let threads: Vec<_> = seats.map(|seat| scope.spawn(move || work(seat))).collect();
+        let first = first.map(work);
+        let others = threads.into_iter().map(|thread| thread.join().expect("reading does not panic"));
+        first.into_iter().chain(others).collect()
     })
 }
 
@@ -245,7 +256,7 @@ fn tell(shard: usize, report: &Report, state: &State) -> Vec<String> {
     }
     if let Some(adopted) = report.adopted {
         told.push(format!(
-            "shard {shard}: {} bytes that the last process had not synced are in segment {} now",
+            "shard {shard}: {} bytes that the last process may not have synced are in segment {} now",
             adopted.bytes, adopted.segment
         ));
     }

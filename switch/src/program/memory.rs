@@ -5,7 +5,7 @@ use std::fmt;
 use shard::mesh::Mesh;
 
 use crate::config::value::{about_bytes, show_bytes};
-use crate::config::{Durability, Settings};
+use crate::config::{Durability, Listener, Settings, Transport};
 use crate::limits::OUTBOX_POOL_BYTES;
 use crate::routing::parcel::rank_specs;
 
@@ -15,6 +15,9 @@ use super::plan::Plan;
 /// User-space memory of one idle connection with one subscription to a common topic, in bytes: what a release may take
 /// at most.
 pub const CONNECTION_BYTES_MAX: u64 = 512;
+
+/// What WebSocket adds to that, in bytes.
+pub const WEBSOCKET_BYTES_MAX: u64 = 128;
 
 /// One pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,9 @@ impl Memory {
     pub fn of(settings: &Settings, plan: &Plan) -> Memory {
         let (limits, shards) = (&settings.limits, u64::from(plan.shards()));
         let pool = |name, bytes, from: String| Pool { name, bytes, from };
+        let of_ws = settings.listeners.iter().filter(|listener| listener.transport == Transport::Ws);
+        let most = |listener: &Listener| listener.max_connections.map_or(u64::MAX, u64::from);
+        let websocket = of_ws.map(most).fold(0, u64::saturating_add).min(plan.connections_max);
         Memory(vec![
             pool(
                 "io_uring queues and receive buffers",
@@ -58,6 +64,9 @@ impl Memory {
                 plan.connections_max.saturating_mul(CONNECTION_BYTES_MAX),
                 format!("{} x at most {CONNECTION_BYTES_MAX} B", plan.connections_max),
             ),
+            pool("WebSocket connections, idle, besides", websocket.saturating_mul(WEBSOCKET_BYTES_MAX), {
+                format!("{websocket} x at most {WEBSOCKET_BYTES_MAX} B")
+            }),
             pool(
                 "journal, not yet on disk",
                 if settings.journal.enabled { settings.journal.staging_size.saturating_mul(shards) } else { 0 },
@@ -93,6 +102,7 @@ impl fmt::Display for Memory {
 mod tests {
     use super::*;
     use crate::connection::Connection;
+    use crate::connection::stack::Stack;
     use crate::delivery::feed::Member;
     use crate::routing::home;
     use crate::session::{Subscription, table};
@@ -100,7 +110,8 @@ mod tests {
 
     /// All that a shard keeps for one idle client: MQTT over TCP, a keep alive, one subscription to a topic that others
     /// have too, a client identifier of 24 bytes at most. Each part is a ratchet: who needs more of one takes it from
-    /// another or says why. What the pools above bound, and pages that are only reserved, are not in it.
+    /// another or says why (the last 8 of a session are what its journal knows it by). What the pools above bound, and
+    /// pages that are only reserved, are not in it.
     #[test]
     fn an_idle_client_is_small() {
         let parts = [
@@ -117,6 +128,13 @@ mod tests {
         }
         let sum: usize = parts.iter().map(|(_, bytes, _)| bytes).sum();
         assert!(sum as u64 <= CONNECTION_BYTES_MAX * 4 / 5, "{sum} bytes leave too little for what the allocator adds");
+    }
+
+    /// What a WebSocket connection has besides: its stack, what the allocator adds, and a place to find it by.
+    #[test]
+    fn a_stack_is_small() {
+        let bytes = size_of::<Stack>() as u64;
+        assert!(bytes + 16 + 8 <= WEBSOCKET_BYTES_MAX, "{bytes} bytes");
     }
 
     /// Each subscription behind the first one costs this much, or twice where their list has just doubled.

@@ -7,7 +7,6 @@
 //! ```
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
@@ -18,7 +17,7 @@ use shard::Handler;
 use shard::error::{KernelError, ListenError};
 use shard::idle::IdlePolicy;
 use shard::launch::{Meeting, launch};
-use shard::listen::listen;
+use shard::listen::{Endpoint, listen};
 use shard::mesh::{Mesh, MeshEnd, RankSpec, ShardId};
 use shard::profile::{self, Reading};
 use shard::reactor::Reactor;
@@ -32,8 +31,9 @@ use super::log::{Level, Log, LogSink, Logger};
 use super::plan::Plan;
 use super::stop::{SignalThread, StopFlag};
 use crate::access::Desk;
-use crate::config::Settings;
+use crate::config::{Listener, Settings};
 use crate::journal::WallClock;
+use crate::listener::{self, ListenerPolicy};
 
 /// What the program gives to one shard's handler.
 pub struct Seat {
@@ -43,8 +43,8 @@ pub struct Seat {
     pub shards: u16,
     /// Connections that this shard's socket table holds: slots are below it.
     pub slots: u32,
-    /// Listeners: their ids are below it.
-    pub listeners: u16,
+    /// The listeners, by their ids; the same for all.
+    pub listeners: listener::Listeners,
     /// The checked settings, the same for all.
     pub settings: Arc<Settings>,
     /// Where its lines go.
@@ -102,8 +102,8 @@ pub fn until_stopped<H: Handler>(
         SignalThread::start(stop.clone(), logger.log(), &plan.cores, wake, reload).map_err(Failure::io(NO_THREAD))?;
 
     let settings = Arc::new(settings.clone());
-    let addresses: Vec<(SocketAddr, &'static str)> = listeners.addresses;
-    let count = addresses.len() as u16;
+    let policies: listener::Listeners = listeners.policies.into();
+    let endpoints = listeners.endpoints;
     let parts = mesh.into_iter().zip(listeners.sockets).zip(sinks);
     let meetings = Meeting::of(plan.shards().into()).into_iter().zip(Meeting::of(plan.shards().into()));
     let (report, profiles) = mpsc::channel();
@@ -111,7 +111,7 @@ pub fn until_stopped<H: Handler>(
     let work = parts.zip(meetings).map(|(((mesh, sockets), log), (begin, end))| {
         let (kernel, features, stop, handler) = (plan.kernel.clone(), features.clone(), stop.clone(), handler.clone());
         let (settings, shards, slots) = (settings.clone(), plan.shards(), plan.kernel.slots);
-        let (report, ready) = (report.clone(), ready.clone());
+        let (report, ready, listeners) = (report.clone(), ready.clone(), policies.clone());
         let bell = kept.as_ref().map(|kept| kept.bell(mesh.id().0.into()));
         move || {
             if settings.node.profile {
@@ -119,7 +119,7 @@ pub fn until_stopped<H: Handler>(
             }
             let driver = UringDriver::new(&kernel, &features, sockets, mesh.doorbell(), origin)?;
             let shard = mesh.id();
-            let seat = Seat { shard, shards, slots, listeners: count, settings, log, stop, bell, wall };
+            let seat = Seat { shard, shards, slots, listeners, settings, log, stop, bell, wall };
             let handler = || {
                 let made = handler(seat);
                 let _ = ready.send(());
@@ -134,11 +134,12 @@ pub fn until_stopped<H: Handler>(
         }
     });
     let shards = launch(&plan.cores, work.collect())?;
+    let banner_lines: Vec<_> = endpoints.iter().zip(&*policies).collect();
     drop(ready);
     // Who reads that it listens finds every shard and all its memory there. A shard that cannot start says nothing here.
     if all_ready.iter().take(plan.shards().into()).count() == usize::from(plan.shards()) {
         // A log that cannot be written (a full disk, a closed pipe) is no reason not to serve.
-        let _ = io::stderr().write_all(banner::text(&settings, plan, &features, &addresses).as_bytes());
+        let _ = io::stderr().write_all(banner::text(&settings, plan, &features, &banner_lines).as_bytes());
     }
     shards.join()?;
     if kept.is_some_and(|kept| !kept.stop(KEEPER_STOP_MAX)) {
@@ -174,20 +175,22 @@ fn run_shard<H: Handler>(
 
 /// What the shards listen on.
 struct Listeners {
-    /// Each address in service with the name of its transport, in order.
-    addresses: Vec<(SocketAddr, &'static str)>,
-    /// For each shard, its socket at each address, in the same order.
+    /// Each endpoint in service, in order.
+    endpoints: Vec<Endpoint>,
+    /// What is asked of those who connect there.
+    policies: Vec<ListenerPolicy>,
+    /// For each shard, its socket at each endpoint, in the same order.
     sockets: Vec<Vec<OwnedFd>>,
 }
 
 /// Opens every listener. One that is there by default only may be missing where another one works.
 fn open_listeners(settings: &Settings, shards: u16, log: Log) -> Result<Listeners, Failure> {
-    let mut addresses = Vec::new();
+    let (mut endpoints, mut policies) = (Vec::new(), Vec::new());
     let mut sockets: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
     let mut missing: Option<ListenError> = None;
     for listener in &settings.listeners {
         // Checked settings have an address in each listener.
-        let Some(bind) = listener.bind else { continue };
+        let Some(bind) = &listener.bind else { continue };
         let set = match listen(bind, shards, &listener.options) {
             Err(error) if listener.optional && no_such_address(&error) => {
                 log.print(Level::Debug, &format_args!("{error}"));
@@ -201,12 +204,13 @@ fn open_listeners(settings: &Settings, shards: u16, log: Log) -> Result<Listener
             let text = format!("{bind}: the backlog is {somaxconn}, not {backlog}: raise net.core.somaxconn");
             log.print(Level::Info, &text);
         }
-        addresses.push((set.address, super::banner::transport(listener)));
+        policies.push(ListenerPolicy::new(&Listener { bind: Some(set.endpoint.clone()), ..listener.clone() }, shards));
+        endpoints.push(set.endpoint);
         sockets.iter_mut().zip(set.sockets).for_each(|(all, socket)| all.push(socket));
     }
     match missing {
-        Some(error) if addresses.is_empty() => Err(error.into()),
-        _ => Ok(Listeners { addresses, sockets }),
+        Some(error) if endpoints.is_empty() => Err(error.into()),
+        _ => Ok(Listeners { endpoints, policies, sockets }),
     }
 }
 

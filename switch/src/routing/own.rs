@@ -11,7 +11,9 @@ use crate::counters::Counter;
 use crate::delivery::deliver::Picks;
 use crate::delivery::store::MessageId;
 use crate::frames;
-use crate::journal::wait::{Own, Waiter};
+use crate::journal::entries::will_count;
+use crate::journal::wait::{Own, Refusals, Waiter};
+use crate::limits::{OWN_RETRY_MAX, OWN_RETRY_MIN, WILL_TRIES};
 use crate::switch::Switch;
 
 /// A publish that waits for its owner to take it. There is at most one for each session's will, one for each `$SYS`
@@ -35,7 +37,9 @@ impl Switch {
     pub(crate) fn queue_kept(&mut self, key: usize) {
         let (group, frame) = match &self.journal.own[key] {
             Own::Handing { group, frame, .. } => (Some(*group), frame.clone()),
-            Own::Will { will, client_hash, number, .. } => (None, self.will_frame(will, *client_hash, Some(*number))),
+            Own::Will { uid, number, will, client_hash } => {
+                (None, self.will_frame(will, *client_hash, Some(will_count(*uid, *number))))
+            }
         };
         let frame = frames::read(&frame);
         let number = frame.header.number & !u64::from(u32::MAX) | (key as u64 + 1);
@@ -47,15 +51,57 @@ impl Switch {
     pub(crate) fn own_resolved(&mut self, key: usize, reason: ReasonCode, fx: &mut Effects) {
         if reason == ReasonCode::QuotaExceeded && !self.journal.is_fenced() {
             // Nobody else can be told: it is tried again.
-            return self.journal.own_refused.push(key);
+            let Some(why) = self.own_refused(key) else { return };
+            self.counters.add(Counter::MessagesMatched, 1);
+            self.counters.add(why, 1);
         }
         self.journal.forget_own(key);
         self.run_own(fx);
     }
 
-    /// Publishes again what was refused.
+    /// A publish of the switch itself is resolved that no journal keeps: it is not tried again.
+    pub(crate) fn unkept_resolved(&mut self, reason: ReasonCode) {
+        if reason == ReasonCode::QuotaExceeded {
+            self.counters.add(Counter::MessagesMatched, 1);
+            self.counters.add(Counter::DroppedQueueMemory, 1);
+        }
+    }
+
+    /// A publish that the journal kept was refused by some shard. Why it is given up; `None`: it is not.
+    ///
+    /// What was meant for a group has come to nobody, and is tried until it expires. A will may have come to many, who
+    /// get it again each time, at QoS 0 and 1: it is given up after some tries.
+    fn own_refused(&mut self, key: usize) -> Option<Counter> {
+        let now = self.now;
+        let refusals = Refusals { count: 0, since: now, again: None };
+        let refusals = self.journal.own_refused.entry(key).or_insert(refusals);
+        refusals.count += 1;
+        let rest = OWN_RETRY_MIN * (1 << (refusals.count - 1).min(16));
+        refusals.again = Some(now.after(rest.min(OWN_RETRY_MAX)));
+        let Refusals { count, since, .. } = *refusals;
+        let bytes = match self.journal.own.get(key)? {
+            Own::Handing { frame, .. } => frame.len(),
+            Own::Will { will, client_hash, number, .. } => {
+                if will.expiry.is_some_and(|expiry| now.since(since).as_secs() >= u64::from(expiry)) {
+                    return Some(Counter::DroppedExpired);
+                }
+                if count >= WILL_TRIES {
+                    return Some(Counter::DroppedWillRefused);
+                }
+                self.will_frame(will, *client_hash, Some(*number)).len()
+            }
+        };
+        // With more shards than before a shard's share of `limits.queue_memory` may be less than this message.
+        (!self.store.could_hold(bytes)).then_some(Counter::DroppedQueueMemory)
+    }
+
+    /// Publishes again what was refused some time ago. Once a second.
     pub(crate) fn retry_own(&mut self, fx: &mut Effects) {
-        for key in std::mem::take(&mut self.journal.own_refused) {
+        let now = self.now;
+        let due = |refusals: &mut Refusals| refusals.again.take_if(|again| *again <= now).is_some();
+        let keys: Vec<usize> =
+            self.journal.own_refused.iter_mut().filter_map(|(key, refusals)| due(refusals).then_some(*key)).collect();
+        for key in keys {
             self.queue_kept(key);
         }
         self.run_own(fx);
@@ -111,12 +157,20 @@ impl Switch {
     /// False: its owner does not take it now.
     fn publish_one(&mut self, owner: ShardId, own: &OwnPublish, fx: &mut Effects) -> bool {
         let frame = frames::read(&own.frame);
+        if own.group.is_some() && frames::expired(&frame, self.now) {
+            // [MQTT-3.3.2-5]: also where it was refused until then.
+            self.counters.add(Counter::MessagesMatched, 1);
+            self.counters.add(Counter::DroppedExpired, 1);
+            own.kept.and_then(|key| self.journal.forget_own(key));
+            return true;
+        }
         match own.group {
             None => {
                 let number = own.kept.map_or(0, |key| key as u32 + 1);
                 let routed = self.publish(&frame, Origin { shard: self.id, session: 0, number }, fx);
                 match (routed, own.kept) {
                     (Routed::Done(reason), Some(key)) => self.own_resolved(key, reason, fx),
+                    (Routed::Done(reason), None) => self.unkept_resolved(reason),
                     // Nobody acknowledges a publish of QoS 0.
                     (Routed::Pending, Some(key)) if frame.header.qos == 0 => {
                         self.own_resolved(key, ReasonCode::Success, fx);

@@ -455,16 +455,12 @@ impl Switch {
         if !self.journal.is_on() || frames::own(frame) {
             return Ok(Position(0));
         }
-        // What was cleared in memory alone the journal still has.
-        let known =
-            self.retained.get(frame.topic, self.now).is_some() || self.counters.read(Counter::RetainedUnkept) > 0;
-        let written = if !frame.payload.is_empty() {
-            self.journal.commit(&Entry::Retained { frame: self.journal.wall.kept(frame) })
-        } else if known {
+        let written = if frame.payload.is_empty() {
+            // Where memory has none, too: what has expired is in the journal still, and lives again by a wall clock that
+            // was set back; what was cleared in memory alone, likewise.
             self.journal.commit(&Entry::RetainedCleared { topic: frame.topic })
         } else {
-            // That it was cleared a moment ago may not be durable.
-            Ok(self.journal.tail())
+            self.journal.commit(&Entry::Retained { frame: self.journal.wall.kept(frame) })
         };
         if written.is_err() && frame.header.qos == 0 {
             self.counters.add(Counter::RetainedUnkept, 1);
@@ -508,7 +504,7 @@ impl Switch {
         match session {
             Some(session) => self.publish_resolved(session, number, reason, fx),
             None if number > 0 => self.own_resolved(number as usize - 1, reason, fx),
-            None => {}
+            None => self.unkept_resolved(reason),
         }
     }
 }

@@ -15,8 +15,10 @@ use super::{EXPIRY_NEVER, Matched, Session, SessionId, Will};
 use crate::access::desk::News;
 use crate::connection::address::Address;
 use crate::connection::close::Cause;
+use crate::connection::stack::Stack;
 use crate::connection::{Connection, ConnectionId, Phase};
 use crate::counters::Counter;
+use crate::journal::AT_ONCE;
 use crate::journal::entries::Kept;
 use crate::journal::wait::Waiter;
 use crate::planted::{Fault, planted};
@@ -37,6 +39,13 @@ pub struct Admitted {
     new: bool,
     /// Connections of the session before, and when the last had gone.
     before: (u32, u64),
+}
+
+impl Admitted {
+    /// Whether the session was there before.
+    pub fn resumes(&self) -> bool {
+        self.uid > 0 && !self.new
+    }
 }
 
 impl Switch {
@@ -117,26 +126,44 @@ impl Switch {
             bytes.truncate(first_packet(&bytes, self.limits.max_connect_size).len);
         }
         let [high, low, rest] = conn.peer.to_words();
-        let words = [reserved.to_word(), high, low, rest | u64::from(conn.listener) << 16];
+        let listener = u64::from(conn.listener) << 16;
+        // What was written before, an answer to a handshake or to pings, goes along if it has not left.
+        let unsent = conn.outbox.as_ref().map_or(&[][..], |outbox| outbox.bytes());
+        let mut stack = Vec::new();
+        if conn.wrapped {
+            self.stacks.get(connection.slot).expect("it is wrapped").save(&mut stack);
+        }
+        let lengths = (stack.len() as u64) << 32 | unsent.len() as u64;
+        let words = [reserved.to_word(), high, low, rest | listener, lengths];
         let home = self.placement.home(&client_id);
         if let Some(gate) = &mut self.gate {
             // It is there before the parcel that follows.
             let proof = gate.take_proof(connection);
             gate.desk.tell(home, News::Moved(reserved, proof.identity, proof.data));
         }
-        self.courier.send(&mut fx.tx, home, MOVE, &words, &[&bytes]);
+        self.courier.send(&mut fx.tx, home, MOVE, &words, &[&stack, unsent, &bytes]);
         self.close(connection.slot, Cause::Moved, fx);
     }
 
     /// Home: a socket has come, with what was read from it.
-    pub fn arrived(&mut self, words: [u64; 4], bytes: &[u8], fx: &mut Effects) {
+    pub fn arrived(&mut self, words: [u64; 5], bytes: &[u8], fx: &mut Effects) {
+        let (stack, bytes) = bytes.split_at((words[4] >> 32) as usize);
+        let (unsent, bytes) = bytes.split_at(words[4] as u32 as usize);
         let connection = ConnectionId::from_word(words[0]);
         let conn = self.connections.find(connection).expect("a reserved slot waits for its socket");
         assert_eq!(conn.phase, Phase::Arriving, "a reserved slot waits for its socket");
         conn.phase = Phase::Claimed;
         conn.peer = Address::from_words([words[1], words[2], words[3]]);
         conn.listener = (words[3] >> 16) as u16;
+        self.listeners[usize::from(conn.listener)].opened(self.id);
         conn.residue = Some(Box::new(bytes.to_vec()));
+        if let Some(stack) = Stack::restore(stack) {
+            (conn.wrapped, conn.framed, conn.ended) = (true, true, stack.ending().is_some());
+            self.stacks.put(connection.slot, Box::new(stack));
+        }
+        if !unsent.is_empty() {
+            self.outbox(connection.slot).buffer().extend_from_slice(unsent);
+        }
         self.counters.add(Counter::ConnectionsOpen, 1);
         self.hear_news(fx);
         let raw = first_packet(bytes, self.limits.max_connect_size);
@@ -178,12 +205,12 @@ impl Switch {
         if says_clean_311(&raw) {
             // Most clients want nothing to be kept; their CONNECT is decoded once.
             self.connections.at_mut(admitted.connection.slot).residue = Some(bytes);
-            return Ok(Position(0));
+            return Ok(AT_ONCE);
         }
         let connect = decode_connect(&raw).expect("it was decoded before");
         let expiry = self.expiry_of(&connect);
         let resumed = if connect.clean_start { None } else { self.sessions.durable(&admitted.client_id) };
-        let mut written = Ok(Position(0));
+        let mut written = Ok(AT_ONCE);
         if expiry > 0 || resumed.is_some() {
             if let Some(id) = resumed {
                 let session = self.sessions.at_mut(id);
@@ -204,18 +231,18 @@ impl Switch {
             let client_hash = self.placement.client_hash(&admitted.client_id);
             let session = entry::Session { uid, client_id: &admitted.client_id, expiry, connections, left_ms: 0 };
             let resumes = !admitted.new;
-            written = if resumes {
-                // The session is durable already: who comes for what it is owed need not wait, and is not refused, where
-                // there is no room.
-                self.journal.note(&Entry::Session(session));
-                Ok(Position(0))
-            } else {
-                self.journal.commit(&Entry::Session(session))
-            };
+            let entry = Entry::Session(session);
+            // Who has come back is told so when a crash would not let the session end as if it had not.
+            written = self.journal.commit(&entry);
+            if written.is_err() && resumes {
+                // The session is durable already: who comes for what it is owed is not refused where there is no room.
+                self.journal.note(&entry);
+                written = Ok(AT_ONCE);
+            }
             let who = self.gate.as_ref().and_then(|gate| gate.proved(admitted.connection));
             if let (Ok(ticket), Some(who)) = (&mut written, who) {
                 let entry = Entry::Owner { uid, identity: who.stored() };
-                if resumes {
+                if *ticket == AT_ONCE {
                     self.journal.note(&entry);
                 } else {
                     match self.journal.commit(&entry) {
@@ -224,9 +251,14 @@ impl Switch {
                     }
                 }
             }
-            if written.is_ok() && old_will {
+            if let Ok(ticket) = &mut written
+                && old_will
+            {
                 // Within its delay a will is cancelled by the client's return ([MQTT-3.1.3-9]).
                 self.journal.note(&Entry::WillDone { uid, number: connections.wrapping_sub(1) });
+                if *ticket != AT_ONCE {
+                    *ticket = self.journal.tail();
+                }
             }
             if let (Ok(_), Some(will)) = (&written, &connect.will) {
                 let will = Will::new(will);

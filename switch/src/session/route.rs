@@ -93,6 +93,7 @@ impl Switch {
         }
         let image = Image {
             v5: conn.v5(),
+            framed: conn.framed,
             retain_as_published: subscription.options.retain_as_published(),
             subscription_identifier: subscription.identifier,
         };

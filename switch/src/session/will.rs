@@ -18,7 +18,8 @@ pub struct Will {
     payload: Box<[u8]>,
     /// Properties to forward, as bytes ([MQTT-3.1.3-10]: in order).
     properties: Box<[u8]>,
-    expiry: Option<u32>,
+    /// Message Expiry Interval, in seconds.
+    pub expiry: Option<u32>,
     qos: QoS,
     retain: bool,
     /// Will Delay Interval, in seconds.
@@ -106,7 +107,7 @@ impl Switch {
         }
     }
 
-    /// `mark`: the number of the connection that had it, which tells repeats of it.
+    /// `mark`: what tells repeats of it.
     pub(crate) fn will_frame(&self, will: &Will, publisher: u64, mark: Option<u32>) -> Vec<u8> {
         let mut header = frames::header(&will.topic, will.properties.len(), &will.payload);
         header.arrived = self.now.as_nanos();
@@ -115,9 +116,9 @@ impl Switch {
         header.topic_hash = self.placement.topic_hash(&will.topic);
         header.qos = will.qos as u8;
         header.flags = if will.retain { frames::RETAIN } else { 0 };
-        if let Some(number) = mark.filter(|_| will.qos > QoS::AtMostOnce) {
+        if let Some(count) = mark.filter(|_| will.qos > QoS::AtMostOnce) {
             header.flags |= FrameHeader::MARKED;
-            header.number = u64::from(number) << 32;
+            header.number = u64::from(count) << 32;
         }
         let frame = Frame { header, topic: &will.topic, properties: &will.properties, payload: &will.payload };
         frames::to_vec(&frame)

@@ -1,12 +1,13 @@
 // MQTT.js against the broker: connect, QoS 0 to 2 both ways, retained, will, a session that is resumed.
 //
-// Usage: mqttjs_client.js PORT {3,5} PREFIX. Exits 0 when everything held.
+// Usage: mqttjs_client.js PORT {3,5} PREFIX {tcp,ws}. Exits 0 when everything held.
 
 import assert from "node:assert/strict";
 import mqtt from "mqtt";
 
 const DEADLINE_MS = 30_000;
-const [port, level, prefix] = process.argv.slice(2);
+const [port, level, prefix, transport] = process.argv.slice(2);
+const url = transport === "ws" ? `ws://127.0.0.1:${port}/mqtt` : `mqtt://127.0.0.1:${port}`;
 const v5 = level === "5";
 
 // Nothing may keep the process longer than this.
@@ -21,7 +22,7 @@ class Client {
     const client = new Client();
     client.messages = [];
     client.waiting = [];
-    client.mqtt = mqtt.connect(`mqtt://127.0.0.1:${port}`, {
+    client.mqtt = mqtt.connect(url, {
       clientId: `${prefix}-${name}`,
       protocolVersion: v5 ? 5 : 4,
       clean: !durable,

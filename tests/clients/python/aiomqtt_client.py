@@ -1,6 +1,6 @@
 """aiomqtt against the broker: connect, QoS 0 to 2 both ways, retained, will, a session that is resumed.
 
-Usage: aiomqtt_client.py PORT {3,5} PREFIX. Exits 0 when everything held.
+Usage: aiomqtt_client.py PORT {3,5} PREFIX {tcp,ws}. Exits 0 when everything held.
 """
 
 import asyncio
@@ -12,11 +12,12 @@ from paho.mqtt.properties import Properties
 
 DEADLINE = 60
 PORT, LEVEL, PREFIX = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+TRANSPORT = {"tcp": "tcp", "ws": "websockets"}[sys.argv[4]]
 V5 = LEVEL == 5
 
 
 def client(name, durable=False, will=None):
-    arguments = {"protocol": aiomqtt.ProtocolVersion.V5 if V5 else aiomqtt.ProtocolVersion.V311}
+    arguments = {"transport": TRANSPORT, "protocol": aiomqtt.ProtocolVersion.V5 if V5 else aiomqtt.ProtocolVersion.V311}
     if V5:
         properties = Properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = 300 if durable else 0
@@ -65,7 +66,9 @@ async def will():
             pass
         mortal = client("mortal", will=topic)
         await mortal.__aenter__()
-        mortal._client.socket().shutdown(2)
+        socket = mortal._client.socket()
+        # Over WebSocket it is wrapped.
+        getattr(socket, "_socket", socket).shutdown(2)
         await expect(watcher, topic, b"gone", 1)
 
 

@@ -1,6 +1,6 @@
 """paho-mqtt against the broker: connect, QoS 0 to 2 both ways, retained, will, a session that is resumed.
 
-Usage: paho_client.py PORT {3,5} PREFIX. Exits 0 when everything held.
+Usage: paho_client.py PORT {3,5} PREFIX {tcp,ws}. Exits 0 when everything held.
 """
 
 import queue
@@ -12,6 +12,7 @@ from paho.mqtt.properties import Properties
 
 DEADLINE = 20
 PORT, LEVEL, PREFIX = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+TRANSPORT = {"tcp": "tcp", "ws": "websockets"}[sys.argv[4]]
 V5 = LEVEL == 5
 
 
@@ -25,6 +26,7 @@ class Client:
             mqtt.CallbackAPIVersion.VERSION2,
             client_id=f"{PREFIX}-{name}",
             protocol=mqtt.MQTTv5 if V5 else mqtt.MQTTv311,
+            transport=TRANSPORT,
             **arguments,
         )
         put = {kind: events.put for kind, events in self.events.items()}

@@ -9,36 +9,58 @@ use std::time::Duration;
 
 use ringmain_tests::process::Process;
 use ringmain_tests::program::root;
-use ringmain_tests::{Case, broker_tests};
+use ringmain_tests::{Case, Transport, broker_tests};
 
 broker_tests!(both: paho, aiomqtt, mqttjs);
+broker_tests!(both ours: paho_over_websocket, aiomqtt_over_websocket, mqttjs_over_websocket);
 
 /// What a whole script may take.
 const SCRIPT: Duration = Duration::from_secs(90);
 
+const PAHO: [&str; 2] = ["target/venv/bin/python", "tests/clients/python/paho_client.py"];
+const AIOMQTT: [&str; 2] = ["target/venv/bin/python", "tests/clients/python/aiomqtt_client.py"];
+const MQTTJS: [&str; 2] = ["node", "tests/clients/node/mqttjs_client.js"];
+
 /// Goal: paho-mqtt (Python): everything that its users do.
 fn paho(case: &Case) {
-    script(case, "target/venv/bin/python", "tests/clients/python/paho_client.py");
+    script(case, PAHO, Transport::tested());
 }
 
 /// Goal: aiomqtt (Python, asyncio): everything that its users do.
 fn aiomqtt(case: &Case) {
-    script(case, "target/venv/bin/python", "tests/clients/python/aiomqtt_client.py");
+    script(case, AIOMQTT, Transport::tested());
 }
 
 /// Goal: MQTT.js (Node): everything that its users do.
 fn mqttjs(case: &Case) {
-    let modules = root().join("tests/clients/node_modules/mqtt");
-    assert!(modules.exists(), "{} is not there; make test installs it", modules.display());
-    script(case, "node", "tests/clients/node/mqttjs_client.js");
+    script(case, MQTTJS, Transport::tested());
 }
 
-fn script(case: &Case, interpreter: &str, script: &str) {
+/// Goal: the same over WebSocket.
+fn paho_over_websocket(case: &Case) {
+    script(case, PAHO, Transport::Ws);
+}
+
+/// Goal: the same over WebSocket.
+fn aiomqtt_over_websocket(case: &Case) {
+    script(case, AIOMQTT, Transport::Ws);
+}
+
+/// Goal: the same over WebSocket, which is what it speaks in browsers.
+fn mqttjs_over_websocket(case: &Case) {
+    script(case, MQTTJS, Transport::Ws);
+}
+
+fn script(case: &Case, [interpreter, script]: [&str; 2], transport: Transport) {
+    let modules = root().join("tests/clients/node_modules/mqtt");
+    assert!(modules.exists(), "{} is not there; make test installs it", modules.display());
     let interpreter =
         if interpreter.contains('/') { root().join(interpreter).display().to_string() } else { interpreter.to_owned() };
     let script = root().join(script).display().to_string();
-    let port = case.broker().address().port().to_string();
+    let broker = case.broker();
+    let address = if transport == Transport::tested() { broker.address() } else { broker.listening("ws") };
     let level = if case.v5() { "5" } else { "3" };
-    let (status, printed) = Process::run(&interpreter, &[&script, &port, level, &case.id("script")], SCRIPT);
+    let arguments = [&script, &address.port().to_string(), level, &case.id("script"), transport.word()];
+    let (status, printed) = Process::run(&interpreter, &arguments, SCRIPT);
     assert!(status.success() && printed.ends_with("ok\n"), "{status} (make test installs the clients):\n{printed}");
 }

@@ -18,7 +18,7 @@ fn subscribe(case: &Case, name: &str, args: &[&str]) -> Process {
 }
 
 fn start(case: &Case, name: &str, args: &[&str]) -> Process {
-    let (port, id) = (case.broker().address().port().to_string(), case.id(name));
+    let (port, id) = (case.broker().tcp().port().to_string(), case.id(name));
     let all = [&["-oL", "mosquitto_sub"], common(case, &port, &id).as_slice(), &["-d", "-F", "got %q %r %t %p"], args]
         .concat();
     let all: Vec<String> = all.into_iter().map(str::to_owned).collect();
@@ -27,7 +27,7 @@ fn start(case: &Case, name: &str, args: &[&str]) -> Process {
 }
 
 fn publish(case: &Case, args: &[&str]) {
-    let (port, id) = (case.broker().address().port().to_string(), case.id("pub"));
+    let (port, id) = (case.broker().tcp().port().to_string(), case.id("pub"));
     let (status, printed) =
         Process::run("mosquitto_pub", &[common(case, &port, &id).as_slice(), args].concat(), DEADLINE);
     assert!(status.success(), "mosquitto_pub {args:?}: {status} {printed}");

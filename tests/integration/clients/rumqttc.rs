@@ -31,7 +31,7 @@ macro_rules! exchange {
 
             impl Peer {
                 fn connect(case: &Case, name: &str, durable: bool, will: Option<&str>) -> Self {
-                    let address = case.broker().address();
+                    let address = case.broker().tcp();
                     let mut options = MqttOptions::new(case.id(name), address.ip().to_string(), address.port());
                     let keep: fn(&mut MqttOptions, bool) = $durable;
                     let will_of: fn(&str) -> LastWill = $will;

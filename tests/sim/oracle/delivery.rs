@@ -2,6 +2,8 @@
 //! too
 //! many, and it keeps to the limits that the client told.
 
+use switch::limits::WILL_TRIES;
+
 use crate::model::{ClientId, ConnId, GroupOwed, Inflight, Message, MessageId, Owed, Stage, Sub, number_of};
 use crate::packet::{Delivery, Version};
 use crate::topics::{FILTERS, SHARED, TOPICS};
@@ -259,7 +261,9 @@ impl World {
         let either = self.clients[client].subs.iter().filter(|sub| self.matches.of(sub.filter, message.topic));
         let tried = self.will_is_tried_again();
         let again = if delivery.qos == 0 { message.repeats } else { 0 };
-        let sends = message.sends + if message.will && tried { u32::from(u16::MAX) } else { again };
+        // A will that is refused somewhere is published again, so many times after each start.
+        let tries = if message.will && tried { WILL_TRIES * (1 + message.repeats) } else { again };
+        let sends = message.sends + tries;
         let either: u32 = either.map(|sub| if sub.may_bring(message.sent) { sends } else { 1 }).sum();
         // One that is passed on again behind a crash is another one to who got it as a retained message.
         let either = either + if message.retain { message.repeats } else { 0 };
@@ -273,7 +277,7 @@ impl World {
             session.fresh.push(number);
         }
         // What a group hands on is published again where it is refused.
-        if session.certain && u32::from(copies[class]) > limit && !(tried && shared > 0) {
+        if session.certain && copies[class] > limit && !(tried && shared > 0) {
             fail!("c{client} #{conn}: copy {} of m{number} at QoS {}, at most {limit}", copies[class], delivery.qos);
         }
         while groups != 0 {
@@ -282,7 +286,8 @@ impl World {
         }
         if let (Some(filter), 1) = (only_shared, shared) {
             let copies = self.group_copies.entry((filter, number)).or_default();
-            *copies += 1;
+            // To a session that is not sure of its subscriptions it may have come by another one.
+            *copies += u32::from(session.certain);
             // A member that goes hands on what it did not acknowledge: only QoS 0 surely comes once.
             if *copies > sends && qos == 0 && session.certain {
                 fail!("c{client} #{conn}: m{number} came to {copies} members of a group, QoS {}", delivery.qos);
@@ -293,8 +298,16 @@ impl World {
 
     /// Whether a will of a session that lasts may be refused somewhere: a node with journals publishes it again, later.
     pub(crate) fn will_is_tried_again(&self) -> bool {
-        let small = self.swarm.plan.settings.limits.queue_memory < 1 << 20;
-        self.swarm.plan.disk.is_some() && (small || self.journal_refuses())
+        self.swarm.plan.disk.is_some() && (self.has_small_queues() || self.journal_refuses())
+    }
+
+    /// Whether some shard may have no room for a will: then it comes there at QoS 0 neither, and is counted once.
+    pub(crate) fn will_may_be_refused(&self, will: MessageId) -> bool {
+        self.messages[will as usize].qos > 0 && (self.has_small_queues() || self.journal_refuses())
+    }
+
+    fn has_small_queues(&self) -> bool {
+        self.swarm.plan.settings.limits.queue_memory < 1 << 20
     }
 
     /// What one client publishes on one topic comes in order, by QoS.

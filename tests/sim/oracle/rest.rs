@@ -1,7 +1,7 @@
 //! What must hold whenever no shard has anything to do and clients that read have read all: nobody waits for an answer,
 //! nobody is missing a message, nobody is connected twice.
 
-use crate::model::{ConnId, Owed, Stage};
+use crate::model::{CLASSES, ConnId, Owed, Stage};
 use crate::packet::Version;
 use crate::trace::trace;
 use crate::world::{Check, World, fail};
@@ -10,7 +10,7 @@ use crate::world::{Check, World, fail};
 const LET_GO: f64 = 3.0;
 
 /// What may be missing.
-const CLASSES: [&str; 4] = ["QoS 0", "QoS 1 and 2", "any QoS", "QoS 1 to a group"];
+const NAMES: [&str; CLASSES] = ["QoS 0", "QoS 1 and 2", "any QoS", "QoS 1 to a group"];
 
 impl World {
     /// Everything comes to rest, and is looked at.
@@ -20,7 +20,8 @@ impl World {
             // What a member leaves behind cannot be passed on.
             self.weak_groups = u64::MAX;
         }
-        trace!(self, "at rest: {} open, {:?} missing, {} dropped", self.live.len(), self.missing, self.dropped());
+        let missing = self.missing.each_ref().map(Vec::len);
+        trace!(self, "at rest: {} open, {missing:?} missing, {} dropped", self.live.len(), self.dropped());
         for index in 0..self.live.len() {
             self.has_its_answers(self.live[index])?;
         }
@@ -40,10 +41,16 @@ impl World {
             self.all_is_kept();
         }
         self.owed_has_come();
-        for (class, name) in CLASSES.iter().enumerate() {
-            let (missing, dropped) = (self.missing[class], self.dropped_at(class));
-            if missing > dropped {
-                fail!("{missing} messages did not come ({name}), and {dropped} were counted as dropped");
+        for (class, name) in NAMES.iter().enumerate() {
+            let dropped = self.dropped_at(class);
+            // A message is dropped after it was made: of those that were made from some moment on no more may be
+            // missing than were counted since.
+            self.missing[class].sort_unstable_by(|a, b| b.cmp(a));
+            for (before, missing) in self.missing[class].iter().zip(1..) {
+                let counted = dropped - before;
+                if missing > counted {
+                    fail!("{missing} messages did not come ({name}), and {counted} were counted as dropped since");
+                }
             }
         }
         Ok(())
@@ -122,7 +129,7 @@ impl World {
                 self.wills.push(will);
                 continue;
             }
-            if !self.will_is_tried_again() {
+            if !self.will_may_be_refused(will) {
                 self.messages[will as usize].accepted = Some(tick);
                 self.owe(will);
             }
@@ -152,7 +159,7 @@ impl World {
             if members.clone().all(|name| prompt(&name.conns)) && members.count() > 0 {
                 trace!(self, "m{message} came to no member of group {filter}");
                 let class = if owed.lasting { 3 } else { 2 * usize::from(self.messages[message as usize].qos > 0) };
-                self.missing[class] += 1;
+                self.missing[class].push(self.messages[message as usize].dropped[class]);
             } else if !self.ending {
                 // A member that has gone hands it on; one that does not answer keeps it.
                 self.group_owed.push(owed);
@@ -179,7 +186,7 @@ impl World {
         match name.conns.first() {
             Some(conn) if self.is_prompt(*conn) => {
                 trace!(self, "m{} did not come to c{client} #{conn}", owed.message);
-                self.missing[owed.class] += 1;
+                self.missing[owed.class].push(self.messages[owed.message as usize].dropped[owed.class]);
                 false
             }
             _ => true,

@@ -253,7 +253,8 @@ pub struct Mark {
     pub publisher: u64,
     /// The packet identifier; 0 for a will.
     pub packet_id: u16,
-    /// How often it had been released, from a beginning that differs for each session.
+    /// How often it had been released, from a beginning that differs for each session; for a will, which connection of
+    /// the session had it, likewise.
     pub count: u32,
 }
 

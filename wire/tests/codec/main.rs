@@ -21,7 +21,39 @@ fn version_and_packets(
     strategy::version().prop_flat_map(move |version| (Just(version), vec(strategy::packet(version), count.clone())))
 }
 
+/// One frame of a client: mostly a good one, its payload masked.
+fn client_frame() -> impl Strategy<Value = Vec<u8>> {
+    let first = prop_oneof![
+        8 => Just(0x82u8), 2 => Just(0x02), 2 => Just(0x80), 1 => Just(0x00), 2 => Just(0x89), 1 => Just(0x8a),
+        1 => Just(0x88), 1 => any::<u8>(),
+    ];
+    let payload = prop_oneof![4 => vec(any::<u8>(), 0..140), 1 => vec(any::<u8>(), 60_000..70_000)];
+    (first, any::<[u8; 4]>(), payload).prop_map(|(first, key, payload)| {
+        let header = wire::websocket::FrameHeader::new(wire::websocket::Opcode::Binary, payload.len());
+        let mut frame = header.bytes().to_vec();
+        (frame[0], frame[1]) = (first, frame[1] | 0x80);
+        frame.extend_from_slice(&key);
+        frame.extend(payload.iter().enumerate().map(|(index, byte)| byte ^ key[index % 4]));
+        frame
+    })
+}
+
 proptest! {
+    /// However the frames of a client are split, and wherever the decoder goes in between, the stream is the same.
+    #[test]
+    fn frames_may_be_split(frames in vec(client_frame(), 0..8), cuts in vec(1u8.., 0..4)) {
+        laws::websocket(&frames.concat(), &cuts);
+    }
+
+    /// A handshake that comes in two pieces is judged like one that comes whole, whatever else stands in it.
+    #[test]
+    fn handshakes_may_be_split(header in "[ -~]{0,40}", value in "[ -~\\r\\n]{0,40}", cut in any::<u8>()) {
+        let head = "GET /mqtt HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+        laws::handshake(format!("{head}Sec-WebSocket-Protocol: mqtt\r\n{header}: {value}\r\n\r\n").as_bytes(), cut);
+        laws::handshake(format!("{head}{header}: {value}\r\n\r\n").as_bytes(), cut);
+    }
+
     /// What is encoded decodes to the same packet, and is as long as announced.
     #[test]
     fn packets_survive_the_wire((version, packets) in version_and_packets(1..2)) {

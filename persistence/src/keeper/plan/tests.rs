@@ -267,6 +267,11 @@ fn kind(op: Op) -> Kind {
     }
 }
 
+/// Why an operation fails: mostly for want of room.
+fn errno() -> impl Strategy<Value = i32> {
+    prop_oneof![16 => Just(libc::ENOSPC), 1 => Just(libc::EIO), 1 => Just(libc::ENOENT)]
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Append(u64),
@@ -284,7 +289,7 @@ fn act() -> impl Strategy<Value = Act> {
         12 => (0usize..4).prop_map(Act::End),
         1 => Just(Act::Rested),
         1 => any::<bool>().prop_map(Act::Retain),
-        1 => (0usize..4, prop_oneof![16 => Just(libc::ENOSPC), 1 => Just(libc::EIO), 1 => Just(libc::ENOENT)]).prop_map(|(at, errno)| Act::Fail(at, errno)),
+        1 => (0usize..4, errno()).prop_map(|(at, errno)| Act::Fail(at, errno)),
     ]
 }
 
@@ -309,7 +314,10 @@ batch_bytes in prop_oneof![Just(96u64), Just(512)],
                 Act::End(_) | Act::Fail(..) if world.under_way.is_empty() => {}
                 Act::End(index) => {
                     let index = index % world.under_way.len();
-                    let takes_away = matches!(world.under_way[index].0, Op::Remove { .. } | Op::Prepare { reuse: Some(_), .. });
+                    let takes_away = {
+                        let op = &world.under_way[index].0;
+                        matches!(op, Op::Remove { .. } | Op::Prepare { reuse: Some(_), .. })
+                    };
                     let retained = world.retained && takes_away;
                     world.end(index, if retained { Outcome::Retained } else { Outcome::Done });
                 }

@@ -67,6 +67,12 @@ pub const KEYS: &[Key<Settings>] = &[
         Kind::Count(2..=1000),
         |s| Field::U32(&mut s.journal.compact_ratio),
         "How many times as large as what is live in it a journal becomes before it is compacted. Less saves space on disk, \
-         more saves writing.",
+         more saves writing. Below 64 MiB, and below two segments, it is left alone.",
+    ),
+    SettingsKey::new(
+        "sync_delay",
+        Kind::Duration(0..=60_000),
+        |s| Field::Duration(&mut s.journal.sync_delay),
+        "Waits so long before the end of each sync is told, to rehearse a disk that is slow: what do clients make of it?",
     ),
 ];

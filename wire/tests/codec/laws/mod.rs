@@ -7,6 +7,8 @@
 //! | [`packet`] | what is accepted is what [`standard`] allows, and decoding, encoding, decoding changes nothing |
 //! | [`forwarded`] | an accepted message reaches a subscriber of either version as it was, by way of a frame |
 //! | [`topics`] | names and filters are those of section 4.7, and matching and overlap those of its models |
+//! | [`websocket`] | any split of a client's frames gives the payload and the events of a plain reading of RFC 6455 |
+//! | [`handshake`] | any bytes are a request, the front of one, or refused with an answer |
 //! | [`frame`], [`written_frame`] | a frame that is read is the one that was written, at any address |
 
 mod forward;
@@ -14,6 +16,7 @@ mod frames;
 mod framing;
 mod standard;
 mod topics;
+mod websocket;
 
 use wire::mqtt::{
     Deframed, Packet, ProtocolVersion, RawPacket, decode, decode_connect, decode_from_client, decode_publish, deframe,
@@ -24,6 +27,7 @@ pub use forward::forwarded;
 pub use frames::{frame, written_frame};
 pub use framing::stream;
 pub use topics::topics;
+pub use websocket::{handshake, websocket};
 
 const VERSIONS: [ProtocolVersion; 2] = [ProtocolVersion::V311, ProtocolVersion::V5];
 

@@ -1,0 +1,113 @@
+//! The keys of each `[[listener]]`.
+
+use super::super::field::{Field, Kind};
+use super::super::settings::{Listener, Transport};
+use super::Key;
+
+/// The name of the section that may come many times.
+pub const LISTENER: &str = "listener";
+
+/// What `[[listener]]` is about.
+pub const LISTENER_DOC: &str = "Where clients connect; one table for each address. Without any, the switch listens on \
+                                `127.0.0.1:1883` and `[::1]:1883`.";
+
+/// Listeners at most.
+pub const LISTENERS_MAX: usize = 64;
+
+/// Origins of one listener at most.
+const ORIGINS_MAX: usize = 256;
+/// Ranges of trusted proxies of one listener at most.
+const TRUSTED_MAX: usize = 256;
+
+type ListenerKey = Key<Listener>;
+
+/// The keys of each `[[listener]]`.
+pub const LISTENER_KEYS: &[Key<Listener>] = &[
+    ListenerKey::new(
+        "bind",
+        Kind::Endpoint,
+        |listener| Field::Endpoint(&mut listener.bind),
+        "Address and port; for `transport = \"unix\"` the path of the socket. Names are not resolved. Port 0 lets the \
+         kernel choose one, which the banner tells. An IPv6 address serves IPv6 alone. An address that is not a loopback \
+         one is refused unless a back end of `[access]` is configured, or `allow_anonymous = true` is written beside it.",
+    )
+    .absent("required"),
+    ListenerKey::new(
+        "name",
+        Kind::Text,
+        |listener| Field::MaybeText(&mut listener.name),
+        "What the listener is called in the banner and the log. No two have the same.",
+    )
+    .absent("its address"),
+    ListenerKey::new(
+        "transport",
+        Kind::Choice(&Transport::WORDS, &["tls", "wss"]),
+        |listener| Field::Choice(&mut listener.transport),
+        "How MQTT travels: `tcp`, `ws` (WebSocket, for browsers: port 8083 by custom) or `unix` (a Unix socket). TLS is \
+         not in this version; until it is, a proxy can end it.",
+    ),
+    ListenerKey::new(
+        "allow_anonymous",
+        Kind::Switch,
+        |listener| Field::MaybeSwitch(&mut listener.allow_anonymous),
+        "Whether clients may connect without saying who they are. Where no back end of `[access]` is configured `false` \
+         is refused (nobody could connect), and an address that other machines reach needs a written `true`.",
+    )
+    .absent("`true` on loopback addresses and Unix sockets where no back end is configured, else `false`"),
+    ListenerKey::new(
+        "max_connections",
+        Kind::Count(1..=16_000_000),
+        |listener| Field::MaybeU32(&mut listener.max_connections),
+        "Connections at once that came in here, on the whole node. Further clients wait in the listen backlog; one that \
+         was accepted in the same moment by another shard is closed.",
+    )
+    .absent("`limits.max_connections`"),
+    ListenerKey::new(
+        "path",
+        Kind::Text,
+        |listener| Field::Text(&mut listener.path),
+        "Where WebSocket is spoken; requests for another path are answered with 404. For `ws` only.",
+    ),
+    ListenerKey::new(
+        "allowed_origins",
+        Kind::Words(ORIGINS_MAX),
+        |listener| Field::Words(&mut listener.allowed_origins),
+        "Origins that pages may come from, as browsers write them: `https://app.example`, `http://localhost:3000`. A \
+         request of any other is answered with 403; one that names no origin comes from no browser and may pass. Empty: \
+         pages of all origins. For `ws` only.",
+    ),
+    ListenerKey::new(
+        "max_header_size",
+        Kind::Bytes(256..=1 << 20),
+        |listener| Field::U32(&mut listener.max_header_size),
+        "Largest request that opens a WebSocket, headers and all; a larger one is answered with 431. It must be complete \
+         within `limits.connect_timeout`, and the CONNECT too. For `ws` only.",
+    ),
+    ListenerKey::new(
+        "proxy_protocol",
+        Kind::Switch,
+        |listener| Field::Switch(&mut listener.proxy_protocol),
+        "Whether a proxy in front tells the address of each client by the PROXY protocol, version 1 or 2. A connection \
+         from one of `proxy_trusted` must begin with its header then; all others are taken as they come.",
+    ),
+    ListenerKey::new(
+        "proxy_trusted",
+        Kind::Networks(TRUSTED_MAX),
+        |listener| Field::Networks(&mut listener.proxy_trusted),
+        "Addresses and ranges of the proxies that are believed. On a Unix socket everybody is who may open it.",
+    ),
+    ListenerKey::new(
+        "backlog",
+        Kind::Count(1..=1_000_000),
+        |listener| Field::U32(&mut listener.options.backlog),
+        "Connections that may wait for being accepted, for each shard. The kernel lowers it to net.core.somaxconn, which \
+         the log tells.",
+    ),
+    ListenerKey::new(
+        "send_buffer",
+        Kind::Bytes(4096..=1 << 30),
+        |listener| Field::U32(&mut listener.options.send_buffer_bytes),
+        "What the kernel may keep of one connection's unacknowledged bytes (SO_SNDBUF, which the kernel doubles for its \
+         overhead and lowers to net.core.wmem_max). A client that stops reading ties up at most this much.",
+    ),
+];
