@@ -17,7 +17,7 @@
 //!
 //! A page of a file mapping can go away: the file was cut, or its device failed. The kernel then sends SIGBUS to the
 //! thread
-//! that touches it, which would end the process and all its connections. [`guard`] catches that for the mappings
+//! that touches it, which would end the process and all its connections. `guard` catches that for the mappings
 //! made here: the page is replaced by one of zeros, the region is *damaged* for ever, and who used it looks at that
 //! before it believes what it read.
 

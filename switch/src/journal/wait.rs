@@ -40,7 +40,7 @@ pub enum Waiter {
     Admitted(Box<Admitted>),
     /// A verdict of the session home.
     Offer(Box<Offer>),
-    /// A publish of the switch itself, by its key in [`Journal::own`].
+    /// A publish of the switch itself, by its key in `Journal::own`.
     Own(usize),
 }
 
