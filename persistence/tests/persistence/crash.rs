@@ -1,6 +1,5 @@
 //! Appends, syncs and cuts in any order, then the process is killed or the power fails, and what the next start finds
-//! is
-//! compared with what was promised: everything that was synced is there, in order, and nothing else.
+//! is compared with what was promised: everything that was synced is there, in order, and nothing else.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -105,8 +104,7 @@ impl World {
     }
 
     /// Starts, perhaps after a start that is killed, and compares. Everything up to `kept` must be there, or up to
-    /// `synced`
-    /// if the power fails once more.
+    /// `synced` if the power fails once more.
     fn start(&mut self, mut kept: Position, synced: Position) {
         if let Some(after) = self.kill_start.take() {
             let mut left = after;

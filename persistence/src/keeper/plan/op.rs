@@ -18,13 +18,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// An eighth of a batch. While a sync is under way, what gathers is written behind it from this size on: each
-    /// write costs
-    /// the keeper two changes of thread, however small it is. And up to this size a batch that is all there is is
-    /// written and
-    /// synced by one operation, which spares two of them: 4 KiB 47 % more often a second than by two operations, 64
-    /// KiB 18 %,
-    /// 256 KiB 3 %. A longer one is synced by a second operation, so that the next batch is written meanwhile.
+    /// An eighth of a batch. While a sync is under way, what gathers is written behind it from this size on: each write
+    /// costs the keeper two changes of thread, however small it is. And up to this size a batch that is all there is is
+    /// written and synced by one operation, which spares two of them: 4 KiB 47 % more often a second than by two
+    /// operations, 64 KiB 18 %, 256 KiB 3 %. A longer one is synced by a second operation, so that the next batch is
+    /// written meanwhile.
     pub(super) const fn small_bytes(&self) -> u64 {
         self.batch_bytes / 8
     }
@@ -145,9 +143,8 @@ pub enum Outcome {
 
 /// The keeper's end of the staged log.
 pub trait Staged {
-    /// The end of the last record, from `from` on, that ends within `bytes_max` bytes and at `to` at the latest;
-    /// `from` if
-    /// the first one is too long. Both are ends of records.
+    /// The end of the last record, from `from` on, that ends within `bytes_max` bytes and at `to` at the latest; `from`
+    /// if the first one is too long. Both are ends of records.
     fn whole(&self, from: Position, to: Position, bytes_max: u64) -> Position;
 
     /// Everything before `to` is on disk: tells the shard so, and gives it the ring's bytes back.
