@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::layout::{HEADER_BYTES, Position};
-use crate::recover::Dead;
+use crate::recover::{Dead, Live};
+use crate::store::Handover;
 
 /// How large things become.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +62,24 @@ pub struct Files {
     pub checkpoint: u64,
 }
 
+impl From<&Handover> for Files {
+    fn from(handover: &Handover) -> Files {
+        let closed = |live: &Live| Closed {
+            number: live.header.number,
+            base: live.header.base,
+            end: live.end.expect("a recovered segment has an end"),
+            bytes: live.bytes,
+        };
+        Files {
+            next: handover.next,
+            segments: handover.live.iter().map(closed).collect(),
+            dead: handover.dead.clone(),
+            cut: handover.cut,
+            checkpoint: handover.checkpoint,
+        }
+    }
+}
+
 /// What is to be done on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -111,6 +130,20 @@ pub enum Op {
         /// The time.
         time: Duration,
     },
+}
+
+impl Op {
+    /// Which it is; of a rest, what it is for.
+    pub fn kind(self) -> Kind {
+        match self {
+            Op::Prepare { .. } => Kind::Prepare,
+            Op::Write { .. } => Kind::Write,
+            Op::Sync { .. } => Kind::Sync,
+            Op::Checkpoint { .. } => Kind::Checkpoint,
+            Op::Remove { .. } => Kind::Remove,
+            Op::Rest { of, .. } => of,
+        }
+    }
 }
 
 /// Which operation.
