@@ -1,8 +1,8 @@
 //! The checkpoint of a journal: before which position nothing is needed any more.
 //!
 //! It is a file with two slots, a page each, that are written in turn: while one is being written the other holds. A
-//! slot is a
-//! header like a segment's, with the magic `RINGCHK\0`, and as its numbers the slot's sequence, the cut, and zero.
+//! slot is a header like a segment's, with the magic `RINGCHK\0`, and as its numbers the slot's sequence, the cut, and
+//! zero.
 
 use crate::header::{FileHeader, HeaderFault, Owner};
 use crate::layout::{GRANULE, HEADER_BYTES, POSITION_MAX, Position};

@@ -1,8 +1,7 @@
 //! The file operations that a start needs, as a trait: the kernel's, and a simulator's whose power can fail.
 //!
-//! They block, and are called before the first client is served, or on threads of their own. What the keeper does
-//! while clients
-//! are served goes another way.
+//! They block, and are called before the first client is served, or on threads of their own. What the keeper does while
+//! clients are served goes another way.
 
 pub mod sim;
 

@@ -1,8 +1,7 @@
 //! A data directory looked at from outside: checked, shown, copied, mended.
 //!
 //! Checking, showing and copying work beside a process that uses the directory. They hold `RETAIN` meanwhile, so that
-//! no file
-//! is removed or used again, and read files instead of mapping them, since the last one is being written.
+//! no file is removed or used again, and read files instead of mapping them, since the last one is being written.
 
 mod copy;
 mod repair;
@@ -219,8 +218,7 @@ impl<'a> Source<'a> {
     }
 
     /// Reads a segment and goes through it. One that is being written may be seen with a hole that is not there a
-    /// moment later: it
-    /// is read again, from where it was whole.
+    /// moment later: it is read again, from where it was whole.
     fn replay(
         &self,
         log: &mut Log,

@@ -77,8 +77,7 @@ impl Journal {
     }
 
     /// Appends a record with a body of `length` bytes, all of which `fill` writes. Where it ends is its ticket: it
-    /// holds once
-    /// [`Journal::durable`] is not before that. `kind` is not 0.
+    /// holds once [`Journal::durable`] is not before that. `kind` is not 0.
     #[inline]
     pub fn append(&mut self, kind: u16, length: usize, fill: impl FnOnce(&mut [u8])) -> Result<Position, Refused> {
         assert!(kind != KIND_FILLER, "the kind of fillers");

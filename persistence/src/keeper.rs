@@ -1,9 +1,8 @@
 //! The storage executor: one thread that brings the staged bytes of all journals to disk.
 //!
 //! [`plan`] decides, as a state machine that a simulator can run on files of its own; [`Keeper::start`] runs it on a
-//! glommio
-//! executor with real ones. What a write and its sync need goes through one task queue with nearly all shares, and
-//! what can wait (segments made ahead, checkpoints, removals) through another, in small pieces.
+//! glommio executor with real ones. What a write and its sync need goes through one task queue with nearly all shares,
+//! and what can wait (segments made ahead, checkpoints, removals) through another, in small pieces.
 //!
 //! ```text
 //!   shard ── stage, ring ──▶ eventfd ──▶ drive ──▶ Plan::step ──▶ operations ──▶ files

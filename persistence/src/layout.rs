@@ -16,10 +16,9 @@
 //! position that its writer knew to be synced when it appended the record: a damaged record before that position was
 //! whole on the disk once, one behind it may never have been.
 //!
-//! In the staging ring the byte at position `p` lies at `HEADER_BYTES + p % capacity`, and a record lies in one
-//! piece: where the
-//! rest of the ring is too short a filler takes it. A segment file holds the positions from its `base` on, the byte at
-//! `p` at `HEADER_BYTES + (p - base)`, and records in one piece, too: what is left at its end stays zero.
+//! In the staging ring the byte at position `p` lies at `HEADER_BYTES + p % capacity`, and a record lies in one piece:
+//! where the rest of the ring is too short a filler takes it. A segment file holds the positions from its `base` on,
+//! the byte at `p` at `HEADER_BYTES + (p - base)`, and records in one piece, too: what is left at its end stays zero.
 //!
 //! ```text
 //!   segment header                                staging header
@@ -35,10 +34,8 @@
 //! ```
 //!
 //! A segment with the flag [`SEALED`] was written and synced as a whole before it counted: its records reach to its
-//! capacity, and
-//! are of its epoch and of those before. Any other one is written record by record, and a record of another epoch in
-//! it is
-//! what its file held before.
+//! capacity, and are of its epoch and of those before. Any other one is written record by record, and a record of
+//! another epoch in it is what its file held before.
 
 use crc32c::{crc32c, crc32c_append};
 

@@ -12,9 +12,8 @@
 //!   checksum = "1a2b3c4d"
 //! ```
 //!
-//! It is TOML. The checksum is the CRC-32C of everything before its line. The file is replaced as a whole: the new
-//! one is
-//! written and synced under another name, takes this one, and the directory is synced.
+//! It is TOML. The checksum is the CRC-32C of everything before its line. The file is replaced as a whole: the new one
+//! is written and synced under another name, takes this one, and the directory is synced.
 
 use std::fmt::{self, Write as _};
 use std::io;

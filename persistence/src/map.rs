@@ -1,8 +1,7 @@
 //! Mapped bytes, and all the `unsafe` of this crate.
 //!
 //! A [`Region`] is a mapping: ordinary memory, a file in tmpfs, or a file that is only read. One that holds a staging
-//! ring is cut
-//! into two ends, which the shard and the keeper own:
+//! ring is cut into two ends, which the shard and the keeper own:
 //!
 //! ```text
 //!        released          written              released + capacity
@@ -12,12 +11,11 @@
 //! ```
 //!
 //! Both positions only grow. The writer alone moves `written`, and the reader alone moves `released`; each gives its
-//! bytes away
-//! while it lends none, which `&mut self` makes sure of. So no byte is ever in reach of both, and no lock is needed.
+//! bytes away while it lends none, which `&mut self` makes sure of. So no byte is ever in reach of both, and no lock is
+//! needed.
 //!
 //! A page of a file mapping can go away: the file was cut, or its device failed. The kernel then sends SIGBUS to the
-//! thread
-//! that touches it, which would end the process and all its connections. [`guard`] catches that for the mappings
+//! thread that touches it, which would end the process and all its connections. `guard` catches that for the mappings
 //! made here: the page is replaced by one of zeros, the region is *damaged* for ever, and who used it looks at that
 //! before it believes what it read.
 
@@ -79,10 +77,8 @@ impl Region {
     /// The bytes. They are believed only if [`Region::damaged`] says no after they were read.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the mapping is this long and readable, and lives as long as `self`; pages that go away are replaced
-        // by
-        // zeros. Nobody writes: a region whose bytes this crate writes is written through `&mut self`, or is taken
-        // apart
-        // by `ends`, and a file that is mapped for reading only is nobody's to write meanwhile (`read_only`).
+        // by zeros. Nobody writes: a region whose bytes this crate writes is written through `&mut self`, or is taken
+        // apart by `ends`, and a file that is mapped for reading only is nobody's to write meanwhile (`read_only`).
         unsafe { std::slice::from_raw_parts(self.map.as_ptr(), self.map.len()) }
     }
 
@@ -183,11 +179,9 @@ impl Writer {
         assert!(position.0 + len <= self.released + self.ring.capacity, "bytes that are not released");
         let address = self.ring.address(self.offset(position), len);
         // SAFETY: `address` has `len` bytes of the mapping behind it (`Ring::address`), which lives as long as the
-        // ring.
-        // They are between `written` and `released + capacity`, as just asserted: the reader lends nothing there, and
-        // its
-        // own reads of them happened before it released them (Acquire in `reaches`). `&mut self` makes this the only
-        // slice of this end.
+        // ring. They are between `written` and `released + capacity`, as just asserted: the reader lends nothing there,
+        // and its own reads of them happened before it released them (Acquire in `reaches`). `&mut self` makes this the
+        // only slice of this end.
         unsafe { std::slice::from_raw_parts_mut(address, len as usize) }
     }
 
@@ -383,8 +377,7 @@ mod guard {
         // On the stack for signals where a thread has one: std gives each of its threads one.
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
         // SAFETY: `action` is a whole `sigaction` whose handler has the signature that SA_SIGINFO asks for, and does
-        // only
-        // what is allowed in one; the call fills `before` if it succeeds.
+        // only what is allowed in one; the call fills `before` if it succeeds.
         unsafe {
             if libc::sigaction(libc::SIGBUS, &raw const action, before.as_mut_ptr()) != 0 {
                 return Err(errno());
@@ -418,8 +411,8 @@ mod guard {
         let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
         // SAFETY: the page lies in a guarded mapping, which is ours and whole pages long, and whose user is this
-        // thread, in the
-        // access that failed. To the program it is a write of zeros by the outside to a page whose bytes were lost.
+        // thread, in the access that failed. To the program it is a write of zeros by the outside to a page whose bytes
+        // were lost.
         let got = unsafe { libc::mmap(ptr::with_exposed_provenance_mut(page), page_bytes, protection, flags, -1, 0) };
         got != libc::MAP_FAILED
     }

@@ -17,9 +17,8 @@
 //! ```
 //!
 //! *Proven* is what is known to have been synced: a newer segment, the checkpoint or a record says so. What lies
-//! between that
-//! and the end was read, but perhaps from the kernel's memory alone: after a sync that failed a file reads as if it
-//! had not. So it is written anew together with what is staged, before anybody relies on it.
+//! between that and the end was read, but perhaps from the kernel's memory alone: after a sync that failed a file reads
+//! as if it had not. So it is written anew together with what is staged, before anybody relies on it.
 
 pub mod staged;
 

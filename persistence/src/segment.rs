@@ -89,8 +89,7 @@ impl SegmentHeader {
     }
 
     /// The header of segment `number` of `owner`, if it is begun. One that is not is prepared: it has zeros or the
-    /// header of
-    /// the segment whose file it was before, or its first write was torn.
+    /// header of the segment whose file it was before, or its first write was torn.
     pub fn begun(bytes: &[u8], owner: Owner, number: u64) -> Result<Option<SegmentHeader>, Refusal> {
         match SegmentHeader::read(bytes) {
             Ok(header) => {

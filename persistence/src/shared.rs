@@ -27,8 +27,7 @@ pub struct Shared {
     /// Written by the keeper.
     stats: KeeperStats,
     /// Why what is staged cannot be written for now: 0: it can; else 1 and the kernel's error number, 0 where a bound
-    /// is
-    /// met. Written by the keeper.
+    /// is met. Written by the keeper.
     stuck: AtomicU32,
     /// Why nothing more is taken. Set once, by whoever meets the trouble first.
     fence: OnceLock<Fence>,

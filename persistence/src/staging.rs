@@ -1,6 +1,6 @@
 //! The staging ring: where a record lies from the moment it is appended until its segment is synced.
 //!
-//! [`Staging`] is the shard's end and places records; [`Reader`] is the keeper's and takes them away, in order.
+//! `Staging` is the shard's end and places records; [`Reader`] is the keeper's and takes them away, in order.
 //! [`layout`](crate::layout) draws where a position lies in it.
 
 use std::path::{Path, PathBuf};

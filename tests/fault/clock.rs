@@ -52,8 +52,7 @@ fn a_clock_set_back_loses_nothing() {
 }
 
 /// Goal: time that passes while the program is down counts: sessions and messages whose time is over are gone, others
-/// are
-/// there.
+/// are there.
 #[test]
 fn time_passes_while_it_is_down() {
     let (data, offset) = (DataDirectory::new(), DataDirectory::place());

@@ -97,8 +97,7 @@ fn a_broken_disk_fences_the_journal() {
 }
 
 /// Goal: staging memory that goes away (SIGBUS) fences that shard's journal and no other, the node goes on, and a
-/// restart
-/// brings everything that was acknowledged.
+/// restart brings everything that was acknowledged.
 #[test]
 fn staging_that_goes_away_fences_one_journal() {
     let data = DataDirectory::new();

@@ -140,9 +140,8 @@ fn a_directory_open_to_others_is_refused() {
     }
 }
 
-/// Goal: a second process on one directory is refused, with the number of the first, which does not notice; after
-/// kill -9
-/// the directory is free.
+/// Goal: a second process on one directory is refused, with the number of the first, which does not notice; after kill
+/// -9 the directory is free.
 #[test]
 fn a_second_process_is_refused() {
     let data = DataDirectory::new();

@@ -2,9 +2,8 @@
 //!
 //! Certain stays what had been acknowledged, where the durability covers this crash: sessions by their CONNACK,
 //! subscriptions by their SUBACK, messages by their PUBACK or PUBREC, what clients have acknowledged at QoS 2. What was
-//! not acknowledged may have happened or not. What nobody is told of, such as that a DISCONNECT was heard, or a
-//! PUBACK of a
-//! client, is certain when everything has been at rest, and so on disk, since.
+//! not acknowledged may have happened or not. What nobody is told of, such as that a DISCONNECT was heard, or a PUBACK
+//! of a client, is certain when everything has been at rest, and so on disk, since.
 //!
 //! Where the durability does not cover the crash only that is certain of which nothing has changed since such a rest.
 

@@ -1,6 +1,5 @@
 //! Where the journals of a node lie: for each shard a staging ring, and a keeper that takes what is staged to a disk.
-//! Of a
-//! disk only what survives a crash is simulated: a log of bytes, of which a part is stable, and a part may be.
+//! Of a disk only what survives a crash is simulated: a log of bytes, of which a part is stable, and a part may be.
 //!
 //! ```text
 //!   appended ──▶ staged ──▶ written ──▶ stable

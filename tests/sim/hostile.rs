@@ -13,16 +13,7 @@ impl World {
         let socket = self.machine.kernel_mut().connect(shard);
         let mut bytes = Vec::new();
         let name = format!("hostile{}", self.hostile);
-        let connect = Connect {
-            version: Version::V5,
-            client_id: &name,
-            clean: true,
-            keep_alive: 0,
-            expiry: 0,
-            receive_maximum: 0,
-            alias_maximum: 0,
-            will: None,
-        };
+        let connect = Connect::plain(&name);
         let mut kind = self.rng.u8(..8);
         if self.swarm.plan.settings.limits.queue_memory < 1 << 20 || self.journal_refuses() {
             // Publishes that are refused for want of memory do not fill the window.

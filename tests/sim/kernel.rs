@@ -4,9 +4,8 @@
 //! where received bytes are split, when a multishot receive stops, which completions come in this reap and which in a
 //! later one, whether data or the cancel wins, how much of a send is taken, when there are no descriptors.
 //!
-//! Misuse is a defect of the switch and stops the run: an op on a slot that is not in use, a second receive on a
-//! slot, a
-//! close with ops armed.
+//! Misuse is a defect of the switch and stops the run: an op on a slot that is not in use, a second receive on a slot,
+//! a close with ops armed.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -196,8 +195,7 @@ impl Kernel {
     }
 
     /// The node is gone, and another one of `shards` shards begins: all connections are reset. Of what had left some
-    /// came
-    /// through.
+    /// came through.
     pub fn crash(&mut self, shards: u16) {
         for socket in &mut self.sockets {
             if socket.switch_fin && socket.holders == 0 {

@@ -290,8 +290,7 @@ impl Machine {
     }
 
     /// Steps until no shard has anything to do, and no disk; returns when the next timer is due. Time passes as the
-    /// disks
-    /// need it. `None`: it did not come to rest within `turns_max` turns.
+    /// disks need it. `None`: it did not come to rest within `turns_max` turns.
     pub fn settle(&mut self, turns_max: u64) -> Option<Instant> {
         for _ in 0..turns_max {
             if let Step::Idle(until) = self.step() {

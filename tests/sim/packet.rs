@@ -31,6 +31,22 @@ pub struct Connect<'a> {
     pub will: Option<Will<'a>>,
 }
 
+impl Connect<'_> {
+    /// MQTT 5.0, a session that ends with the connection, and nothing else that need not be said.
+    pub fn plain(client_id: &str) -> Connect<'_> {
+        Connect {
+            version: Version::V5,
+            client_id,
+            clean: true,
+            keep_alive: 0,
+            expiry: 0,
+            receive_maximum: 0,
+            alias_maximum: 0,
+            will: None,
+        }
+    }
+}
+
 /// The will of a CONNECT.
 #[derive(Clone, Debug)]
 pub struct Will<'a> {

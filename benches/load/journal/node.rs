@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::args::Journal;
 use crate::broker::Process;
-use crate::suite::launch;
+use crate::suite::{launch, programs};
 
 /// Queues that hold what these measures put into them.
 const LIMITS: [(&str, &str); 4] = [
@@ -44,13 +44,8 @@ impl Home {
     /// # Errors
     /// The program is not there, or the directory cannot be written.
     pub fn new(args: &Journal, with_journal: bool) -> Result<Home, Box<dyn Error>> {
-        let variable = std::env::var_os("RINGMAIN_BIN").map(PathBuf::from);
-        let beside = || std::env::current_exe().map(|own| own.with_file_name("ringmain"));
-        let program = args.ringmain.clone().or(variable).map_or_else(beside, Ok)?;
-        if !program.exists() {
-            let remedy = "`cargo build --release -p ringmain`, or --ringmain PATH";
-            return Err(format!("{} does not exist: {remedy}", program.display()).into());
-        }
+        let program = programs::ringmain(&args.ringmain)?
+            .ok_or("ringmain is not installed: `cargo build --release -p ringmain`, or --ringmain PATH")?;
         let directory = || tempfile::Builder::new().prefix("journal-").tempdir_in(&args.directory);
         let data = with_journal.then(directory).transpose()?;
         Ok(Home { program, core: args.broker_core.to_string(), data, environment: Vec::new() })

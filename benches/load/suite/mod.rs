@@ -20,7 +20,7 @@ mod machine;
 mod markdown;
 mod measure;
 mod plot;
-mod programs;
+pub mod programs;
 mod rounds;
 mod run;
 pub mod statistics;

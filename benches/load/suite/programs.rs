@@ -30,14 +30,8 @@ impl Programs {
             // Beside the profile's folder, which is where cargo put this program.
             None => own.ancestors().nth(2).unwrap_or(Path::new("target")).join("peers"),
         };
-        let named = |name: &str, path: &Option<PathBuf>| match path {
-            Some(path) if path.exists() => std::path::absolute(path).map(Some).map_err(|error| error.to_string()),
-            Some(path) => Err(format!("{name}: {} does not exist", path.display())),
-            None => Ok(Some(own.with_file_name(name)).filter(|path| path.exists())),
-        };
-        let variable = std::env::var_os("RINGMAIN_BIN").map(PathBuf::from);
-        let floor = named("floor", &args.floor)?;
-        let ringmain = named("ringmain", &args.ringmain.clone().or(variable))?;
+        let floor = named("floor", args.floor.as_deref())?;
+        let ringmain = ringmain(&args.ringmain)?;
         let path = |broker: Broker| match broker.program() {
             "floor" => floor.clone(),
             "ringmain" => ringmain.clone(),
@@ -77,6 +71,23 @@ impl Programs {
             }
         }
         missing
+    }
+}
+
+/// The `ringmain` program: the one that the flag names, or RINGMAIN_BIN, or the one beside this program if it is there.
+///
+/// # Errors
+/// One that was named does not exist.
+pub fn ringmain(flag: &Option<PathBuf>) -> Result<Option<PathBuf>, Box<dyn Error>> {
+    let variable = std::env::var_os("RINGMAIN_BIN").map(PathBuf::from);
+    named("ringmain", flag.clone().or(variable).as_deref())
+}
+
+fn named(name: &str, path: Option<&Path>) -> Result<Option<PathBuf>, Box<dyn Error>> {
+    match path {
+        Some(path) if path.exists() => Ok(Some(std::path::absolute(path)?)),
+        Some(path) => Err(format!("{name}: {} does not exist", path.display()).into()),
+        None => Ok(Some(std::env::current_exe()?.with_file_name(name)).filter(|path| path.exists())),
     }
 }
 

@@ -1,10 +1,9 @@
 //! Files in memory whose power can fail: for tests of a start, and for simulated nodes.
 //!
 //! A file has two images. What was written is in the *live* one, which is what is read, and what a process that is
-//! killed
-//! leaves behind. What was synced is in the *stable* one. When the power fails ([`SimFiles::crash`]) the live image is
-//! gone; of each sector that was written and not synced the new content may have reached the disk, or not, or a part of
-//! it; and so may each name that was made, changed or removed in a directory that was not synced.
+//! killed leaves behind. What was synced is in the *stable* one. When the power fails ([`SimFiles::crash`]) the live
+//! image is gone; of each sector that was written and not synced the new content may have reached the disk, or not, or
+//! a part of it; and so may each name that was made, changed or removed in a directory that was not synced.
 //!
 //! A sync that fails is as bad as the real one: the sectors are not on disk, the live image has them none the less, and
 //! the next sync says that all is well.
@@ -116,8 +115,7 @@ impl SimFiles {
     }
 
     /// From now on `judge` is asked before each operation, and may let it fail with an error number. A failing write
-    /// writes
-    /// nothing.
+    /// writes nothing.
     pub fn set_judge(&self, judge: impl FnMut(Doing, &Path) -> Option<i32> + Send + 'static) {
         self.state().judge = Some(Box::new(judge));
     }

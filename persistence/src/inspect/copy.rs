@@ -22,8 +22,7 @@ pub struct Copied {
 }
 
 /// Copies the journal of a data directory, whose process may be running, into a directory that is empty or not there.
-/// The
-/// copy is what a crash would have left at that moment, or a little later. A damaged journal is not copied.
+/// The copy is what a crash would have left at that moment, or a little later. A damaged journal is not copied.
 pub fn backup(data_dir: &Path, to: &Path) -> Result<Copied, StoreError> {
     copy(&Disk, data_dir, to)
 }

@@ -1,8 +1,7 @@
 //! Gives up what cannot be read, so that a damaged directory opens again.
 //!
-//! The records before the damage stay, and those behind it go: a log with a hole says things about messages that
-//! nobody knows. What
-//! goes is kept beside, under names that end with `.damaged`.
+//! The records before the damage stay, and those behind it go: a log with a hole says things about messages that nobody
+//! knows. What goes is kept beside, under names that end with `.damaged`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -120,9 +119,8 @@ impl Source<'_> {
         Ok(loss)
     }
 
-    /// Writes the good front of a segment anew in its place. The old one is copied first, so at each moment the log
-    /// is damaged as
-    /// it was, or mended.
+    /// Writes the good front of a segment anew in its place. The old one is copied first, so at each moment the log is
+    /// damaged as it was, or mended.
     fn keep_front(&self, live: &Live, damage: Damage, loss: &mut Loss) -> Result<(), StoreError> {
         let SegmentHeader { number, base, .. } = live.header;
         let path = self.path(number);

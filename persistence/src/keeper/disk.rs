@@ -226,9 +226,8 @@ impl Disk {
     }
 }
 
-/// The lock that keeps files where they are while somebody copies them: the copier holds it shared, who removes a
-/// file or
-/// gives it another name holds it alone for that long.
+/// The lock that keeps files where they are while somebody copies them: the copier holds it shared, who removes a file
+/// or gives it another name holds it alone for that long.
 #[derive(Debug)]
 pub(super) struct Retain {
     file: Option<File>,

@@ -2,8 +2,7 @@
 //!
 //! It does no I/O, reads no clock and never waits. Whoever runs it calls [`Plan::step`] when the journal's words have
 //! moved or an operation has completed, starts what comes out, and reports each end by [`Plan::complete`]
-//! ([`Plan::rested`] for a rest). At most one
-//! operation of each [`Kind`] is under way, so a kind names it.
+//! ([`Plan::rested`] for a rest). At most one operation of each [`Kind`] is under way, so a kind names it.
 //!
 //! ```text
 //!   synced        written            staged
@@ -192,8 +191,7 @@ impl Plan {
     }
 
     /// Whether something is staged, and nothing under way that would let it be written: no segment has room, and none
-    /// can
-    /// be made now.
+    /// can be made now.
     fn is_stuck(&self, end: Position) -> bool {
         end > self.written
             && self.spare.is_none()

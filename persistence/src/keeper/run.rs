@@ -213,9 +213,8 @@ struct Queues {
 impl Queues {
     fn new() -> Queues {
         // A queue whose latency matters has its requests in a second ring. The executor sleeps on the first one and
-        // polls
-        // the second from there, and on Linux 6.18 (glommio 0.9) completions of the second were not noticed: with five
-        // journals the keeper slept for ever beside syncs that had ended.
+        // polls the second from there, and on Linux 6.18 (glommio 0.9) completions of the second were not noticed: with
+        // five journals the keeper slept for ever beside syncs that had ended.
         let make =
             |shares, name| glommio::executor().create_task_queue(Shares::Static(shares), Latency::NotImportant, name);
         Queues { sync: make(SYNC_SHARES, "sync"), background: make(BACKGROUND_SHARES, "background") }

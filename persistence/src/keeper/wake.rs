@@ -1,8 +1,7 @@
 //! How a sleeping keeper is woken: an eventfd that its executor reads in its own ring.
 //!
 //! An executor can also be woken by the wakers of its tasks, from any thread; that goes through a queue and a flag of
-//! the
-//! executor's own. A read in its ring needs nothing but the kernel.
+//! the executor's own. A read in its ring needs nothing but the kernel.
 
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};

@@ -1,12 +1,11 @@
 //! Appends, syncs and cuts in any order, then the process is killed or the power fails, and what the next start finds
-//! is
-//! compared with what was promised: everything that was synced is there, in order, and nothing else.
+//! is compared with what was promised: everything that was synced is there, in order, and nothing else.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use persistence::files::sim::{Doing, Pick, SimFiles};
-use persistence::{Journal, Position, Shape, Store, StoreError, StoreOptions};
+use persistence::{Handover, Journal, Position, Refused, Shape, Store, StoreError, StoreOptions};
 use proptest::prelude::*;
 
 use crate::keeper::{Keeper, SEGMENT_BYTES};
@@ -50,22 +49,62 @@ fn step() -> impl Strategy<Value = Step> {
 struct World {
     files: SimFiles,
     rng: fastrand::Rng,
-    /// Ends and numbers of all records that may be found.
-    records: Vec<(Position, u32)>,
+    /// All records that may be found.
+    records: Records,
     next: u32,
     running: Option<(Store, Journal, Keeper)>,
     kill_start: Option<u64>,
 }
 
 /// A node of one shard, with little room.
-pub fn options() -> StoreOptions {
+fn options() -> StoreOptions {
     let shape = Shape { shards: 1, rules: Vec::new() };
     let sizes = StoreOptions { staging_bytes: 8192, segment_bytes: SEGMENT_BYTES, ..StoreOptions::new(DATA, shape) };
     StoreOptions { staging_dir: "/memory".into(), ..sizes }
 }
 
-/// What a start comes to: the store, its journal, who keeps it, and the records that were read.
-type Started = (Store, Journal, Keeper, Vec<(Position, u32)>);
+/// Ends and numbers of records.
+pub type Records = Vec<(Position, u32)>;
+
+/// What a start comes to: the store, its journal, what its keeper goes on with, and the records that were read.
+pub fn start(files: &SimFiles) -> Result<(Store, Journal, Handover, Records), StoreError> {
+    let store = Store::open_in(Arc::new(files.clone()), options())?;
+    let mut found = Vec::new();
+    let (journal, recovered) = store.seats().remove(0).recover(|entry| {
+        let (number, rest) = entry.body.split_first_chunk().expect("it has a number");
+        let number = u32::from_le_bytes(*number);
+        assert!(entry.kind == 7 && rest.iter().all(|&byte| byte == number as u8), "a record that was not appended");
+        found.push((entry.end, number));
+    })?;
+    Ok((store, journal, recovered.handover, found))
+}
+
+/// Appends the record of this number, `length` bytes longer than that.
+pub fn append(journal: &mut Journal, number: u32, length: usize) -> Result<Position, Refused> {
+    journal.append(7, length + 4, |body| {
+        body[..4].copy_from_slice(&number.to_le_bytes());
+        body[4..].fill(number as u8);
+    })
+}
+
+/// The power fails: of each sector that was not synced the old, the new, or a part of either is left.
+pub fn lose_power(files: &SimFiles, rng: &mut fastrand::Rng) {
+    files.crash(|| match rng.u8(..4) {
+        0 => Pick::Old,
+        1 => Pick::New,
+        2 => Pick::Front(rng.usize(..512)),
+        _ => Pick::Back(rng.usize(..512)),
+    });
+}
+
+/// Lets all operations but reads fail once so many are done.
+pub fn fail_after(files: &SimFiles, mut left: u64, errno: i32) {
+    files.set_judge(move |doing, _| {
+        let over = doing != Doing::Read && left == 0;
+        left = left.saturating_sub(u64::from(doing != Doing::Read));
+        over.then_some(errno)
+    });
+}
 
 impl World {
     fn new(seed: u64) -> World {
@@ -81,47 +120,20 @@ impl World {
         world
     }
 
-    fn crash(&mut self) {
-        let rng = &mut self.rng;
-        self.files.crash(|| match rng.u8(..4) {
-            0 => Pick::Old,
-            1 => Pick::New,
-            2 => Pick::Front(rng.usize(..512)),
-            _ => Pick::Back(rng.usize(..512)),
-        });
-    }
-
-    fn try_start(&self) -> Result<Started, StoreError> {
-        let store = Store::open_in(Arc::new(self.files.clone()), options())?;
-        let mut found = Vec::new();
-        let (journal, recovered) = store.seats().remove(0).recover(|entry| {
-            let (number, rest) = entry.body.split_first_chunk().expect("it has a number");
-            let number = u32::from_le_bytes(*number);
-            assert!(entry.kind == 7 && rest.iter().all(|&byte| byte == number as u8), "a record that was not appended");
-            found.push((entry.end, number));
-        })?;
-        let keeper = Keeper::new(self.files.clone(), recovered.handover);
-        Ok((store, journal, keeper, found))
+    fn try_start(&self) -> Result<(Store, Journal, Keeper, Records), StoreError> {
+        let (store, journal, handover, found) = start(&self.files)?;
+        Ok((store, journal, Keeper::new(self.files.clone(), handover), found))
     }
 
     /// Starts, perhaps after a start that is killed, and compares. Everything up to `kept` must be there, or up to
-    /// `synced`
-    /// if the power fails once more.
+    /// `synced` if the power fails once more.
     fn start(&mut self, mut kept: Position, synced: Position) {
         if let Some(after) = self.kill_start.take() {
-            let mut left = after;
-            self.files.set_judge(move |doing, _| {
-                if doing == Doing::Read {
-                    return None;
-                }
-                let over = left == 0;
-                left = left.saturating_sub(1);
-                over.then_some(5)
-            });
+            fail_after(&self.files, after, libc::EIO);
             drop(self.try_start());
             self.files.acquit();
             if self.rng.bool() {
-                self.crash();
+                lose_power(&self.files, &mut self.rng);
                 kept = synced;
             }
         }
@@ -141,11 +153,7 @@ impl World {
         match step {
             Step::Append(length) => {
                 let number = self.next;
-                let appended = journal.append(7, length + 4, |body| {
-                    body[..4].copy_from_slice(&number.to_le_bytes());
-                    body[4..].fill(number as u8);
-                });
-                if let Ok(end) = appended {
+                if let Ok(end) = append(journal, number, length) {
                     self.records.push((end, number));
                     self.next += 1;
                 }
@@ -180,7 +188,7 @@ impl World {
             Step::PowerFails => {
                 let synced = journal.synced();
                 self.running = None;
-                self.crash();
+                lose_power(&self.files, &mut self.rng);
                 self.start(synced, synced);
             }
             Step::KillStart(after) => self.kill_start = Some(after),

@@ -1,8 +1,7 @@
 //! Directories that released formats left behind: each must open, with exactly what is in it.
 //!
-//! `RINGMAIN_WRITE_GOLDEN=1 cargo test -p ringmain-persistence golden` writes the one of the present format anew.
-//! That is
-//! right while a format is not released, and never after.
+//! `RINGMAIN_WRITE_GOLDEN=1 cargo test -p ringmain-persistence golden` writes the one of the present format anew. That
+//! is right while a format is not released, and never after.
 
 use std::fs;
 use std::path::{Path, PathBuf};

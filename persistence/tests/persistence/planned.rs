@@ -4,18 +4,17 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use persistence::checkpoint::{self, Checkpoint};
-use persistence::files::sim::{Doing, Pick, SimFiles};
+use persistence::files::sim::SimFiles;
 use persistence::files::{Files, Writing};
-use persistence::keeper::plan::{Closed, Dead, Files as Begun, Kind, Limits, Op, Outcome, Plan};
+use persistence::keeper::plan::{Limits, Op, Outcome, Plan};
 use persistence::layout::HEADER_BYTES;
 use persistence::segment::{SegmentHeader, segment_file_name};
 use persistence::{Handover, Journal, Position, Store, StoreError};
 use proptest::prelude::*;
 
-use crate::crash::{config, options};
+use crate::crash::{self, Records, append, config, fail_after, lose_power};
 use crate::keeper::SEGMENT_BYTES;
 
 /// Operations within which a plan must have done what it wants to do.
@@ -69,33 +68,13 @@ struct World {
     rng: fastrand::Rng,
     max_bytes: u64,
     batch_bytes: u64,
-    /// Ends and numbers of all records that may be found.
-    records: Vec<(Position, u32)>,
+    /// All records that may be found.
+    records: Records,
     next: u32,
     /// What was not needed any more, and the end of the log then: what makes it needless stands before that.
     trims: Vec<(Position, Position)>,
     running: Option<Running>,
     kill_start: Option<u64>,
-}
-
-fn kind(op: Op) -> Kind {
-    match op {
-        Op::Prepare { .. } => Kind::Prepare,
-        Op::Write { .. } => Kind::Write,
-        Op::Sync { .. } => Kind::Sync,
-        Op::Checkpoint { .. } => Kind::Checkpoint,
-        Op::Remove { .. } => Kind::Remove,
-        Op::Rest { of, .. } => of,
-    }
-}
-
-/// Lets all operations but reads fail once so many are done.
-fn fail_after(files: &SimFiles, mut left: u64, errno: i32) {
-    files.set_judge(move |doing, _| {
-        let over = doing != Doing::Read && left == 0;
-        left = left.saturating_sub(u64::from(doing != Doing::Read));
-        over.then_some(errno)
-    });
 }
 
 impl Running {
@@ -112,10 +91,10 @@ impl Running {
     fn end(&mut self, op: Op, result: io::Result<()>) {
         match (op, result) {
             (Op::Rest { of, .. }, _) => self.plan.rested(of),
-            (_, Ok(())) => self.plan.complete(kind(op), Outcome::Done, &mut self.from.staged),
+            (_, Ok(())) => self.plan.complete(op.kind(), Outcome::Done, &mut self.from.staged),
             (_, Err(error)) => {
                 let errno = error.raw_os_error().expect("simulated files fail with numbers");
-                self.plan.complete(kind(op), Outcome::Failed(errno), &mut self.from.staged);
+                self.plan.complete(op.kind(), Outcome::Failed(errno), &mut self.from.staged);
             }
         }
         self.look();
@@ -197,37 +176,10 @@ impl World {
         world
     }
 
-    fn lose_power(&mut self) {
-        let rng = &mut self.rng;
-        self.files.crash(|| match rng.u8(..4) {
-            0 => Pick::Old,
-            1 => Pick::New,
-            2 => Pick::Front(rng.usize(..512)),
-            _ => Pick::Back(rng.usize(..512)),
-        });
-    }
-
-    fn try_start(&self) -> Result<(Running, Vec<(Position, u32)>), StoreError> {
-        let store = Store::open_in(Arc::new(self.files.clone()), options())?;
-        let mut found = Vec::new();
-        let (journal, recovered) = store.seats().remove(0).recover(|entry| {
-            let (number, rest) = entry.body.split_first_chunk().expect("it has a number");
-            let number = u32::from_le_bytes(*number);
-            assert!(entry.kind == 7 && rest.iter().all(|&byte| byte == number as u8), "a record that was not appended");
-            found.push((entry.end, number));
-        })?;
-        let from = recovered.handover;
-        let closed = from.live.iter().map(|live| Closed {
-            number: live.header.number,
-            base: live.header.base,
-            end: live.end.expect("a recovered segment has an end"),
-            bytes: live.bytes,
-        });
-        let dead = from.dead.iter().map(|dead| Dead { number: dead.number, bytes: dead.bytes }).collect();
-        let begun =
-            Begun { next: from.next, segments: closed.collect(), dead, cut: from.cut, checkpoint: from.checkpoint };
+    fn try_start(&self) -> Result<(Running, Records), StoreError> {
+        let (store, journal, from, found) = crash::start(&self.files)?;
         let limits = Limits { segment_bytes: SEGMENT_BYTES, max_bytes: self.max_bytes, batch_bytes: self.batch_bytes };
-        let plan = Plan::new(journal.shared().clone(), limits, begun);
+        let plan = Plan::new(journal.shared().clone(), limits, (&from).into());
         Ok((Running { _store: store, journal, plan, from, under_way: Vec::new() }, found))
     }
 
@@ -239,7 +191,7 @@ impl World {
             drop(self.try_start());
             self.files.acquit();
             if self.rng.bool() {
-                self.lose_power();
+                lose_power(&self.files, &mut self.rng);
                 kept = synced;
             }
         }
@@ -280,7 +232,7 @@ impl World {
         let (tail, synced) = (running.journal.tail(), running.journal.synced());
         drop(running);
         if power {
-            self.lose_power();
+            lose_power(&self.files, &mut self.rng);
         }
         self.start(if power { synced } else { tail }, synced);
     }
@@ -290,11 +242,7 @@ impl World {
         match *step {
             Step::Append(length) => {
                 let number = self.next;
-                let appended = running.journal.append(7, length + 4, |body| {
-                    body[..4].copy_from_slice(&number.to_le_bytes());
-                    body[4..].fill(number as u8);
-                });
-                if let Ok(end) = appended {
+                if let Ok(end) = append(&mut running.journal, number, length) {
                     self.records.push((end, number));
                     self.next += 1;
                 }

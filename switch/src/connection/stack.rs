@@ -5,7 +5,7 @@
 //!   socket ◀─ whole frames in outbox and feeds ◀──────────────── MQTT: outbound
 //! ```
 //!
-//! Layers are values that take bytes and give bytes; the one place that knows their order is [`Stack::next`]. A layer that
+//! Layers are values that take bytes and give bytes; the one place that knows their order is `Stack::next`. A layer that
 //! encrypts belongs between the PROXY header, which comes in the clear, and the request.
 //!
 //! A connection of plain TCP has no stack: its bytes go to MQTT where the kernel put them. One with a stack is marked as

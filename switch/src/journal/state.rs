@@ -467,8 +467,7 @@ mod tests {
     }
 
     /// Wills outlive their sessions until they are published; subscriptions are replaced; of two sessions of a client
-    /// the
-    /// later one counts.
+    /// the later one counts.
     #[test]
     fn sessions_and_wills() {
         let mut state = State::default();

@@ -40,7 +40,7 @@ pub enum Waiter {
     Admitted(Box<Admitted>),
     /// A verdict of the session home.
     Offer(Box<Offer>),
-    /// A publish of the switch itself, by its key in [`Journal::own`].
+    /// A publish of the switch itself, by its key in `Journal::own`.
     Own(usize),
 }
 
@@ -270,8 +270,7 @@ impl Switch {
     }
 
     /// Says to an owner what this shard has resolved of its parcels. Nothing beyond a remark is resolved until the
-    /// owner
-    /// has seen it.
+    /// owner has seen it.
     pub(crate) fn resolve_held_of(&mut self, owner: shard::mesh::ShardId, rx: &mut Inbound) {
         let fenced = self.journal.is_fenced() || self.journal.is_stuck();
         let inbox = &mut self.inboxes[usize::from(owner.0)];

@@ -211,15 +211,8 @@ fn in_parallel<T: Send>(
 }
 
 fn begin(handover: Handover, max_bytes: u64) -> Begin {
-    let Handover { directory, owner, epoch, segment_bytes, next, live, dead, cut, checkpoint, staged } = handover;
-    let segments = live.iter().map(|live| plan::Closed {
-        number: live.header.number,
-        base: live.header.base,
-        end: live.end.expect("a recovered segment has an end"),
-        bytes: live.bytes,
-    });
-    let dead = dead.iter().map(|dead| plan::Dead { number: dead.number, bytes: dead.bytes }).collect();
-    let files = plan::Files { next, segments: segments.collect(), dead, cut, checkpoint };
+    let files = plan::Files::from(&handover);
+    let Handover { directory, owner, epoch, segment_bytes, staged, .. } = handover;
     let limits = plan::Limits { segment_bytes, max_bytes, batch_bytes: KEEPER_BATCH_BYTES };
     Begin { directory, owner, epoch, limits, files, staged }
 }

@@ -52,8 +52,7 @@ impl Switch {
         if reason == ReasonCode::QuotaExceeded && !self.journal.is_fenced() {
             // Nobody else can be told: it is tried again.
             let Some(why) = self.own_refused(key) else { return };
-            self.counters.add(Counter::MessagesMatched, 1);
-            self.counters.add(why, 1);
+            self.count_dropped(why);
         }
         self.journal.forget_own(key);
         self.run_own(fx);
@@ -62,9 +61,14 @@ impl Switch {
     /// A publish of the switch itself is resolved that no journal keeps: it is not tried again.
     pub(crate) fn unkept_resolved(&mut self, reason: ReasonCode) {
         if reason == ReasonCode::QuotaExceeded {
-            self.counters.add(Counter::MessagesMatched, 1);
-            self.counters.add(Counter::DroppedQueueMemory, 1);
+            self.count_dropped(Counter::DroppedQueueMemory);
         }
+    }
+
+    /// What nobody was matched for yet comes to nobody.
+    fn count_dropped(&mut self, why: Counter) {
+        self.counters.add(Counter::MessagesMatched, 1);
+        self.counters.add(why, 1);
     }
 
     /// A publish that the journal kept was refused by some shard. Why it is given up; `None`: it is not.
@@ -128,12 +132,11 @@ impl Switch {
 
     /// A frame came for a group that has no member here any more.
     pub fn return_to_owner(&mut self, group: u64, frame: &Frame<'_>) {
-        self.counters.add(Counter::MessagesMatched, 1);
         // A node of one shard knows its members: there is no other.
         if frame.header.qos == 0 || self.shards == 1 {
-            return self.counters.add(Counter::DroppedNoMember, 1);
+            return self.count_dropped(Counter::DroppedNoMember);
         }
-        self.counters.add(Counter::DroppedHandedOn, 1);
+        self.count_dropped(Counter::DroppedHandedOn);
         self.queue_own(Some(group), without_origin(frame), None);
     }
 
@@ -159,8 +162,7 @@ impl Switch {
         let frame = frames::read(&own.frame);
         if own.group.is_some() && frames::expired(&frame, self.now) {
             // [MQTT-3.3.2-5]: also where it was refused until then.
-            self.counters.add(Counter::MessagesMatched, 1);
-            self.counters.add(Counter::DroppedExpired, 1);
+            self.count_dropped(Counter::DroppedExpired);
             own.kept.and_then(|key| self.journal.forget_own(key));
             return true;
         }

@@ -1,6 +1,5 @@
 //! What must hold of each PUBLISH that a client gets: it was published, it matches, it is in order, it is not a copy
-//! too
-//! many, and it keeps to the limits that the client told.
+//! too many, and it keeps to the limits that the client told.
 
 use switch::limits::WILL_TRIES;
 

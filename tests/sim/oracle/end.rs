@@ -101,17 +101,7 @@ impl World {
 
     fn ask_for_retained(&mut self) -> Check<BTreeMap<Vec<u8>, MessageId>> {
         let mut bytes = Vec::new();
-        let connect = packet::Connect {
-            version: Version::V5,
-            client_id: "auditor",
-            clean: true,
-            keep_alive: 0,
-            expiry: 0,
-            receive_maximum: 0,
-            alias_maximum: 0,
-            will: None,
-        };
-        packet::connect(&mut bytes, &connect);
+        packet::connect(&mut bytes, &packet::Connect::plain("auditor"));
         packet::subscribe(&mut bytes, Version::V5, 1, 0, &[("#", 0), ("$x/#", 0)]);
         let socket = self.machine.kernel_mut().connect(0);
         self.machine.kernel_mut().client_sends(socket, &bytes);

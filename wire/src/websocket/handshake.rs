@@ -159,8 +159,12 @@ pub fn read_request(bytes: &[u8], seen: usize, rules: &Rules<'_>) -> Result<Opti
     let begin = bytes.len().min(METHOD.len());
     if bytes[..begin] != METHOD[..begin] {
         let letters = bytes.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
-        let method = letters > 0 && (letters == bytes.len() || bytes[letters] == b' ') && letters <= METHOD_BYTES_MAX;
-        return Err(if method { Refusal::Method } else { Refusal::NotHttp });
+        return match bytes.get(letters) {
+            // It may become a method.
+            None if letters <= METHOD_BYTES_MAX => Ok(None),
+            Some(b' ') if (1..=METHOD_BYTES_MAX).contains(&letters) => Err(Refusal::Method),
+            _ => Err(Refusal::NotHttp),
+        };
     }
     let from = seen.min(bytes.len()).saturating_sub(END.len() - 1);
     let end = bytes[from..].windows(END.len()).position(|window| window == END).map(|at| from + at + END.len());

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::layout::{HEADER_BYTES, Position};
-use crate::recover::Dead;
+use crate::recover::{Dead, Live};
+use crate::store::Handover;
 
 /// How large things become.
 #[derive(Clone, Copy, Debug)]
@@ -18,13 +19,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// An eighth of a batch. While a sync is under way, what gathers is written behind it from this size on: each
-    /// write costs
-    /// the keeper two changes of thread, however small it is. And up to this size a batch that is all there is is
-    /// written and
-    /// synced by one operation, which spares two of them: 4 KiB 47 % more often a second than by two operations, 64
-    /// KiB 18 %,
-    /// 256 KiB 3 %. A longer one is synced by a second operation, so that the next batch is written meanwhile.
+    /// An eighth of a batch. While a sync is under way, what gathers is written behind it from this size on: each write
+    /// costs the keeper two changes of thread, however small it is. And up to this size a batch that is all there is is
+    /// written and synced by one operation, which spares two of them: 4 KiB 47 % more often a second than by two
+    /// operations, 64 KiB 18 %, 256 KiB 3 %. A longer one is synced by a second operation, so that the next batch is
+    /// written meanwhile.
     pub(super) const fn small_bytes(&self) -> u64 {
         self.batch_bytes / 8
     }
@@ -61,6 +60,24 @@ pub struct Files {
     pub cut: Position,
     /// The number of that checkpoint; 0: there is none.
     pub checkpoint: u64,
+}
+
+impl From<&Handover> for Files {
+    fn from(handover: &Handover) -> Files {
+        let closed = |live: &Live| Closed {
+            number: live.header.number,
+            base: live.header.base,
+            end: live.end.expect("a recovered segment has an end"),
+            bytes: live.bytes,
+        };
+        Files {
+            next: handover.next,
+            segments: handover.live.iter().map(closed).collect(),
+            dead: handover.dead.clone(),
+            cut: handover.cut,
+            checkpoint: handover.checkpoint,
+        }
+    }
 }
 
 /// What is to be done on the disk.
@@ -115,6 +132,20 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// Which it is; of a rest, what it is for.
+    pub fn kind(self) -> Kind {
+        match self {
+            Op::Prepare { .. } => Kind::Prepare,
+            Op::Write { .. } => Kind::Write,
+            Op::Sync { .. } => Kind::Sync,
+            Op::Checkpoint { .. } => Kind::Checkpoint,
+            Op::Remove { .. } => Kind::Remove,
+            Op::Rest { of, .. } => of,
+        }
+    }
+}
+
 /// Which operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -145,9 +176,8 @@ pub enum Outcome {
 
 /// The keeper's end of the staged log.
 pub trait Staged {
-    /// The end of the last record, from `from` on, that ends within `bytes_max` bytes and at `to` at the latest;
-    /// `from` if
-    /// the first one is too long. Both are ends of records.
+    /// The end of the last record, from `from` on, that ends within `bytes_max` bytes and at `to` at the latest; `from`
+    /// if the first one is too long. Both are ends of records.
     fn whole(&self, from: Position, to: Position, bytes_max: u64) -> Position;
 
     /// Everything before `to` is on disk: tells the shard so, and gives it the ring's bytes back.

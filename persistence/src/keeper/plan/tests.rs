@@ -131,7 +131,7 @@ impl World {
 
     /// Rules that hold as an operation begins.
     fn start(&mut self, op: Op) {
-        let twice = self.under_way.iter().any(|(other, _)| kind(*other) == kind(op));
+        let twice = self.under_way.iter().any(|(other, _)| other.kind() == op.kind());
         let mut covers = 0;
         match op {
             Op::Rest { of, time } => {
@@ -209,18 +209,18 @@ impl World {
                 Op::Rest { .. } => unreachable!("it is no operation of the disk"),
             }
         }
-        self.plan.complete(kind(op), outcome, &mut self.log);
+        self.plan.complete(op.kind(), outcome, &mut self.log);
         self.fenced |= self.log.shared.fenced().is_some();
         self.step();
     }
 
     /// The operation of this kind that is under way.
     fn one(&self, of: Kind) -> Option<(Op, u64)> {
-        self.under_way.iter().copied().find(|(op, _)| kind(*op) == of)
+        self.under_way.iter().copied().find(|(op, _)| op.kind() == of)
     }
 
     fn end_one(&mut self, of: Kind) {
-        let index = self.under_way.iter().position(|(op, _)| kind(*op) == of).expect("it is under way");
+        let index = self.under_way.iter().position(|(op, _)| op.kind() == of).expect("it is under way");
         self.end(index, Outcome::Done);
     }
 
@@ -253,17 +253,6 @@ impl World {
                 false => self.end(0, Outcome::Done),
             }
         }
-    }
-}
-
-fn kind(op: Op) -> Kind {
-    match op {
-        Op::Prepare { .. } => Kind::Prepare,
-        Op::Write { .. } => Kind::Write,
-        Op::Sync { .. } => Kind::Sync,
-        Op::Checkpoint { .. } => Kind::Checkpoint,
-        Op::Remove { .. } => Kind::Remove,
-        Op::Rest { of, .. } => of,
     }
 }
 
@@ -324,7 +313,7 @@ batch_bytes in prop_oneof![Just(96u64), Just(512)],
                 Act::Fail(index, errno) => {
                     let index = index % world.under_way.len();
                     let op = world.under_way[index].0;
-                    let kind = kind(op);
+                    let kind = op.kind();
                     world.end(index, Outcome::Failed(errno));
                     let mild = kind == Kind::Remove
                         || errno == libc::ENOSPC && matches!(kind, Kind::Prepare | Kind::Checkpoint)
@@ -435,7 +424,7 @@ fn a_full_disk_passes() {
     world.step();
     let mut times = Vec::new();
     for _ in 0..9 {
-        let at = world.under_way.iter().position(|(op, _)| kind(*op) == Kind::Prepare).expect("it is tried again");
+        let at = world.under_way.iter().position(|(op, _)| op.kind() == Kind::Prepare).expect("it is tried again");
         world.under_way.remove(at);
         world.plan.complete(Kind::Prepare, Outcome::Failed(libc::ENOSPC), &mut world.log);
         let mut ops = Vec::new();

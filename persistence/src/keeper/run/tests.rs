@@ -209,9 +209,8 @@ fn one_sync_serves_many() {
     assert!(keeper.stop(PATIENCE));
 }
 
-/// What is trimmed becomes new segments, so a journal that is trimmed stays small; while somebody copies the files
-/// none of
-/// them goes away.
+/// What is trimmed becomes new segments, so a journal that is trimmed stays small; while somebody copies the files none
+/// of them goes away.
 #[test]
 fn a_trimmed_journal_stays_small_unless_it_is_copied() {
     let directory = tempfile::tempdir().expect("a directory");

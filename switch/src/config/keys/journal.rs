@@ -73,6 +73,6 @@ pub const KEYS: &[Key<Settings>] = &[
         "sync_delay",
         Kind::Duration(0..=60_000),
         |s| Field::Duration(&mut s.journal.sync_delay),
-        "Waits so long before the end of each sync is told, to rehearse a disk that is slow: what do clients make of it?",
+        "Waits so long before the end of each sync is told, to rehearse a disk that is slow: see what clients make of it.",
     ),
 ];
