@@ -261,8 +261,10 @@ mod tests {
     #[test]
     fn hashes_of_mosquitto() {
         for text in [
-            "$6$ImsUlcN8TkrLd/4s$IK2z0SFwHS0Wk+IRCSvTrX9fg2Q0+tJ0x49A/IZQR5meyp0CK4DZEmZnDK4VGz6jjjYj1aPPG8WMNPVv81W2WA==",
-            "$7$101$HDk2wzBsgkjV1oZU$yOSGMXjF/3jSKcHSVqnTHmCIT/tm7e1p6c2h6VJ8BmfYKWDhR1SPlXERPNjhT+94dzvuC+mtFoCAi6BlAzCLbA==",
+            "$6$ImsUlcN8TkrLd/4s$\
+             IK2z0SFwHS0Wk+IRCSvTrX9fg2Q0+tJ0x49A/IZQR5meyp0CK4DZEmZnDK4VGz6jjjYj1aPPG8WMNPVv81W2WA==",
+            "$7$101$HDk2wzBsgkjV1oZU$\
+             yOSGMXjF/3jSKcHSVqnTHmCIT/tm7e1p6c2h6VJ8BmfYKWDhR1SPlXERPNjhT+94dzvuC+mtFoCAi6BlAzCLbA==",
         ] {
             let hash = Hash::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert!(hash.verify(b"secret"), "{text}");

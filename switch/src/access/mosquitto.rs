@@ -82,9 +82,9 @@ mod tests {
     /// The example of mosquitto's own documentation, and what people write.
     #[test]
     fn files_are_read_as_they_are() {
-        let text = "# This affects clients with no username.\ntopic read $SYS/#\n\n# only roger\nuser roger\n\
-                    topic foo/bar\n\ttopic deny foo/secret room\n# everybody\npattern write $SYS/broker/connection/%c/state\n\
-                    user  two words \ntopic readwrite #\ntopic read\n";
+        let text = "# whoever has no name\ntopic read $SYS/#\n\n# only roger\nuser roger\n\
+                    topic foo/bar\n\ttopic deny foo/secret room\n# everybody\n\
+                    pattern write $SYS/broker/connection/%c/state\nuser  two words \ntopic readwrite #\ntopic read\n";
         let mut policy = Policy::default();
         parse(text, &mut policy).expect("a good file");
         assert_eq!((policy.anonymous.len(), policy.patterns.len(), policy.users.len()), (1, 1, 2));

@@ -39,8 +39,8 @@ pub enum Kind {
     Path,
     /// A file that is read.
     File,
-    /// A text that is not empty; at most so many bytes.
-    Text(usize),
+    /// The address of a service, for HTTP.
+    Url,
 }
 
 impl Kind {
@@ -70,7 +70,7 @@ impl Kind {
             Kind::Cores => "a list of cores such as \"0,2-5\"".to_owned(),
             Kind::Words(_) => "a list of strings such as [\"room/+/#\"]".to_owned(),
             Kind::File => "a file such as \"/etc/ringmain/passwords\"".to_owned(),
-            Kind::Text(bytes) => format!("a text of 1 to {bytes} bytes"),
+            Kind::Url => "a URL such as \"https://auth.example/check\"".to_owned(),
             Kind::Path => "a directory such as \"/var/lib/ringmain\"".to_owned(),
         }
     }
@@ -158,10 +158,6 @@ pub enum Field<'a> {
     Path(&'a mut PathBuf),
     /// A directory that may be absent.
     MaybePath(&'a mut Option<PathBuf>),
-    /// A text.
-    Text(&'a mut String),
-    /// A text that may be absent.
-    MaybeText(&'a mut Option<String>),
     /// A word out of a closed list.
     Choice(&'a mut dyn Choice),
 }
@@ -210,13 +206,11 @@ impl Field<'_> {
             }
             (Kind::Endpoint, Field::Endpoint(place)) => endpoint(raw).map(|endpoint| *place = Some(endpoint)),
             (Kind::Text, Field::Text(place)) => text(raw).map(|text| *place = text),
-            (Kind::Text, Field::MaybeText(place)) => text(raw).map(|text| *place = Some(text)),
+            (Kind::Text | Kind::Url, Field::MaybeText(place)) => text(raw).map(|text| *place = Some(text)),
             (Kind::Networks(count_max), Field::Networks(place)) => networks(raw, *count_max).map(|list| *place = list),
             (Kind::Cores, Field::Cores(place)) => cores(raw).map(|list| *place = Some(list)),
             (Kind::Words(count_max), Field::Words(place)) => words(raw, *count_max).map(|list| *place = list),
             (Kind::Path, Field::Path(place)) => path(raw).map(|path| *place = path),
-            (Kind::Text(bytes_max), Field::Text(place)) => text(raw, *bytes_max).map(|text| *place = text),
-            (Kind::Text(bytes_max), Field::MaybeText(place)) => text(raw, *bytes_max).map(|text| *place = Some(text)),
             (Kind::Path | Kind::File, Field::MaybePath(place)) => path(raw).map(|path| *place = Some(path)),
             (kind, _) => unreachable!("the table of keys gives a place of another type to {kind:?}"),
         }
@@ -241,8 +235,6 @@ impl Field<'_> {
             }
             (_, Field::Cores(place)) => quoted(place.as_ref()?.to_string()),
             (_, Field::Choice(place)) => quoted(place.word().to_owned()),
-            (_, Field::Text(place)) => Some(format!("{place:?}")),
-            (_, Field::MaybeText(place)) => place.as_ref().map(|text| format!("{text:?}")),
             (_, Field::Path(place)) => Some(quoted_path(place)),
             (_, Field::MaybePath(place)) => place.as_deref().map(quoted_path),
             (_, Field::Words(place)) => {
@@ -280,12 +272,6 @@ impl Field<'_> {
             _ => None,
         }
     }
-}
-
-fn text(raw: &Raw, bytes_max: usize) -> Result<String, Refused> {
-    let Some(text) = raw.text() else { return Err(Refused::because(format!("{} is no text", raw.type_name()))) };
-    let fits = !text.is_empty() && text.len() <= bytes_max;
-    if fits { Ok(text.to_owned()) } else { Err(Refused::because("it is empty or too long")) }
 }
 
 fn within(range: &RangeInclusive<u64>, number: u64) -> Result<u64, Refused> {

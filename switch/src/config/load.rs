@@ -265,8 +265,9 @@ impl Builder {
         if !bind.is_local() && listener.allow_anonymous.is_none() && !authenticated {
             let what = "other machines could connect without authentication";
             let remedy = format!(
-                "listen on 127.0.0.1 or [::1], or configure a back end in [access], or let everybody in with allow_anonymous = true beside this bind in a \
-                 [[listener]] (environment: {ENVIRONMENT_PREFIX}LISTENER__{index}__BIND={bind} \
+                "listen on 127.0.0.1 or [::1], or configure a back end in [access], or let everybody in with \
+                 allow_anonymous = true beside this bind in a [[listener]] (environment: \
+                 {ENVIRONMENT_PREFIX}LISTENER__{index}__BIND={bind} \
                  {ENVIRONMENT_PREFIX}LISTENER__{index}__ALLOW_ANONYMOUS=true)"
             );
             return self.error(origin("bind"), &table.path("bind"), Some(&quoted(&bind)), what, remedy);

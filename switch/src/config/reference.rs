@@ -79,7 +79,7 @@ fn range(kind: &Kind) -> String {
         Kind::Words(count_max) => format!("at most {count_max} strings"),
         Kind::Path => "directory".to_owned(),
         Kind::File => "file".to_owned(),
-        Kind::Text(bytes_max) => format!("at most {bytes_max} bytes"),
+        Kind::Url => "URL".to_owned(),
     }
 }
 
@@ -129,7 +129,7 @@ fn example(kind: &Kind) -> &'static str {
         Kind::Text => "\"apps\"",
         Kind::Path => "\"/var/lib/ringmain\"",
         Kind::File => "\"/etc/ringmain/FILE\"",
-        Kind::Text(_) => "\"https://127.0.0.1/\"",
+        Kind::Url => "\"https://auth.example/check\"",
         _ => "2",
     }
 }

@@ -328,21 +328,20 @@ impl Switch {
         self.counters.add(Counter::ClientsDisconnected, 1);
         let now = self.now;
         let at_ms = self.journal.wall.ms(now);
+        let ends = match expiry {
+            EXPIRY_NEVER => shard::Instant::NEVER,
+            seconds => now.after(std::time::Duration::from_secs(u64::from(seconds))),
+        };
         let session = self.sessions.at_mut(id);
         session.left = true;
         if let Some(kept) = &mut session.kept {
-            kept.left_ms = at_ms;
+            (kept.left_ms, kept.ends) = (at_ms, ends);
             self.journal.note(&Entry::Left { uid: kept.uid, at_ms, expiry });
         }
         // The node comes back, and with it the will, unless the client is faster.
         let stays = cause == Cause::Stop && self.journal.is_on();
-        let session = self.sessions.at_mut(id);
-        session.ends = match expiry {
-            EXPIRY_NEVER => shard::Instant::NEVER,
-            seconds => now.after(std::time::Duration::from_secs(u64::from(seconds))),
-        };
-        let mut due = session.ends;
-        match session.will.as_ref().map(|will| will.delay) {
+        let mut due = ends;
+        match self.sessions.at(id).will.as_ref().map(|will| will.delay) {
             None => {}
             Some(_) if stays => {}
             Some(0) => self.fire_will(id, fx),

@@ -11,10 +11,8 @@ use wire::websocket::{FrameHeader, Opcode};
 
 use super::fanout::{Fanout, Identifiers, Match};
 use super::feed::{Feed, FeedId, Image};
-use super::store::MessageId;
-use super::{DirectSubscriber, flush::Job};
-use crate::access::live::{delivered, may_receive};
 use super::flush::Job;
+use crate::access::live::{delivered, may_receive};
 use crate::counters::Counter;
 use crate::frames;
 use crate::planted::{Fault, planted};

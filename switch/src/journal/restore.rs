@@ -120,7 +120,7 @@ impl Switch {
             EXPIRY_NEVER => Instant::NEVER,
             _ => now.after(self.journal.wall.left(expiry, left_ms, now)),
         };
-        let kept = Kept { uid, connections: from.connections, left_ms, counts: from.counts };
+        let kept = Kept { uid, connections: from.connections, left_ms, ends, counts: from.counts };
         let mut incoming = Incoming::default();
         from.inbound.iter().filter_map(|id| PacketId::new(*id)).for_each(|id| incoming.restore(id));
         let owner = from.owner.as_deref().map(|stored| Arc::new(Identity::restored(&from.client_id, stored)));
@@ -136,7 +136,6 @@ impl Switch {
             will: will.map(|will| Box::new(Will::restored(will))),
             timer: None,
             left: true,
-            ends,
             matched: Matched::default(),
             kept: Some(Box::new(kept)),
             access: owner.map(|identity| Box::new(Granted::new(identity, false))),
@@ -266,7 +265,7 @@ impl Switch {
             // Not before everybody who is owed it is known to its owner.
             now.after(self.journal.wall.left(delay, kept.left_ms, now).max(RECOVERY_LOOK))
         });
-        let due = due.min(session.ends);
+        let due = due.min(kept.ends);
         if due != Instant::NEVER {
             self.set_session_timer(id, due.max(now.after(RECOVERY_LOOK)), fx);
         }

@@ -58,8 +58,8 @@ pub struct Seat {
 }
 
 /// Serves with a handler made by `handler` on each shard's own thread, until a stop was requested and every handler has
-/// finished. `ranks` are the rings between shards, `access` is where clients are judged. Returns the stage profile of each shard, in order, where it was to be
-/// measured.
+/// finished. `ranks` are the rings between shards, `access` is where clients are judged. Returns the stage profile of each
+/// shard, in order, where it was to be measured.
 pub fn until_stopped<H: Handler>(
     settings: &Settings,
     plan: &Plan,

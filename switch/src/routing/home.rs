@@ -302,7 +302,7 @@ impl Switch {
     fn offer(&mut self, client_id: &str, claim: Claim, fx: &mut Effects) {
         let mut ticket = Position(0);
         let mut stored = self.sessions.durable(client_id);
-        if let Some(session) = stored.filter(|id| self.sessions.at(*id).ends <= self.now) {
+        if let Some(session) = stored.filter(|id| self.sessions.at(*id).ends() <= self.now) {
             // Its time is over, and its timer has not fired: it may have run out while the program was down.
             self.counters.add(Counter::ClientsExpired, 1);
             self.end_session(session, fx);

@@ -404,9 +404,8 @@ impl Switch {
                     will: None,
                     timer: None,
                     left: false,
-                    ends: shard::Instant::NEVER,
                     matched: Matched::default(),
-                    kept: (expiry > 0).then(|| Box::new(Kept { uid, ..Kept::default() })),
+                    kept: (expiry > 0).then(|| Box::new(Kept::new(uid))),
                     access: None,
                 })
             }
@@ -456,10 +455,11 @@ impl Switch {
         if planted(Fault::ReceivedForgotten) {
             session.incoming = None;
         }
-        (session.left, session.ends) = (false, shard::Instant::NEVER);
+        session.left = false;
         session.expiry = expiry;
         if let Some(kept) = &mut session.kept {
-            (kept.connections, kept.left_ms) = (kept.connections.wrapping_add(1), 0);
+            kept.connections = kept.connections.wrapping_add(1);
+            (kept.left_ms, kept.ends) = (0, shard::Instant::NEVER);
         }
         // Within its delay a will is cancelled by the client's return ([MQTT-3.1.3-9]).
         session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));

@@ -81,14 +81,19 @@ pub struct Session {
     pub timer: Option<TimerKey>,
     /// It had a connection and has none.
     pub left: bool,
-    /// When it ends, while no connection serves it.
-    pub ends: shard::Instant,
     /// The fan-out that last matched it.
     pub matched: Matched,
     /// What its journal knows it by; only of durable sessions.
     pub kept: Option<Box<Kept>>,
     /// Who its client is; only where there is access control.
     pub access: Option<Box<Granted>>,
+}
+
+impl Session {
+    /// When it ends, if no connection serves it and its client does not come back.
+    pub fn ends(&self) -> shard::Instant {
+        self.kept.as_ref().map_or(shard::Instant::NEVER, |kept| kept.ends)
+    }
 }
 
 /// Where a session stands in the list of one fan-out. Packed, so that it is three words of four bytes.

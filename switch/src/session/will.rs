@@ -136,12 +136,12 @@ impl Switch {
             return self.set_session_timer(id, self.now.after(std::time::Duration::from_millis(5)), fx);
         }
         let session = self.sessions.at_mut(id);
-        if session.ends <= self.now {
+        let ends = session.ends();
+        if ends <= self.now {
             self.counters.add(crate::counters::Counter::ClientsExpired, 1);
             return self.end_session(id, fx);
         }
         // The will's delay is over.
-        let ends = session.ends;
         self.fire_will(id, fx);
         self.set_session_timer(id, ends, fx);
     }

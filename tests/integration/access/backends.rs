@@ -4,12 +4,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use ringmain_tests::process::Process;
-use ringmain_tests::{Broker, Client, DEADLINE, DataDirectory, Options, Setup, Version};
+use ringmain_tests::{Broker, Client, DEADLINE, DataDirectory, Options, Packet, Setup, Version};
 use serde_json::{Value, json};
 
 use super::{VERSIONS, code, file, ours, passwords, path, table, with};
@@ -36,8 +36,8 @@ fn mosquittos_passwords() {
     let port = broker.address().port().to_string();
     for user in ["sha512", "sha512-pbkdf2", "argon2id"] {
         for version in VERSIONS {
-            with(broker.client(version, "c"), Some(user), Some("pw")).connect().disconnect();
-            assert_eq!(with(broker.client(version, "c"), Some(user), Some("wp")).refused(), code(version, 0x86, 4));
+            with(broker.client(version, user), Some(user), Some("pw")).connect().disconnect();
+            assert_eq!(with(broker.client(version, user), Some(user), Some("wp")).refused(), code(version, 0x86, 4));
         }
         let publish = |password| {
             let args = ["-h", "127.0.0.1", "-p", &port, "-u", user, "-P", password, "-t", "t", "-m", "m", "-q", "1"];
@@ -84,10 +84,16 @@ fn failures_make_an_address_wait() {
     for version in VERSIONS {
         let broker = Setup::shards(2).toml(&table(&lines)).start();
         let of = |password| with(broker.client(version, "c"), Some("alice"), Some(password));
-        for _ in 0..3 {
+        for _ in 0..2 {
             assert_eq!(of("wrong").refused(), code(version, 0x86, 4));
         }
-        assert_eq!(of("alice-pw").refused(), code(version, 0x9f, 3));
+        of("alice-pw").connect().disconnect();
+        // Each round costs it one failure more, so that it waits longer than a round takes, however slow that is.
+        let (waits, end) = (code(version, 0x9f, 3), Instant::now() + DEADLINE);
+        let refused = || of("wrong").refused();
+        while refused() == waits || refused() == waits || of("alice-pw").answer().code != waits {
+            assert!(Instant::now() < end, "{}", broker.log());
+        }
     }
 }
 
@@ -131,8 +137,17 @@ fn tokens() {
             assert_eq!(bearer(&broker, version, "w", &token(&wrong)).refused(), code(version, 0x87, 5));
         }
         assert_eq!(bearer(&broker, version, "w", "no token").refused(), code(version, 0x86, 4));
-        let short = json!({ "sub": "bob", "exp": now() + 2 });
-        bearer(&broker, version, "short", &token(&short)).connect().dropped(&[0x87]);
+        // Long enough to connect, however slow that is.
+        let mut seconds = 2;
+        let mut short = loop {
+            let claims = json!({ "sub": "bob", "exp": now() + seconds });
+            let client = bearer(&broker, version, "short", &token(&claims)).answer();
+            if client.code == 0 {
+                break client;
+            }
+            seconds *= 2;
+        };
+        short.dropped(&[0x87]);
     }
 }
 
@@ -207,12 +222,12 @@ fn a_service_decides() {
     });
     for version in VERSIONS {
         let broker = asking(address, "");
-        let of = |user, password| with(broker.client(version, "c"), Some(user), password);
+        let of = |user, password| with(broker.client(version, user), Some(user), password);
         let mut alice = of("alice", Some("pw")).connect();
         assert_eq!(alice.publish("a/7", 1, "x"), code(version, 0x10, 0));
         assert_eq!(alice.publish("a/8", 1, "x"), code(version, 0x87, 0));
         let body: Value = serde_json::from_str(&bodies.recv_timeout(DEADLINE).expect("it was asked")).expect("JSON");
-        assert_eq!((&body["clientid"], &body["peerhost"]), (&json!("c"), &json!("127.0.0.1")));
+        assert_eq!((&body["clientid"], &body["peerhost"]), (&json!("alice"), &json!("127.0.0.1")));
         of("alice", Some("pw")).connect().disconnect();
         assert!(bodies.try_recv().is_err(), "the same credentials are not asked about again");
         assert_eq!(of("root", Some("x")).connect().publish("$SYS", 1, "x"), code(version, 0x87, 0));
@@ -265,26 +280,27 @@ fn a_service_that_is_down() {
     let mut alice = super::of(&broker, Version::V5, "alice", "alice").connect();
     // One is asked about, one waits, and there is no place for the third; 3.1.1 has no other word for it.
     let stranger = |version, id: &str| with(broker.client(version, id), Some("stranger"), Some("pw"));
-    let mut answers = [Version::V5, Version::V311].map(|version| {
-        let waiting: Vec<Client> = (0..3).map(|number| stranger(version, &format!("s{number}")).send()).collect();
-        waiting
-    });
-    let mut busy = Vec::new();
-    for (clients, expected) in answers.iter_mut().zip([0x89, 3]) {
-        for client in clients {
-            if let Ok(Some(ringmain_tests::Packet::Connack(_, code, _))) =
-                client.next_within(std::time::Duration::from_millis(100))
-            {
-                assert_eq!(code, expected);
-                busy.push(code);
-            }
-        }
+    for (version, expected) in [(Version::V5, 0x89), (Version::V311, 3)] {
+        let mut waiting: Vec<Client> = (0..3).map(|number| stranger(version, &format!("s{number}")).send()).collect();
+        assert_eq!(first_told(&mut waiting), expected);
     }
-    assert!(busy.contains(&0x89) && busy.contains(&3), "{busy:?}");
     assert_eq!(alice.subscribe("t", 0), 0);
     alice.publish("t", 0, "goes on");
     assert_eq!(alice.texts(1), ["goes on"]);
     super::of(&broker, Version::V5, "alice", "another").connect().disconnect();
+}
+
+/// The code of the first of these clients that is told one.
+fn first_told(clients: &mut [Client]) -> u8 {
+    let end = Instant::now() + DEADLINE;
+    while Instant::now() < end {
+        for client in &mut *clients {
+            if let Ok(Some(Packet::Connack(_, code, _))) = client.next_within(Duration::from_millis(1)) {
+                return code;
+            }
+        }
+    }
+    panic!("none of {} clients was told anything", clients.len())
 }
 
 /// Goal: keys that are published are fetched, kept while their source is down, and fetched again for a token that names one
@@ -309,9 +325,9 @@ fn published_keys() {
         encode(&header, &json!({ "sub": "alice", "exp": now() + 1000 }), &key).expect("a token")
     };
     // They may be on their way from the request to where they are used.
-    let end = std::time::Instant::now() + DEADLINE;
+    let end = Instant::now() + DEADLINE;
     while bearer(&broker, Version::V5, "c", &signed("one")).answer().code != 0 {
-        assert!(std::time::Instant::now() < end, "{}", broker.log());
+        assert!(Instant::now() < end, "{}", broker.log());
     }
     assert_eq!(bearer(&broker, Version::V5, "c", &signed("two")).refused(), 0x87);
 }

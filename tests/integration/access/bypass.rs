@@ -15,8 +15,9 @@ fn names_are_no_wildcards() {
     let broker = guarded(2, &["a/#", "+", "a/b", "eve", "root"], acl, &[]);
     for version in VERSIONS {
         let mut root = connect(&broker, version, "root");
+        // A client identifier is its user's, for a moment behind its DISCONNECT, too: each user has its own.
         for (number, (user, client)) in
-            [("a/#", "x"), ("+", "x"), ("a/b", "x"), ("eve", "#"), ("eve", "+"), ("eve", "a/b")].iter().enumerate()
+            [("a/#", "x"), ("+", "z"), ("a/b", "w"), ("eve", "#"), ("eve", "+"), ("eve", "a/b")].iter().enumerate()
         {
             let mut hostile = of(&broker, version, user, client).connect();
             for filter in ["home/alice/#", "home/a/b/c", "home/a/#", "device/a/b", "device/y/#", "device/a/+"] {
@@ -126,7 +127,8 @@ fn a_missing_password_is_no_password() {
     let text = place.display().to_string();
     let (status, printed) = ringmain_tests::program::run(&[], &["passwd", "-b", &text, "empty", ""]);
     assert_eq!(status, Some(0), "{printed}");
-    let broker = Setup::shards(1).toml(&table(&[path("password_file", &place), "max_failures = 0".to_owned()])).start();
+    let lines = [path("password_file", &place), "max_failures = 0".to_owned()];
+    let broker = Setup::shards(1).toml(&table(&lines)).start();
     for version in VERSIONS {
         let of = |user, password| with(broker.client(version, "c"), user, password);
         let wrong = code(version, 0x86, 4);
@@ -144,8 +146,8 @@ fn a_missing_password_is_no_password() {
     assert!(!log.contains("alice") && !log.contains("-pw"), "{log}");
 }
 
-/// Goal: nothing is done for a client that is not let in yet: what it sends behind its CONNECT is handled after the verdict,
-/// or never.
+/// Goal: nothing is done for a client that is not let in yet: what it sends behind its CONNECT is handled after the
+/// verdict, or never.
 #[test]
 fn nothing_overtakes_the_verdict() {
     if !ours() {

@@ -5,8 +5,8 @@ use ringmain_tests::{Publish, Setup, Version};
 
 use super::{VERSIONS, code, connect, file, guarded, of, ours, passwords, path, table};
 
-const ACL: &str = "user alice\ntopic readwrite room/#\ntopic deny room/secret\nuser bob\ntopic read #\ntopic write bob/out\n\
-                   user carol\ntopic readwrite #\npattern readwrite own/%u/%c/#\n";
+const ACL: &str = "user alice\ntopic readwrite room/#\ntopic deny room/secret\nuser bob\ntopic read #\n\
+                   topic write bob/out\nuser carol\ntopic readwrite #\npattern readwrite own/%u/%c/#\n";
 
 /// Goal: publishing and subscribing by mosquitto's file: what is denied goes nowhere and is told as the version has it
 /// (0x87 in PUBACK and PUBREC; 3.1.1 is acknowledged, [MQTT-3.3.5-2]; SUBACK 0x87, 0x80).
@@ -85,7 +85,8 @@ fn native_rules_are_obeyed() {
         return;
     }
     let rules = "[[rule]]\npermit = \"deny\"\nactions = [\"receive\"]\ntopics = [\"t/quiet\"]\n\
-                 [[rule]]\npermit = \"allow\"\nactions = [\"publish\"]\ntopics = [\"t/low\"]\nqos = [0, 1]\nretain = false\n\
+                 [[rule]]\npermit = \"allow\"\nactions = [\"publish\"]\ntopics = [\"t/low\"]\nqos = [0, 1]\n\
+                 retain = false\n\
                  [[rule]]\npermit = \"allow\"\nactions = [\"subscribe\"]\ntopics = [\"t/low\"]\nqos = [0]\n\
                  [[rule]]\npermit = \"allow\"\ntopics = [\"t/#\"]\nclients = [\"chief\"]\n\
                  [[rule]]\npermit = \"allow\"\nactions = [\"subscribe\"]\ntopics = [\"t/#\"]\n\

@@ -1,7 +1,7 @@
 //! What a journal keeps: what became of a session, a message or a retained message, one entry a record.
 //!
 //! ```text
-//!   session    Session ─▶ Subscribed, Unsubscribed, Will, WillDone ─▶ Left ─▶ SessionEnded
+//!   session    Session ─▶ Owner, Subscribed, Unsubscribed, Will, WillDone ─▶ Left ─▶ SessionEnded
 //!   message    Owed ─▶ Sent ─▶ Received ─▶ Done          toward each session that is owed it
 //!                 └──▶ Dropped      └▶ (QoS 1: Done)
 //!   publisher  Inbound ─▶ Released                       QoS 2 from a session

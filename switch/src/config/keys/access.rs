@@ -6,8 +6,8 @@ use crate::config::field::{Field, Kind};
 use crate::config::settings::Settings;
 
 /// What the section is about.
-pub const DOC: &str = "Who may connect, and who may publish and subscribe; [access](access.md) tells how. Without any back end \
-                       and rules there is no access control.";
+pub const DOC: &str = "Who may connect, and who may publish and subscribe; [access](access.md) tells how. Without \
+                       any back end and rules there is no access control.";
 /// What the section of tokens is about.
 pub const JWT_DOC: &str =
     "JSON Web Tokens as a proof of who a client is: on with `key_file`, `secret_file` or `jwks_url`.";
@@ -84,7 +84,8 @@ pub const KEYS: &[Key<Settings>] = &[
         "threads",
         Kind::Count(1..=64),
         |s| Field::U16(&mut s.access.threads),
-        "Threads that hash passwords and check tokens, on the service cores. One Argon2id hash takes some 20 MiB and 20 ms.",
+        "Threads that hash passwords and check tokens, on the service cores. One Argon2id hash takes some 20 MiB \
+         and 20 ms.",
     ),
     SettingsKey::new(
         "max_waiting",
@@ -127,7 +128,7 @@ pub const JWT_KEYS: &[Key<Settings>] = &[
     .absent("none"),
     SettingsKey::new(
         "jwks_url",
-        Kind::Text(2048),
+        Kind::Url,
         |s| Field::MaybeText(&mut s.access.jwt.jwks_url),
         "Where public keys are published (RFC 7517). They are fetched in the background and kept: a source that is down \
          changes nothing.",
@@ -166,13 +167,13 @@ pub const JWT_KEYS: &[Key<Settings>] = &[
     ),
     SettingsKey::new(
         "user_claim",
-        Kind::Text(256),
+        Kind::Text,
         |s| Field::Text(&mut s.access.jwt.user_claim),
         "The claim that is the user name. A token without it is refused.",
     ),
     SettingsKey::new(
         "acl_claim",
-        Kind::Text(256),
+        Kind::Text,
         |s| Field::Text(&mut s.access.jwt.acl_claim),
         "The claim that has rules of its own; a token need not have it.",
     ),
@@ -186,7 +187,7 @@ pub const JWT_KEYS: &[Key<Settings>] = &[
 
 /// The keys of `[access_http]`, in the order of the reference.
 pub const HTTP_KEYS: &[Key<Settings>] = &[
-    SettingsKey::new("url", Kind::Text(2048), |s| Field::MaybeText(&mut s.access.http.url), "Whom to ask, by POST.")
+    SettingsKey::new("url", Kind::Url, |s| Field::MaybeText(&mut s.access.http.url), "Whom to ask, by POST.")
         .absent("no such back end"),
     SettingsKey::new(
         "body",
@@ -199,8 +200,8 @@ pub const HTTP_KEYS: &[Key<Settings>] = &[
         Kind::Words(32),
         |s| Field::Words(&mut s.access.http.fields),
         "`KEY=VALUE` of the request; `${username}`, `${password}`, `${clientid}`, `${peerhost}` and `${subject}` stand for \
-         what the client says. A field whose only placeholder has no value is null (JSON) or left out (form). Empty: `username`, \
-         `password`, `clientid` and `peerhost`, each with the placeholder of its name.",
+         what the client says. A field whose only placeholder has no value is null (JSON) or left out (form). Empty: \
+         `username`, `password`, `clientid` and `peerhost`, each with the placeholder of its name.",
     ),
     SettingsKey::new(
         "headers",
@@ -224,8 +225,8 @@ pub const HTTP_KEYS: &[Key<Settings>] = &[
         "when_down",
         Kind::Choice(WhenDown::WORDS, &[]),
         |s| Field::Choice(&mut s.access.http.when_down),
-        "What becomes of a client where the service does not answer in time, or with an error: `deny`, `allow` (it is let in \
-         as who it says it is), or `next` (the next back end is asked).",
+        "What becomes of a client where the service does not answer in time, or with an error: `deny`, `allow` (it is let \
+         in as who it says it is), or `next` (the next back end is asked).",
     ),
     SettingsKey::new(
         "threads",
