@@ -79,7 +79,7 @@ fn rule(text: &str, syntax: Syntax) -> Result<Rule, String> {
 mod tests {
     use super::*;
 
-    /// The example of mosquitto's own documentation, and what people write.
+    /// Lines as people write them.
     #[test]
     fn files_are_read_as_they_are() {
         let text = "# whoever has no name\ntopic read $SYS/#\n\n# only roger\nuser roger\n\

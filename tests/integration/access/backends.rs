@@ -287,7 +287,12 @@ fn a_service_that_is_down() {
     assert_eq!(alice.subscribe("t", 0), 0);
     alice.publish("t", 0, "goes on");
     assert_eq!(alice.texts(1), ["goes on"]);
-    super::of(&broker, Version::V5, "alice", "another").connect().disconnect();
+    // Strangers may still be on their way past the password file, which has one place, too.
+    let (another, end) = (super::of(&broker, Version::V5, "alice", "another"), Instant::now() + DEADLINE);
+    while another.answer().code == 0x89 {
+        assert!(Instant::now() < end, "{}", broker.log());
+    }
+    another.connect().disconnect();
 }
 
 /// The code of the first of these clients that is told one.
