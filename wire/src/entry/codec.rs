@@ -466,7 +466,6 @@ mod tests {
             Entry::Session(Session { uid: 1, client_id: "c", expiry: 2, connections: 3, left_ms: 4 }),
             Entry::Left { uid: 1, at_ms: 2, expiry: 3 },
             Entry::SessionEnded { uid: 1 },
-            Entry::Owner { uid: 1, identity: r#"{"user":"alice"}"# },
             Entry::Subscribed(Subscription {
                 uid: 1,
                 filter: "a/+",
@@ -495,6 +494,7 @@ mod tests {
             Entry::RetainedCleared { topic: "a/b" },
             Entry::Sweep { end: true },
             Entry::Taken { mark: Mark { publisher: 1, packet_id: 2, count: 3 }, uids: Uids::new(&[7; 16]) },
+            Entry::Owner { uid: 1, identity: r#"{"user":"alice"}"# },
         ];
         for (index, entry) in entries.iter().enumerate() {
             assert_eq!(usize::from(entry.kind()), index + 1);
