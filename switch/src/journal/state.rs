@@ -14,8 +14,9 @@ use crate::frames;
 pub struct State {
     /// Sessions by number.
     pub sessions: BTreeMap<u64, Session>,
-    /// Messages that somebody is owed, by number.
-    pub messages: HashMap<u64, Message, ahash::RandomState>,
+    /// Messages that somebody is owed, by number: they come nearly in this order, so that each is put where the one
+    /// before was, and most are let go where others were.
+    pub messages: BTreeMap<u64, Message>,
     /// Retained messages by topic, as frames with times of the wall clock.
     pub retained: HashMap<Box<str>, Vec<u8>, ahash::RandomState>,
     /// Wills by session and number of the connection.
