@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use shard::counters::{CounterReader, CounterWriter, block};
 use shard::mesh::ShardId;
 
+use crate::access::Desk;
 use crate::config::Settings;
 use crate::counters::Counter;
 use crate::journal::WallClock;
@@ -31,6 +32,8 @@ pub struct Node {
     pub counters: Vec<CounterReader<Counter>>,
     /// Shards that have closed all their connections, while the node stops.
     pub quiet: AtomicU32,
+    /// Who may do what, where that is asked.
+    pub access: Option<Arc<Desk>>,
 }
 
 /// What one switch gets of its own.
@@ -74,16 +77,17 @@ impl Node {
         shards: u16,
     ) -> (Node, Vec<CounterWriter<Counter>>) {
         let (writers, counters) = (0..shards).map(|_| block::<Counter>()).unzip();
-        (Node { settings, placement, seeds, counters, quiet: AtomicU32::new(0) }, writers)
+        (Node { settings, placement, seeds, counters, quiet: AtomicU32::new(0), access: None }, writers)
     }
 }
 
 /// A node of `shards` shards, and what makes each shard's switch on its own thread. `journals` tell of the seed of
-/// placement and of what each shard goes on with.
+/// placement and of what each shard goes on with; `access` is where clients are judged.
 pub fn switches(
     settings: &Settings,
     shards: u16,
     journals: Option<([u8; 16], Vec<Recovered>)>,
+    access: Option<Arc<Desk>>,
 ) -> Result<(Arc<Node>, impl Fn(Seat) -> Switch + Clone + Send + use<>), RuleError> {
     let (seed, journals) = match journals {
         Some((seed, journals)) => (seed, journals.into_iter().map(Some).collect()),
@@ -92,7 +96,7 @@ pub fn switches(
     let placement = Placement::new(shards, seed, &settings.placement.rules)?;
     let seeds = std::array::from_fn(|_| unpredictable());
     let (node, writers) = Node::new(Arc::new(settings.clone()), placement, seeds, shards);
-    let node = Arc::new(node);
+    let node = Arc::new(Node { access, ..node });
     let parts = writers.into_iter().zip(journals).map(Some).collect::<Vec<_>>();
     let parts = Arc::new(Mutex::new(parts));
     let shared = node.clone();

@@ -37,6 +37,10 @@ pub enum Kind {
     Words(usize),
     /// A directory.
     Path,
+    /// A file that is read.
+    File,
+    /// The address of a service, for HTTP.
+    Url,
 }
 
 impl Kind {
@@ -65,6 +69,8 @@ impl Kind {
             Kind::Networks(_) => "a list of addresses or ranges such as [\"10.0.0.0/8\", \"::1\"]".to_owned(),
             Kind::Cores => "a list of cores such as \"0,2-5\"".to_owned(),
             Kind::Words(_) => "a list of strings such as [\"room/+/#\"]".to_owned(),
+            Kind::File => "a file such as \"/etc/ringmain/passwords\"".to_owned(),
+            Kind::Url => "a URL such as \"https://auth.example/check\"".to_owned(),
             Kind::Path => "a directory such as \"/var/lib/ringmain\"".to_owned(),
         }
     }
@@ -200,12 +206,12 @@ impl Field<'_> {
             }
             (Kind::Endpoint, Field::Endpoint(place)) => endpoint(raw).map(|endpoint| *place = Some(endpoint)),
             (Kind::Text, Field::Text(place)) => text(raw).map(|text| *place = text),
-            (Kind::Text, Field::MaybeText(place)) => text(raw).map(|text| *place = Some(text)),
+            (Kind::Text | Kind::Url, Field::MaybeText(place)) => text(raw).map(|text| *place = Some(text)),
             (Kind::Networks(count_max), Field::Networks(place)) => networks(raw, *count_max).map(|list| *place = list),
             (Kind::Cores, Field::Cores(place)) => cores(raw).map(|list| *place = Some(list)),
             (Kind::Words(count_max), Field::Words(place)) => words(raw, *count_max).map(|list| *place = list),
             (Kind::Path, Field::Path(place)) => path(raw).map(|path| *place = path),
-            (Kind::Path, Field::MaybePath(place)) => path(raw).map(|path| *place = Some(path)),
+            (Kind::Path | Kind::File, Field::MaybePath(place)) => path(raw).map(|path| *place = Some(path)),
             (kind, _) => unreachable!("the table of keys gives a place of another type to {kind:?}"),
         }
     }

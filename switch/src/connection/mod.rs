@@ -1,6 +1,9 @@
 //! A socket, from accepted to closed.
 //!
 //! ```text
+//!                         Authenticating ◀─▶ Challenged
+//!                              ▲     │
+//!                              │     ▼
 //!   Empty ─▶ Accepting ─▶ Handshake ─▶ Claimed ─┬─▶ Open ───────────────┬─▶ Lingering ─▶ Closing ─▶ Empty
 //!                              │                └─▶ Moving ─▶ Closing   │
 //!   Empty ─▶ Arriving (reserved for a socket of another shard) ─▶ Open  └─▶ Closing
@@ -37,6 +40,10 @@ pub enum Phase {
     Arriving,
     /// The CONNECT packet is awaited.
     Handshake,
+    /// Who the client is is being found out; nothing is read.
+    Authenticating,
+    /// The client is to answer a step of its enhanced authentication.
+    Challenged,
     /// The session home has been asked; nothing is read.
     Claimed,
     /// The socket is being handed to the session home; nothing is read.
@@ -164,7 +171,8 @@ impl Connection {
 
     /// Whether packets can be written to it.
     pub fn writable(&self) -> bool {
-        matches!(self.phase, Phase::Handshake | Phase::Claimed | Phase::Open) && !self.send_closed
+        use Phase::{Authenticating, Challenged, Claimed, Handshake, Open};
+        matches!(self.phase, Handshake | Authenticating | Challenged | Claimed | Open) && !self.send_closed
     }
 
     /// Whether something waits in its outbox.

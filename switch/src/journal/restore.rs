@@ -1,6 +1,7 @@
 //! A shard takes up what its journal tells, and begins to serve only when that is known to all owners.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use persistence::Position;
@@ -14,6 +15,8 @@ use wire::mqtt::{PacketId, QoS};
 use super::entries::Kept;
 use super::state::{self, State};
 use super::wait::Own;
+use crate::access::Identity;
+use crate::access::live::Granted;
 use crate::counters::Counter;
 use crate::delivery::store::MessageId;
 use crate::frames;
@@ -138,9 +141,10 @@ impl Switch {
             EXPIRY_NEVER => Instant::NEVER,
             _ => now.after(self.journal.wall.left(expiry, left_ms, now)),
         };
-        let kept = Kept { uid, connections: from.connections, left_ms, counts: from.counts };
+        let kept = Kept { uid, connections: from.connections, left_ms, ends, counts: from.counts };
         let mut incoming = Incoming::default();
         from.inbound.iter().filter_map(|id| PacketId::new(*id)).for_each(|id| incoming.restore(id));
+        let owner = from.owner.as_deref().map(|stored| Arc::new(Identity::restored(&from.client_id, stored)));
         let id = self.sessions.insert(Session {
             client_id: from.client_id.as_str().into(),
             client_hash: self.placement.client_hash(&from.client_id),
@@ -153,9 +157,9 @@ impl Switch {
             will: will.map(|will| Box::new(Will::restored(will))),
             timer: None,
             left: true,
-            ends,
             matched: Matched::default(),
             kept: Some(Box::new(kept)),
+            access: owner.map(|identity| Box::new(Granted::new(identity, false))),
         });
         self.counters.add(Counter::ClientsDisconnected, 1);
         if !from.owed.is_empty() {
@@ -281,7 +285,7 @@ impl Switch {
             // Not before everybody who is owed it is known to its owner.
             now.after(self.journal.wall.left(delay, kept.left_ms, now).max(RECOVERY_LOOK))
         });
-        let due = due.min(session.ends);
+        let due = due.min(kept.ends);
         if due != Instant::NEVER {
             self.set_session_timer(id, due.max(now.after(RECOVERY_LOOK)), fx);
         }

@@ -47,6 +47,8 @@ pub struct Session {
     pub connections: u32,
     /// When its connection has gone, in milliseconds since 1970; 0: one served it.
     pub left_ms: u64,
+    /// Who its client is, where there was access control.
+    pub owner: Option<Box<str>>,
     /// Its subscriptions.
     pub subscriptions: Vec<Subscription>,
     /// Messages that it is owed, by number and group, which is their order. Of those that were received only PUBREL is
@@ -213,6 +215,7 @@ impl State {
         let Some(session) = self.sessions.get_mut(&uid) else { return false };
         match *entry {
             Entry::Left { at_ms, expiry, .. } => (session.left_ms, session.expiry) = (at_ms, expiry),
+            Entry::Owner { identity, .. } => session.owner = Some(identity.into()),
             Entry::Subscribed(ref subscription) => session.subscribe(subscription),
             Entry::Unsubscribed { filter, group, .. } => {
                 session.subscriptions.retain(|known| *known.filter != *filter || *known.group != *group);

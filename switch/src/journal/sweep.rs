@@ -206,6 +206,9 @@ impl Switch {
         // Of one whose client is about to be accepted the journal knows more than memory.
         if !journal.admitting.iter().any(|(_, admitting)| *admitting == uid) {
             journal.commit_again(&entries::session(session).expect("it is kept"))?;
+            if let Some(access) = &session.access {
+                journal.commit_again(&Entry::Owner { uid, identity: access.identity.stored() })?;
+            }
             if let (Some(will), Some(kept)) = (&session.will, &session.kept) {
                 journal.commit_again(&will.entry(uid, kept.connections, session.client_hash))?;
             }

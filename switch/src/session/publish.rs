@@ -12,6 +12,7 @@ use super::SessionId;
 use super::alias::Aliases;
 use super::incoming::Pending;
 use super::outgoing::Stage;
+use crate::config::access::DenyAction;
 use crate::connection::ConnectionId;
 use crate::connection::close::Cause;
 use crate::connection::inbound::Flow;
@@ -264,7 +265,18 @@ impl Switch {
             number = incoming.next_number();
         }
         if !self.may_publish(topic) {
-            return self.refuse_publish(id, publish, connection, fx);
+            return self.refuse_publish(id, publish, connection, ReasonCode::NotAuthorized, fx);
+        }
+        if self.gate.is_some() && !self.is_allowed(id, publish, topic) {
+            return match self.deny_action() {
+                DenyAction::Reason => self.refuse_publish(id, publish, connection, ReasonCode::NotAuthorized, fx),
+                DenyAction::Ignore => self.refuse_publish(id, publish, connection, ReasonCode::Success, fx),
+                DenyAction::Disconnect => {
+                    self.counters.add(Counter::MessagesMatched, 1);
+                    self.counters.add(Counter::DroppedNotAuthorized, 1);
+                    Flow::Close(ReasonCode::NotAuthorized)
+                }
+            };
         }
         let mut routed = self.route_publish(id, publish, topic, number, fx);
         if routed == Routed::Full {
@@ -338,6 +350,7 @@ impl Switch {
         id: SessionId,
         publish: &Publish<'_>,
         connection: ConnectionId,
+        reason: ReasonCode,
         fx: &mut Effects,
     ) -> Flow {
         self.counters.add(Counter::MessagesMatched, 1);
@@ -345,7 +358,7 @@ impl Switch {
         if let Some(packet_id) = publish.packet_id {
             let incoming = self.sessions.at_mut(id).incoming.get_or_insert_default();
             let number = incoming.begin(packet_id, publish.qos, connection);
-            incoming.resolve(number, ReasonCode::NotAuthorized);
+            incoming.resolve(number, reason);
             self.acknowledge_publishes(id, fx);
         }
         Flow::Next
