@@ -1,5 +1,6 @@
 //! Stopping: by signals, by kill -9, and starting again.
 
+use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use ringmain_tests::program::Program;
@@ -45,6 +46,32 @@ fn sigterm_does_not_wait_for_slow_clients() {
     let status = broker.terminate(STOP + Duration::from_secs(1));
     assert!(status.success(), "{status}");
     assert!(start.elapsed() <= STOP + Duration::from_millis(500), "{:?}", start.elapsed());
+}
+
+/// Goal: a service manager hears when the switch is ready, reads its files again, and stops.
+#[test]
+fn a_service_manager_is_told() {
+    if Program::tested() != Program::Ringmain {
+        return;
+    }
+    // A name that fits: 107 bytes are the most (unix(7)).
+    let path = std::env::temp_dir().join(format!("ringmain-notify-{}", std::process::id()));
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(DEADLINE)).expect("a time");
+    let told = || {
+        let mut text = [0; 256];
+        let len = socket.recv(&mut text).expect("the switch says something");
+        String::from_utf8_lossy(&text[..len]).into_owned()
+    };
+    let mut broker = Setup::shards(2).env("NOTIFY_SOCKET", path.to_str().expect("a path in ASCII")).start();
+    assert_eq!(told().trim_end(), "READY=1");
+    broker.process().signal("HUP");
+    let again = told();
+    assert!(again.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{again:?}");
+    assert_eq!(told().trim_end(), "READY=1");
+    assert!(broker.terminate(STOP).success());
+    assert_eq!(told().trim_end(), "STOPPING=1");
+    std::fs::remove_file(&path).expect("it is there");
 }
 
 /// Goal: SIGHUP changes nothing for clients.

@@ -17,3 +17,4 @@ pub mod profile;
 pub mod serve;
 pub mod stop;
 pub mod storage;
+pub mod supervisor;

@@ -30,6 +30,7 @@ use super::journals::{JournalError, Keeping};
 use super::log::{Level, Log, LogSink, Logger};
 use super::plan::Plan;
 use super::stop::{SignalThread, StopFlag};
+use super::supervisor;
 use crate::access::Desk;
 use crate::config::{Listener, Settings};
 use crate::journal::WallClock;
@@ -95,8 +96,10 @@ pub fn until_stopped<H: Handler>(
     let wake = move || doorbells.iter().for_each(|doorbell| doorbell.ring());
     let (log, again) = (logger.log(), wake.clone());
     let reload = move || {
+        supervisor::reloading();
         super::access::reload(access.as_deref(), log);
         again();
+        supervisor::ready();
     };
     let _signals =
         SignalThread::start(stop.clone(), logger.log(), &plan.cores, wake, reload).map_err(Failure::io(NO_THREAD))?;
@@ -140,6 +143,7 @@ pub fn until_stopped<H: Handler>(
     if all_ready.iter().take(plan.shards().into()).count() == usize::from(plan.shards()) {
         // A log that cannot be written (a full disk, a closed pipe) is no reason not to serve.
         let _ = io::stderr().write_all(banner::text(&settings, plan, &features, &banner_lines).as_bytes());
+        supervisor::ready();
     }
     shards.join()?;
     if kept.is_some_and(|kept| !kept.stop(KEEPER_STOP_MAX)) {

@@ -57,6 +57,7 @@ impl SignalThread {
                     }
                     SIGTERM | SIGINT => {
                         log.print(Level::Info, &format_args!("{}: stopping; again: at once", name(signal)));
+                        super::supervisor::stopping();
                         stop.request();
                         wake();
                         exit_after_deadline(log);
