@@ -4,10 +4,12 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 
+use crossbeam::queue::SegQueue;
 use shard::counters::{CounterReader, CounterWriter, block};
 use shard::mesh::ShardId;
 
 use crate::config::Settings;
+use crate::connection::ConnectionId;
 use crate::counters::Counter;
 use crate::journal::WallClock;
 use crate::journal::state::State;
@@ -18,6 +20,7 @@ use crate::program::serve::Seat;
 use crate::program::stop::StopFlag;
 use crate::routing::place::{Placement, RuleError};
 use crate::switch::Switch;
+use crate::tls::channel::Channel;
 
 /// What the switches of a node are built from and share.
 pub struct Node {
@@ -31,6 +34,9 @@ pub struct Node {
     pub counters: Vec<CounterReader<Counter>>,
     /// Shards that have closed all their connections, while the node stops.
     pub quiet: AtomicU32,
+    /// The TLS of connections that move, by the shard that they move to: each is pushed before the parcel that tells of
+    /// its connection, and taken with it. There is one at most for each slot that the shard has reserved.
+    pub channels: Vec<SegQueue<(ConnectionId, Box<Channel>)>>,
 }
 
 /// What one switch gets of its own.
@@ -74,7 +80,8 @@ impl Node {
         shards: u16,
     ) -> (Node, Vec<CounterWriter<Counter>>) {
         let (writers, counters) = (0..shards).map(|_| block::<Counter>()).unzip();
-        (Node { settings, placement, seeds, counters, quiet: AtomicU32::new(0) }, writers)
+        let channels = (0..shards).map(|_| SegQueue::new()).collect();
+        (Node { settings, placement, seeds, counters, quiet: AtomicU32::new(0), channels }, writers)
     }
 }
 

@@ -21,6 +21,7 @@ mod slow;
 mod stop;
 mod subscribe;
 mod sys;
+mod tls;
 mod websocket;
 mod will;
 

@@ -78,6 +78,8 @@ fn range(kind: &Kind) -> String {
         Kind::Cores => "cores".to_owned(),
         Kind::Words(count_max) => format!("at most {count_max} strings"),
         Kind::Path => "directory".to_owned(),
+        Kind::File => "file".to_owned(),
+        Kind::KeyPairs(count_max) => format!("at most {count_max} pairs of files"),
     }
 }
 
@@ -126,6 +128,7 @@ fn example(kind: &Kind) -> &'static str {
         Kind::Endpoint => "\"127.0.0.1:1883\"",
         Kind::Text => "\"apps\"",
         Kind::Path => "\"/var/lib/ringmain\"",
+        Kind::File => "\"/etc/ringmain/FILE\"",
         _ => "2",
     }
 }

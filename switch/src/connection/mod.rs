@@ -12,6 +12,7 @@ pub mod address;
 pub mod close;
 pub mod inbound;
 pub mod keepalive;
+pub mod secure;
 pub mod stack;
 pub mod table;
 
@@ -85,6 +86,8 @@ pub struct Connection {
     pub wrapped: bool,
     /// Each packet for it is one WebSocket frame.
     pub framed: bool,
+    /// What it is sent is sealed by the channel of its stack.
+    pub encrypted: bool,
     /// A CONNECT with the bridge bit: own messages are not echoed.
     pub bridge: bool,
     /// The listener that it came in by.
@@ -139,6 +142,7 @@ impl Connection {
             problem_information: true,
             wrapped: false,
             framed: false,
+            encrypted: false,
             bridge: false,
             listener: 0,
             requests: 0,
@@ -165,6 +169,12 @@ impl Connection {
     /// Whether packets can be written to it.
     pub fn writable(&self) -> bool {
         matches!(self.phase, Phase::Handshake | Phase::Claimed | Phase::Open) && !self.send_closed
+    }
+
+    /// Whether what it reads from feeds goes through its outbox, one packet after the other: each is looked at, or all
+    /// are sealed.
+    pub fn is_gathered(&self) -> bool {
+        self.encrypted || self.packet_bytes_max != u32::MAX
     }
 
     /// Whether something waits in its outbox.

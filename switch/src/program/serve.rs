@@ -33,6 +33,7 @@ use super::stop::{SignalThread, StopFlag};
 use crate::config::{Listener, Settings};
 use crate::journal::WallClock;
 use crate::listener::{self, ListenerPolicy};
+use crate::tls;
 
 /// What the program gives to one shard's handler.
 pub struct Seat {
@@ -176,7 +177,11 @@ fn open_listeners(settings: &Settings, shards: u16, log: Log) -> Result<Listener
     let (mut endpoints, mut policies) = (Vec::new(), Vec::new());
     let mut sockets: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
     let mut missing: Option<ListenError> = None;
-    for listener in &settings.listeners {
+    let loaded = tls::files::load_all(settings)?;
+    for line in loaded.iter().flatten().flat_map(|loaded| &loaded.warnings) {
+        log.print(Level::Warn, line);
+    }
+    for (index, listener) in settings.listeners.iter().enumerate() {
         // Checked settings have an address in each listener.
         let Some(bind) = &listener.bind else { continue };
         let set = match listen(bind, shards, &listener.options) {
@@ -192,7 +197,11 @@ fn open_listeners(settings: &Settings, shards: u16, log: Log) -> Result<Listener
             let text = format!("{bind}: the backlog is {somaxconn}, not {backlog}: raise net.core.somaxconn");
             log.print(Level::Info, &text);
         }
-        policies.push(ListenerPolicy::new(&Listener { bind: Some(set.endpoint.clone()), ..listener.clone() }, shards));
+        let listener = Listener { bind: Some(set.endpoint.clone()), ..listener.clone() };
+        policies.push(match &loaded[index] {
+            Some(loaded) => ListenerPolicy::with_tls(&listener, shards, &loaded.secrets),
+            None => ListenerPolicy::new(&listener, shards),
+        });
         endpoints.push(set.endpoint);
         sockets.iter_mut().zip(set.sockets).for_each(|(all, socket)| all.push(socket));
     }
