@@ -116,9 +116,11 @@ impl fmt::Display for Failure {
                 write!(f, "the configuration cannot be used:\n{origin}: node.{key}: {error}")
             }
             Failure::Tls { origin: Some(origin), error } => {
-                write!(f, "the configuration cannot be used:\n{origin}: {error}")
+                write!(f, "the configuration cannot be used:\n{origin}: listener[{}].{error}", error.listener)
             }
-            Failure::Tls { origin: None, error } => write!(f, "the configuration cannot be used:\n{error}"),
+            Failure::Tls { origin: None, error } => {
+                write!(f, "the configuration cannot be used:\nlistener[{}].{error}", error.listener)
+            }
             Failure::Kernel(error) => error.fmt(f),
             Failure::Listen(error) => error.fmt(f),
             Failure::Mesh(error) => error.fmt(f),

@@ -87,11 +87,13 @@ pub fn until_stopped<H: Handler>(
     let stop = StopFlag::default();
     let doorbells: Vec<_> = mesh.iter().map(MeshEnd::doorbell).collect();
     let wake = move || doorbells.iter().for_each(|doorbell| doorbell.ring());
+    let policies: listener::Listeners = listeners.policies.into();
+    let (log, listening) = (logger.log(), Arc::clone(&policies));
+    let reload = move || reload_certificates(&listening, log);
     let _signals =
-        SignalThread::start(stop.clone(), logger.log(), &plan.cores, wake).map_err(Failure::io(NO_THREAD))?;
+        SignalThread::start(stop.clone(), logger.log(), &plan.cores, wake, reload).map_err(Failure::io(NO_THREAD))?;
 
     let settings = Arc::new(settings.clone());
-    let policies: listener::Listeners = listeners.policies.into();
     let endpoints = listeners.endpoints;
     let parts = mesh.into_iter().zip(listeners.sockets).zip(sinks);
     let meetings = Meeting::of(plan.shards().into()).into_iter().zip(Meeting::of(plan.shards().into()));
@@ -160,6 +162,24 @@ fn run_shard<H: Handler>(
     // The ring stays until nobody can send a socket to it any more.
     let _ = end.meet(());
     Ok(())
+}
+
+/// Reads the certificates again, at SIGHUP: what cannot be used changes nothing, and the log says why.
+fn reload_certificates(listeners: &[ListenerPolicy], log: Log) {
+    match tls::files::reload(listeners) {
+        Ok((names, _)) if names.is_empty() => {
+            let text = "SIGHUP: no listener speaks TLS, and nothing else is read again in this version; restart";
+            log.print(Level::Warn, &text);
+        }
+        Ok((names, warnings)) => {
+            warnings.iter().for_each(|line| log.print(Level::Warn, line));
+            log.print(Level::Info, &format_args!("SIGHUP: certificates were read again: {}", names.join(", ")));
+        }
+        Err((name, error)) => {
+            let text = format_args!("SIGHUP: all certificates stay as they were: listener {name}: {error}");
+            log.print(Level::Error, &text);
+        }
+    }
 }
 
 /// What the shards listen on.

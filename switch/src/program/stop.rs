@@ -36,13 +36,14 @@ pub struct SignalThread {
 
 impl SignalThread {
     /// Starts to listen, on the service cores of `cores`. The first SIGTERM or SIGINT sets `stop` and calls `wake`,
-    /// which rings every shard's doorbell; the second, or [`STOP_MAX`] without an end, ends the process at once. The
-    /// others are only logged.
+    /// which rings every shard's doorbell; the second, or [`STOP_MAX`] without an end, ends the process at once. SIGHUP
+    /// calls `reload`. The others are only logged.
     pub fn start(
         stop: StopFlag,
         log: Log,
         cores: &CorePlan,
         wake: impl Fn() + Send + 'static,
+        reload: impl Fn() + Send + 'static,
     ) -> std::io::Result<SignalThread> {
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
         let (handle, cores) = (signals.handle(), cores.clone());
@@ -60,10 +61,7 @@ impl SignalThread {
                         wake();
                         exit_after_deadline(log);
                     }
-                    SIGHUP => {
-                        let text = "SIGHUP: reloading is not in this version; restart to apply a changed configuration";
-                        log.print(Level::Warn, &text);
-                    }
+                    SIGHUP => reload(),
                     other => log.print(Level::Info, &format_args!("{}: nothing to do in this version", name(other))),
                 }
             }

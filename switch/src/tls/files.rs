@@ -14,7 +14,8 @@ use webpki::{EndEntityCert, KeyUsage};
 
 use super::Secrets;
 use super::names::Names;
-use crate::config::{ClientCertificates, KeyPair, Listener, Settings, Tls, TlsVersion};
+use crate::config::{ClientCertificates, KeyPair, Listener, Settings, Tls, TlsVersion, Transport};
+use crate::listener::ListenerPolicy;
 
 /// A file is at most so long, in bytes: a revocation list of a large authority has a few MiB.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -54,8 +55,8 @@ impl std::error::Error for TlsError {}
 
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TlsError { listener, key, file, what, remedy } = self;
-        write!(f, "listener[{listener}].{key}: {}: {what}\n  remedy: {remedy}", file.display())
+        let TlsError { key, file, what, remedy, .. } = self;
+        write!(f, "{key} = \"{}\": {what}\n  remedy: {remedy}", file.display())
     }
 }
 
@@ -70,15 +71,32 @@ pub struct Loaded {
 /// Reads the files of all listeners that speak TLS, in their order.
 pub fn load_all(settings: &Settings) -> Result<Vec<Option<Loaded>>, TlsError> {
     let load_one = |(index, listener): (usize, &Listener)| {
-        let loaded = listener.transport.is_encrypted().then(|| load(listener)).transpose();
+        let loaded = listener.transport.is_encrypted().then(|| load(&listener.tls, listener.transport)).transpose();
         loaded.map_err(|error| TlsError { listener: index, ..error })
     };
     settings.listeners.iter().enumerate().map(load_one).collect()
 }
 
+/// Reads all files again, and puts what was read in the place of what is used. Where one cannot be used nothing changes.
+/// Returns the names of the listeners that have new ones, and what is to be told of the files.
+pub fn reload(listeners: &[ListenerPolicy]) -> Result<(Vec<&str>, Vec<String>), (&str, TlsError)> {
+    let (mut read, mut warnings) = (Vec::new(), Vec::new());
+    for policy in listeners {
+        let Some(tls) = &policy.tls else { continue };
+        let loaded = load(&tls.files, policy.transport).map_err(|error| (&*policy.name, error))?;
+        warnings.extend(loaded.warnings);
+        read.push((policy, tls, loaded.secrets));
+    }
+    let mut names = Vec::new();
+    for (policy, tls, secrets) in read {
+        tls.replace(&secrets);
+        names.push(&*policy.name);
+    }
+    Ok((names, warnings))
+}
+
 /// Reads the files of a listener that speaks TLS. The start, a reload and `ringmain check` all come here.
-pub fn load(listener: &Listener) -> Result<Loaded, TlsError> {
-    let tls = &listener.tls;
+pub fn load(tls: &Tls, transport: Transport) -> Result<Loaded, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut warnings = Vec::new();
     let pairs = tls.pairs();
@@ -110,7 +128,7 @@ pub fn load(listener: &Listener) -> Result<Loaded, TlsError> {
         _ => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(Names::new(keys)));
-    let protocol: &[u8] = if listener.transport.is_web() { b"http/1.1" } else { b"mqtt" };
+    let protocol: &[u8] = if transport.is_web() { b"http/1.1" } else { b"mqtt" };
     config.alpn_protocols = vec![protocol.to_vec()];
     // Tickets carry the state themselves, so every shard resumes what another one began, and nobody keeps a table.
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -120,3 +120,44 @@ fn keys_of_all_kinds() {
         greeted(stream, Version::V5, "kind").ping();
     }
 }
+
+/// Goal: SIGHUP reads the files again. Who connects from then on is shown the new certificate, on every shard; who was
+/// connected stays; and files that cannot be used change nothing.
+#[test]
+fn certificates_are_read_again() {
+    let authority = Authority::new("renewing");
+    let (first, second) = (authority.server("first", &["localhost"]), authority.server("second", &["localhost"]));
+    let directory = authority.file.parent().expect("a directory");
+    let (certificate, key) = (directory.join("live.crt"), directory.join("live.key"));
+    let install = |identity: &authority::Identity| {
+        fs::copy(&identity.certificate, &certificate).expect("it can be written");
+        fs::copy(&identity.key, &key).expect("it can be written");
+    };
+    install(&first);
+    let keys = format!(
+        "bind = \"127.0.0.1:0\"\ntransport = \"tls\"\nname = \"live\"\ncertificate = {certificate:?}\nkey = {key:?}\n"
+    );
+    let mut broker = Setup::shards(4).listener(&keys).start();
+    let address = broker.listening("tls, live");
+    let client = TlsClient::trusting(&authority.file, BOTH, None);
+    let shown = || {
+        // Not one that resumes, which is shown nothing.
+        let client = TlsClient::trusting(&authority.file, BOTH, None);
+        let stream = client.connect(address).expect("a handshake");
+        stream.stream.conn.peer_certificates().expect("a certificate")[0].clone()
+    };
+    let mut stays = greeted(client.connect(address).expect("a handshake"), Version::V5, "stays");
+    assert_eq!(shown(), first.der().0[0]);
+
+    install(&second);
+    broker.process().signal("HUP");
+    broker.process_log("SIGHUP: certificates were read again: live");
+    for _ in 0..16 {
+        assert_eq!(shown(), second.der().0[0]);
+    }
+    fs::write(&key, "nothing\n").expect("it can be written");
+    broker.process().signal("HUP");
+    broker.process_log("SIGHUP: all certificates stay as they were: listener live: key = ");
+    assert_eq!(shown(), second.der().0[0]);
+    stays.ping();
+}

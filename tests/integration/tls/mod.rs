@@ -23,7 +23,8 @@ const BOTH: &[&rustls::SupportedProtocolVersion] = rustls::ALL_VERSIONS;
 
 /// A broker with a listener for TLS, and where that is.
 fn start(shards: u32, keys: &str) -> (Broker, SocketAddr) {
-    let broker = Setup::shards(shards).encrypted(Transport::Tls, &format!("name = \"sealed\"\n{keys}")).start();
+    let setup = Setup::shards(shards).toml("[sys]\ninterval = \"1s\"");
+    let broker = setup.encrypted(Transport::Tls, &format!("name = \"sealed\"\n{keys}")).start();
     let address = broker.listening("tls, sealed");
     (broker, address)
 }

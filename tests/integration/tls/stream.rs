@@ -133,7 +133,7 @@ fn an_end_without_disconnect_fires_the_will() {
     for (round, (tls, notify)) in [(TLS12, true), (TLS13, true), (TLS13, false)].into_iter().enumerate() {
         let mut stream = TlsClient::new(tls, None).connect(address).expect("a handshake");
         let mut connect = Connect::new(Version::V5, &format!("mortal-{round}"));
-        connect.will = Some(Will::new("gone", 0, "yes"));
+        connect.will = Some(Will::new("gone", "yes"));
         stream.write_all(&connect.bytes()).expect("the broker reads");
         let mut first = [0; 4];
         stream.read_exact(&mut first).expect("a CONNACK");
