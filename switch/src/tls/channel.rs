@@ -161,7 +161,7 @@ impl Channel {
             }
         }
         if self.failed {
-            self.alert(answers);
+            self.alert(&mut input[opened.consumed..], answers);
         } else if !self.complete && !self.connection.is_handshaking() {
             (self.complete, opened.completed) = (true, true);
         }
@@ -173,10 +173,11 @@ impl Channel {
         opened
     }
 
-    /// The alert of an error waits to be encoded.
-    fn alert(&mut self, answers: &mut Vec<u8>) {
+    /// The alert of an error waits to be encoded. rustls remembers where in its input handshake messages lie that it has
+    /// not looked at, so it must be given what it had.
+    fn alert(&mut self, rest: &mut [u8], answers: &mut Vec<u8>) {
         loop {
-            match self.connection.process_tls_records(&mut []).state {
+            match self.connection.process_tls_records(rest).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(answers, |out| data.encode(out)),
                 Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
                 _ => return,
@@ -184,7 +185,8 @@ impl Channel {
         }
     }
 
-    /// Appends `plain` in records. False: the keys are used up, and nothing can be sealed any more.
+    /// Appends `plain` in records; rustls is given what has arrived of the next message, from which it takes nothing as
+    /// it has seen it before. False: the keys are used up, and nothing can be sealed any more.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> bool {
         if self.failed || !self.complete {
             return plain.is_empty();
@@ -193,7 +195,8 @@ impl Channel {
             return true;
         }
         loop {
-            match self.connection.process_tls_records(&mut []).state {
+            let arrived = self.arrived.as_mut().map_or(&mut [][..], |arrived| &mut arrived[..]);
+            match self.connection.process_tls_records(arrived).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(out, |out| data.encode(out)),
                 Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
@@ -217,7 +220,8 @@ impl Channel {
         }
         self.goodbye = Goodbye::Said;
         loop {
-            match self.connection.process_tls_records(&mut []).state {
+            let arrived = self.arrived.as_mut().map_or(&mut [][..], |arrived| &mut arrived[..]);
+            match self.connection.process_tls_records(arrived).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(out, |out| data.encode(out)),
                 Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {

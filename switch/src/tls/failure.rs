@@ -45,7 +45,9 @@ impl Failure {
                 PeerIncompatible::Tls12NotOffered
                 | PeerIncompatible::Tls12NotOfferedOrEnabled
                 | PeerIncompatible::Tls13RequiredForQuic
-                | PeerIncompatible::SupportedVersionsExtensionRequired,
+                | PeerIncompatible::SupportedVersionsExtensionRequired
+                // TLS 1.2 has this extension, so its absence is that of an older client.
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
             ) => Failure::Version,
             Error::PeerIncompatible(_) => Failure::Cipher,
             Error::NoApplicationProtocol => Failure::Protocol,
@@ -75,7 +77,7 @@ impl Failure {
     pub fn description(self) -> &'static str {
         match self {
             Failure::NotTls => "TLS: what came is no TLS; does the client speak plain MQTT?",
-            Failure::Version => "TLS: the client speaks no version that is allowed (alert: protocol version)",
+            Failure::Version => "TLS: the client speaks no version that is allowed (alert: protocol version or the like)",
             Failure::Cipher => "TLS: no cipher suite, group or signature in common (alert: handshake failure)",
             Failure::Protocol => "TLS: the client wants another protocol (alert: no application protocol)",
             Failure::CertificateMissing => "TLS: the client has shown no certificate (alert: certificate required)",

@@ -32,9 +32,10 @@ fn versions() {
         for old in ["-tls1", "-tls1_1"] {
             // Security level 0, or openssl itself refuses to try.
             let said = openssl(address, &[old, "-cipher", "DEFAULT@SECLEVEL=0"], "");
-            assert!(said.contains("alert protocol version"), "{old}: {said}");
+            let refused = said.contains("alert protocol version") || said.contains("alert handshake failure");
+            assert!(refused && said.contains("Cipher is (NONE)"), "{old}: {said}");
         }
-        broker.process_log("TLS: the client speaks no version that is allowed (alert: protocol version)");
+        broker.process_log("TLS: the client speaks no version that is allowed (alert: protocol version or the like)");
         counted(&broker, 2, "tls/failed_version", 2);
     }
 }

@@ -49,8 +49,9 @@ fn subscribers_get_the_same() {
 /// a socket does not take of sealed bytes leaves later as it is.
 #[test]
 fn a_slow_reader_gets_ten_megabytes() {
-    let (broker, address) = start(2, "send_buffer = 65536\n");
-    let broker_address = broker.tcp();
+    let setup = Setup::shards(2).toml("[limits]\nmax_queued_bytes = \"64MB\"\nqueue_memory = \"256MB\"");
+    let broker = setup.encrypted(Transport::Tls, "name = \"sealed\"\nsend_buffer = 65536\n").start();
+    let (address, broker_address) = (broker.listening("tls, sealed"), broker.tcp());
     for (version, tls) in [(Version::V311, TLS12), (Version::V5, TLS13)] {
         let client = TlsClient::new(tls, None);
         let mut slow = greeted(client.connect(address).expect("a handshake"), version, &format!("slow-{version:?}"));
@@ -227,7 +228,7 @@ fn a_room_over_tls() {
     let mut host = connect("host".to_owned());
     const MESSAGES: usize = 200;
     for n in 0..MESSAGES {
-        host.send_publish(&Publish::new(&format!("room/{}", n % 3), 0, format!("{n:0>2000}")));
+        host.send_publish(&Publish::new("room/one", 0, format!("{n:0>2000}")));
     }
     for viewer in &mut viewers {
         for n in 0..MESSAGES {
