@@ -173,14 +173,19 @@ impl Channel {
         opened
     }
 
-    /// The alert of an error waits to be encoded. rustls remembers where in its input handshake messages lie that it has
-    /// not looked at, so it must be given what it had.
+    /// The alert of an error waits to be encoded, behind what was to be answered before. rustls remembers where in its
+    /// input handshake messages lie that it has not looked at, so it must be given what it had; and it looks at that
+    /// again, and fails again, once nothing waits, so it is not asked for more than the alert.
     fn alert(&mut self, rest: &mut [u8], answers: &mut Vec<u8>) {
         loop {
+            let start = answers.len();
             match self.connection.process_tls_records(rest).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(answers, |out| data.encode(out)),
                 Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
                 _ => return,
+            }
+            if is_alert(&answers[start..]) {
+                return;
             }
         }
     }
@@ -232,6 +237,12 @@ impl Channel {
             }
         }
     }
+}
+
+/// Whether a record of ours is an alert: by its type, or, where TLS 1.3 hides that, by its length. No other message has two
+/// bytes, to which come the type within and the tag (RFC 8446, section 5.2).
+fn is_alert(record: &[u8]) -> bool {
+    matches!(record, [0x15, ..]) || matches!(record, [0x17, _, _, 0, 19, ..])
 }
 
 /// Appends a record that is encoded already.

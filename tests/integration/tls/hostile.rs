@@ -172,6 +172,67 @@ fn a_byte_at_a_time() {
     }
 }
 
+/// A record of TLS 1.3 with this content and type, sealed with a client's key (RFC 8446, section 5.2).
+fn record(secrets: &rustls::ConnectionTrafficSecrets, number: u64, content: &[u8], kind: u8) -> Vec<u8> {
+    use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+    let (algorithm, key, iv) = match secrets {
+        rustls::ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
+        rustls::ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
+        _ => panic!("the first suite of both sides is AES-GCM"),
+    };
+    let key = LessSafeKey::new(UnboundKey::new(algorithm, key.as_ref()).expect("a key"));
+    let mut nonce: [u8; 12] = iv.as_ref().try_into().expect("twelve bytes");
+    nonce.iter_mut().rev().zip(number.to_le_bytes()).for_each(|(byte, of)| *byte ^= of);
+    let mut sealed = [content, &[kind]].concat();
+    let len = (sealed.len() + 16) as u16;
+    let header = [&[23, 3, 3][..], &len.to_be_bytes()].concat();
+    let nonce = Nonce::assume_unique_for_key(nonce);
+    key.seal_in_place_append_tag(nonce, Aad::from(&header), &mut sealed).expect("a record");
+    [header, sealed].concat()
+}
+
+/// Goal: a client that sends half of a message of the handshake, when the handshake is over, and no more of it, is sent
+/// what is published meanwhile, and ends nothing but itself. (rustls keeps the place of such a half in its input, and
+/// indexes beyond an input that does not have it.)
+#[test]
+fn half_a_message_of_the_handshake() {
+    let (_broker, address) = start(2, "");
+    let mut witness = witness(address);
+    let mut client = TlsClient::new(TLS13, None);
+    std::sync::Arc::make_mut(&mut client.config).enable_secret_extraction = true;
+    for (round, rest) in [&[0_u8][..], &[7], &[]].into_iter().enumerate() {
+        let topic = format!("half/{round}");
+        let mut stream = client.connect(address).expect("a handshake");
+        let connect = Connect::new(Version::V5, &topic).bytes();
+        let subscribe = ringmain_tests::packet::subscribe(Version::V5, 1, &[(&topic, 0)], &[]);
+        stream.write_all(&[connect, subscribe].concat()).expect("the broker reads");
+        // CONNACK and SUBACK, which tells that it has five bytes and one code behind them.
+        let mut said = Vec::new();
+        while !said.windows(2).any(|window| window == [0x90, 4]) {
+            let mut bytes = [0; 512];
+            let len = stream.read(&mut bytes).expect("answers");
+            said.extend_from_slice(&bytes[..len]);
+        }
+        let (conn, mut socket) = (stream.stream.conn, stream.stream.sock);
+        let (number, secrets) = conn.dangerous_extract_secrets().expect("it was enabled").tx;
+        // KeyUpdate, whose one byte is missing.
+        socket.write_all(&record(&secrets, number, &[24, 0, 0, 1], 22)).expect("the broker reads");
+        for _ in 0..3 {
+            witness.publish(&topic, 1, b"meanwhile");
+            let mut header = [0; 5];
+            socket.read_exact(&mut header).expect("a record");
+            let mut body = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
+            socket.read_exact(&mut body).expect("a record");
+        }
+        if !rest.is_empty() {
+            socket.write_all(&record(&secrets, number + 1, rest, 22)).expect("the broker reads");
+        }
+        witness.publish(&topic, 1, b"afterwards");
+        drop(socket);
+        witness.ping();
+    }
+}
+
 /// Goal: who begins a handshake and does not go on, or shakes hands and sends no CONNECT, is closed when its time is
 /// over; the time is the same for all of it.
 #[test]
