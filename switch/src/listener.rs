@@ -71,7 +71,9 @@ impl ListenerPolicy {
         let address = || listener.bind.as_ref().map(ToString::to_string).unwrap_or_default();
         let proxies = match listener.transport {
             Transport::Unix => Proxies::All,
-            Transport::Tcp | Transport::Ws | Transport::Tls | Transport::Wss => Proxies::At(listener.proxy_trusted.clone()),
+            Transport::Tcp | Transport::Ws | Transport::Tls | Transport::Wss => {
+                Proxies::At(listener.proxy_trusted.clone())
+            }
         };
         ListenerPolicy {
             name: listener.name.clone().unwrap_or_else(address),

@@ -358,7 +358,11 @@ impl Builder {
                 _ => {}
             }
             if asks && tls.client_ca.is_none() {
-                errors.push(("client_ca", "missing".to_owned(), "write client_ca = FILE with the clients' authorities"));
+                errors.push((
+                    "client_ca",
+                    "missing".to_owned(),
+                    "write client_ca = FILE with the clients' authorities",
+                ));
             }
             if !asks && tls.client_ca.is_some() {
                 let remedy = "write client_certificates = \"required\" or \"optional\", or remove the line";

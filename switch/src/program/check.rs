@@ -11,12 +11,7 @@ use super::plan::Plan;
 
 /// Prints everything to `out`; the first part is a file that would bring about the same configuration. `warnings` are of
 /// what can be used and should be changed.
-pub fn print(
-    out: &mut dyn Write,
-    configuration: &Configuration,
-    plan: &Plan,
-    warnings: &[String],
-) -> io::Result<()> {
+pub fn print(out: &mut dyn Write, configuration: &Configuration, plan: &Plan, warnings: &[String]) -> io::Result<()> {
     let settings = &configuration.settings;
     write!(out, "{}", reference::effective(configuration))?;
     let memory = Memory::of(settings, plan);

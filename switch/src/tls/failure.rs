@@ -77,13 +77,17 @@ impl Failure {
     pub fn description(self) -> &'static str {
         match self {
             Failure::NotTls => "TLS: what came is no TLS; does the client speak plain MQTT?",
-            Failure::Version => "TLS: the client speaks no version that is allowed (alert: protocol version or the like)",
+            Failure::Version => {
+                "TLS: the client speaks no version that is allowed (alert: protocol version or the like)"
+            }
             Failure::Cipher => "TLS: no cipher suite, group or signature in common (alert: handshake failure)",
             Failure::Protocol => "TLS: the client wants another protocol (alert: no application protocol)",
             Failure::CertificateMissing => "TLS: the client has shown no certificate (alert: certificate required)",
             Failure::CertificateExpired => "TLS: the client's certificate is over or not begun (alert: expired)",
             Failure::CertificateRevoked => "TLS: the client's certificate was revoked (alert: revoked)",
-            Failure::CertificateUnknown => "TLS: the issuer of the client's certificate is not known (alert: unknown CA)",
+            Failure::CertificateUnknown => {
+                "TLS: the issuer of the client's certificate is not known (alert: unknown CA)"
+            }
             Failure::CertificateBad => "TLS: the client's certificate is not good (alert: bad certificate or the like)",
             Failure::Alert(alert) => alert_description(alert),
             Failure::Violated => "TLS: the client broke a rule of the protocol (alert: decode error or the like)",

@@ -25,10 +25,8 @@ fn required() {
     let good = clients.client("good", Holds::Now);
     let revoked = clients.client("revoked", Holds::Now);
     let list = clients.revoke(&[&revoked]);
-    let keys = format!(
-        "client_certificates = \"required\"\nclient_ca = {:?}\nclient_crl = [{:?}]\n",
-        clients.file, list
-    );
+    let keys =
+        format!("client_certificates = \"required\"\nclient_ca = {:?}\nclient_crl = [{:?}]\n", clients.file, list);
     let (broker, address) = start(2, &keys);
     let past = clients.client("past", Holds::Past);
     let future = clients.client("future", Holds::Future);
@@ -54,7 +52,9 @@ fn required() {
         assert!(said.contains("CertificateRequired") || said.contains("HandshakeFailure"), "{said}");
         counted(&broker, 2, "tls/failed_certificate_missing", 1);
     }
-    for told in ["is over or not begun", "was revoked", "issuer of the client's certificate", "has shown no certificate"] {
+    for told in
+        ["is over or not begun", "was revoked", "issuer of the client's certificate", "has shown no certificate"]
+    {
         broker.process_log(told);
     }
 }

@@ -65,7 +65,12 @@ fn mistakes_are_explained() {
             "an entry has no key",
             "write a list such as",
         ),
-        (format!("certificate = {:?}\n", broker.certificate), "certificate", "means nothing with", "\"tls\" or \"wss\""),
+        (
+            format!("certificate = {:?}\n", broker.certificate),
+            "certificate",
+            "means nothing with",
+            "\"tls\" or \"wss\"",
+        ),
         (format!("{good}min_tls_version = \"1.1\"\n"), "min_tls_version", "not a known word", "\"1.2\" or \"1.3\""),
     ] {
         let printed = refused(&keys);
@@ -79,7 +84,8 @@ fn mistakes_are_explained() {
 #[test]
 fn times_are_warned_of() {
     let (authority, _) = authority::of_this_run();
-    for (holds, told) in [(Holds::Past, "the certificate expired"), (Holds::Future, "the certificate is not valid yet")] {
+    for (holds, told) in [(Holds::Past, "the certificate expired"), (Holds::Future, "the certificate is not valid yet")]
+    {
         let identity = authority.server_of("untimely", &["localhost"], holds);
         let keys = format!("bind = \"127.0.0.1:0\"\ntransport = \"tls\"\nname = \"late\"\n{}", identity.keys());
         let broker = Setup::shards(1).listener(&keys).start();

@@ -20,10 +20,12 @@ fn openssl(address: SocketAddr, args: &[&str], input: &str) -> String {
 fn versions() {
     for (keys, v12) in [("", true), ("min_tls_version = \"1.3\"\n", false)] {
         let (broker, address) = start(2, keys);
-        let spoken = |versions| TlsClient::new(versions, None).connect(address).map(|mut stream| {
-            let version = stream.stream.conn.protocol_version();
-            stream.shake_hands().map(|()| version)
-        });
+        let spoken = |versions| {
+            TlsClient::new(versions, None).connect(address).map(|mut stream| {
+                let version = stream.stream.conn.protocol_version();
+                stream.shake_hands().map(|()| version)
+            })
+        };
         assert_eq!(spoken(TLS13).expect("1.3").expect("1.3"), Some(rustls::ProtocolVersion::TLSv1_3));
         match spoken(TLS12) {
             Ok(version) => assert_eq!((v12, version.expect("1.2")), (true, Some(rustls::ProtocolVersion::TLSv1_2))),

@@ -237,7 +237,8 @@ fn half_a_message_of_the_handshake() {
 /// over; the time is the same for all of it.
 #[test]
 fn slow_handshakes_end() {
-    let setup = ringmain_tests::Setup::shards(2).toml("[limits]\nconnect_timeout = \"300ms\"\n[sys]\ninterval = \"1s\"");
+    let setup =
+        ringmain_tests::Setup::shards(2).toml("[limits]\nconnect_timeout = \"300ms\"\n[sys]\ninterval = \"1s\"");
     let broker = setup.encrypted(ringmain_tests::Transport::Tls, "name = \"sealed\"").start();
     let address = broker.listening("tls, sealed");
     let (hello, _) = client_hello(&TlsClient::new(BOTH, None));

@@ -26,12 +26,9 @@ fn in_the_middle_of_everything() {
             connect.properties.push(Property::SessionExpiry(300));
             let topic = format!("moved/{n}");
             let publish = Publish { id: 7, ..Publish::new(&topic, 1, vec![n as u8; 20_000]) };
-            let first = [
-                &connect.bytes()[..],
-                &subscribe(Version::V5, 1, &[(&topic, 1)], &[]),
-                &publish.bytes(Version::V5),
-            ]
-            .concat();
+            let first =
+                [&connect.bytes()[..], &subscribe(Version::V5, 1, &[(&topic, 1)], &[]), &publish.bytes(Version::V5)]
+                    .concat();
             let client = TlsClient::new(versions, None);
             let stream = client.connect(if web { wss } else { tls }).expect("a handshake");
             let mut stream = match web {
