@@ -34,6 +34,7 @@ use crate::config::{Listener, Settings};
 use crate::journal::WallClock;
 use crate::listener::{self, ListenerPolicy};
 use crate::tls;
+use crate::tls::files::Reloaded;
 
 /// What the program gives to one shard's handler.
 pub struct Seat {
@@ -167,11 +168,11 @@ fn run_shard<H: Handler>(
 /// Reads the certificates again, at SIGHUP: what cannot be used changes nothing, and the log says why.
 fn reload_certificates(listeners: &[ListenerPolicy], log: Log) {
     match tls::files::reload(listeners) {
-        Ok((names, _)) if names.is_empty() => {
+        Ok(reloaded) if reloaded.names.is_empty() => {
             let text = "SIGHUP: no listener speaks TLS, and nothing else is read again in this version; restart";
             log.print(Level::Warn, &text);
         }
-        Ok((names, warnings)) => {
+        Ok(Reloaded { names, warnings }) => {
             warnings.iter().for_each(|line| log.print(Level::Warn, line));
             log.print(Level::Info, &format_args!("SIGHUP: certificates were read again: {}", names.join(", ")));
         }

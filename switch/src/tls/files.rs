@@ -68,6 +68,14 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
+/// What a reload has come to.
+pub struct Reloaded<'a> {
+    /// The listeners that have new certificates.
+    pub names: Vec<&'a str>,
+    /// What an operator should know of them: a line for each.
+    pub warnings: Vec<String>,
+}
+
 /// Reads the files of all listeners that speak TLS, in their order.
 pub fn load_all(settings: &Settings) -> Result<Vec<Option<Loaded>>, TlsError> {
     let load_one = |(index, listener): (usize, &Listener)| {
@@ -78,8 +86,8 @@ pub fn load_all(settings: &Settings) -> Result<Vec<Option<Loaded>>, TlsError> {
 }
 
 /// Reads all files again, and puts what was read in the place of what is used. Where one cannot be used nothing changes.
-/// Returns the names of the listeners that have new ones, and what is to be told of the files.
-pub fn reload(listeners: &[ListenerPolicy]) -> Result<(Vec<&str>, Vec<String>), (&str, TlsError)> {
+/// The error comes with the name of its listener.
+pub fn reload(listeners: &[ListenerPolicy]) -> Result<Reloaded<'_>, (&str, TlsError)> {
     let (mut read, mut warnings) = (Vec::new(), Vec::new());
     for policy in listeners {
         let Some(tls) = &policy.tls else { continue };
@@ -92,7 +100,7 @@ pub fn reload(listeners: &[ListenerPolicy]) -> Result<(Vec<&str>, Vec<String>), 
         tls.replace(&secrets);
         names.push(&*policy.name);
     }
-    Ok((names, warnings))
+    Ok(Reloaded { names, warnings })
 }
 
 /// Reads the files of a listener that speaks TLS. The start, a reload and `ringmain check` all come here.

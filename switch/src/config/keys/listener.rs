@@ -131,7 +131,7 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         Kind::Words(CRLS_MAX),
         |listener| Field::Words(&mut listener.tls.client_crl),
         "Lists of certificates that hold no more (PEM or DER). Where there is any, a client's certificate whose issuer has \
-         none here is refused. A list that should have been renewed is still used, and the log tells of it at the start.",
+         none here is refused. A list that should have been renewed is still used.",
     ),
     ListenerKey::new(
         "min_tls_version",
