@@ -52,6 +52,11 @@ impl Carriage {
         Ok(Carriage { tls, web, host: host.to_owned() })
     }
 
+    /// Nothing: MQTT over TCP.
+    pub fn plain() -> Carriage {
+        Carriage { tls: None, web: false, host: String::new() }
+    }
+
     /// The layers of one connection, and the bytes that it begins with; none for plain TCP.
     pub fn begin(&self, wire: &mut Vec<u8>) -> Option<Box<Layers>> {
         if self.tls.is_none() && !self.web {

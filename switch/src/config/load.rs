@@ -572,8 +572,8 @@ mod tests {
                 "f.toml:2:1: limits.max_queued_bytes = \"2KB\": less than max_packet_size",
             ),
             (
-                "[[listener]]\nbind = \"[::1]:1\"\ntransport = \"wss\"",
-                "f.toml:3:1: listener[0].transport = \"wss\": not in this version",
+                "[[listener]]\nbind = \"[::1]:1\"\ntransport = \"quic\"",
+                "f.toml:3:1: listener[0].transport = \"quic\": not a known word",
             ),
             (
                 "[[listener]]\nbind = \"[::1]:1\"\npath = \"/x\"",
