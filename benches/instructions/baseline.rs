@@ -7,12 +7,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::Cost;
-use crate::workload::WORKLOADS;
+use crate::workload::{Pair, WORKLOADS};
 
 /// A rise, or a fall, of a workload's total that is told, in percent.
 pub const TOLERANCE_PERCENT: f64 = 3.0;
-/// What a second shard may cost, in percent of one shard's instructions.
-pub const SECOND_SHARD_PERCENT: f64 = 5.0;
 /// Functions below this share of a workload's total are not kept.
 pub const SHARE_KEPT: f64 = 0.02;
 
@@ -23,6 +21,8 @@ pub struct Baseline {
     pub recorded_with: Tools,
     /// What the second shard adds, in percent, for each workload on two.
     pub second_shard_percent: BTreeMap<String, f64>,
+    /// What a journal adds to each workload that does not need it.
+    pub journal_percent: BTreeMap<String, f64>,
     /// Counts by workload.
     pub workloads: BTreeMap<String, Count>,
 }
@@ -62,9 +62,9 @@ impl Baseline {
             }
         };
         let workloads = costs.iter().map(|cost| (cost.workload.name.to_owned(), count(cost))).collect();
-        let second_shard_percent =
-            second_shard(costs).map(|(name, percent)| (name.to_owned(), rounded(percent))).collect();
-        Baseline { recorded_with, second_shard_percent, workloads }
+        let adds = |pair| added(costs, pair).map(|(name, percent)| (name.to_owned(), rounded(percent))).collect();
+        let (second_shard_percent, journal_percent) = (adds(Pair::SecondShard), adds(Pair::Journal));
+        Baseline { recorded_with, second_shard_percent, journal_percent, workloads }
     }
 
     /// Reads the file.
@@ -87,12 +87,12 @@ impl Baseline {
     }
 }
 
-/// What the second shard adds to each workload on two, in percent.
-pub fn second_shard(costs: &[Cost]) -> impl Iterator<Item = (&'static str, f64)> {
+/// What `pair` adds to each workload that has it, in percent.
+pub fn added(costs: &[Cost], pair: Pair) -> impl Iterator<Item = (&'static str, f64)> {
     let of = |name: &str| costs.iter().find(|cost| cost.workload.name == name).map(|cost| cost.instructions);
     WORKLOADS.iter().filter_map(move |workload| {
-        let (two, one) = (of(workload.name)?, of(workload.on_one_shard()?)?);
-        Some((workload.name, percent(one, two)))
+        let (with, without) = (of(workload.name)?, of(workload.without(pair)?)?);
+        Some((workload.name, percent(without, with)))
     })
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use persistence::{Durability, Journal};
 use shard::counters::CounterReader;
 use shard::idle::IdlePolicy;
 use shard::mesh::{Mesh, ShardId};
@@ -11,7 +12,9 @@ use shard::{Instant, Slot};
 use switch::config::Settings;
 use switch::counters::{Counter, DROPPED};
 use switch::journal::WallClock;
-use switch::node::{Node as Shared, Part};
+use switch::journal::state::State;
+use switch::journal::sweep::Compaction;
+use switch::node::{Node as Shared, Part, Recovered};
 use switch::program::log::LogSink;
 use switch::program::stop::StopFlag;
 use switch::routing::parcel::rank_specs;
@@ -45,6 +48,9 @@ pub struct Node {
     measured: bool,
 }
 
+/// The ring of a journal: nothing measured is written to it.
+const JOURNAL_BYTES: u64 = 1 << 20;
+
 struct Shard {
     reactor: Reactor<ScriptedDriver, Switch>,
     next: Next,
@@ -57,8 +63,9 @@ fn measured_turn(shard: &mut Shard) {
 }
 
 impl Node {
-    /// A node of `shards` shards with the default settings, at rest. `$SYS` is off: it costs by time, not by message.
-    pub fn new(shards: u16) -> Node {
+    /// A node of `shards` shards with the default settings, at rest, with an empty journal each or without. `$SYS` is off:
+    /// it costs by time, not by message.
+    pub fn new(shards: u16, journals: bool) -> Node {
         let mut settings = Settings::default();
         settings.sys.interval = Duration::ZERO;
         let placement = Placement::new(shards, [7; 16], &settings.placement.rules).expect("no rules");
@@ -70,6 +77,12 @@ impl Node {
         let mesh = Mesh::build(shards, &ranks).expect("memory for the rings");
         let shards = mesh.into_iter().zip(writers).map(|(end, counters)| {
             let (id, log, stop) = (end.id(), LogSink::none(), stop.clone());
+            let journal = journals.then(|| Recovered {
+                log: Journal::detached(JOURNAL_BYTES, Durability::Fsync).0,
+                state: State::default(),
+                epoch: 1,
+                compaction: Compaction { ratio: 4, least_bytes: JOURNAL_BYTES, most_bytes: 0 },
+            });
             let switch = Switch::new(
                 Arc::clone(&shared),
                 Part {
@@ -79,7 +92,7 @@ impl Node {
                     counters,
                     log,
                     stop,
-                    journal: None,
+                    journal,
                     wall: WallClock::default(),
                 },
             );

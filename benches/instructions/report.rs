@@ -2,10 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use crate::baseline::{
-    Baseline, Count, SECOND_SHARD_PERCENT, SHARE_KEPT, TOLERANCE_PERCENT, Tools, percent, second_shard,
-};
+use crate::baseline::{Baseline, Count, SHARE_KEPT, TOLERANCE_PERCENT, Tools, added, percent};
 use crate::measure::Cost;
+use crate::workload::Pair;
 
 /// Functions that `show` tells of a workload.
 const FUNCTIONS_SHOWN: usize = 30;
@@ -14,7 +13,7 @@ const CULPRITS_SHOWN: usize = 8;
 /// What a count may differ by because the baseline is rounded.
 const ROUNDING: f64 = 0.001;
 
-/// Each workload with its crates and functions, then the budget of the second shard.
+/// Each workload with its crates and functions, then the budgets of the second shard and of the journal.
 pub fn show(costs: &[Cost]) -> String {
     let mut text = String::new();
     for cost in costs {
@@ -43,13 +42,16 @@ fn write_totals(out: &mut String, costs: &[Cost]) -> fmt::Result {
         let (name, unit) = (cost.workload.name, cost.workload.unit.name());
         writeln!(out, "{name:<36} {:>12.2}  {unit:<11} {:>12.2}", cost.instructions, cost.bench)?;
     }
-    let mut pairs = second_shard(costs).peekable();
-    if pairs.peek().is_some() {
-        writeln!(out, "\n{:<36} {:>12}  budget: {SECOND_SHARD_PERCENT} %", "second shard", "adds")?;
-    }
-    for (name, percent) in pairs {
-        let verdict = if percent <= SECOND_SHARD_PERCENT { "met" } else { "not met" };
-        writeln!(out, "{name:<36} {percent:>+10.1} %  {verdict}")?;
+    for pair in Pair::ALL {
+        let budget = pair.budget_percent();
+        let mut added = added(costs, pair).peekable();
+        if added.peek().is_some() {
+            writeln!(out, "\n{:<36} {:>12}  budget: {budget} %", pair.name(), "adds")?;
+        }
+        for (name, percent) in added {
+            let verdict = if percent <= budget { "met" } else { "not met" };
+            writeln!(out, "{name:<36} {percent:>+10.1} %  {verdict}")?;
+        }
     }
     Ok(())
 }

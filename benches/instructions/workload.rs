@@ -41,6 +41,47 @@ pub struct Workload {
     shape: Shape,
 }
 
+/// How a workload differs from another one of which it is the dearer half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pair {
+    /// It has two shards.
+    SecondShard,
+    /// Its node has a journal, which QoS 0 does not need.
+    Journal,
+}
+
+impl Pair {
+    /// All.
+    pub const ALL: [Pair; 2] = [Pair::SecondShard, Pair::Journal];
+
+    /// For tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pair::SecondShard => "second shard",
+            Pair::Journal => "journal",
+        }
+    }
+
+    /// What it may add, in percent.
+    pub fn budget_percent(self) -> f64 {
+        match self {
+            Pair::SecondShard => 5.0,
+            Pair::Journal => 3.0,
+        }
+    }
+
+    /// What begins the end of such a workload's name.
+    fn mark(self) -> &'static str {
+        match self {
+            Pair::SecondShard => "-2-shards",
+            Pair::Journal => JOURNAL,
+        }
+    }
+}
+
+/// Ends the name of a workload whose node has a journal.
+const JOURNAL: &str = "-journal";
+
 /// Who sends what to whom in a round.
 #[derive(Clone, Copy, Debug)]
 enum Shape {
@@ -108,6 +149,8 @@ pub const WORKLOADS: &[Workload] = &[
         100,
         Fanout { subscribers: 100, messages: 16, version: Version::V5, properties: PROPERTIES, ..FANOUT },
     ),
+    fanout("fanout-1000-w1-journal", 1, 100, FANOUT),
+    fanout("fanout-100-w64-journal", 1, 100, Fanout { subscribers: 100, messages: 64, ..FANOUT }),
     fanout("fanout-1000-w1-100k-strangers", 1, 100, Fanout { strangers: 100_000, ..FANOUT }),
     fanout("fanout-100-w1-2-shards", 2, 400, Fanout { subscribers: 100, ..FANOUT }),
     fanout("fanout-100-w1-2-shards-far", 2, 400, Fanout { subscribers: 100, owner: 1, ..FANOUT }),
@@ -144,7 +187,7 @@ impl Workload {
     /// # Panics
     /// The node dropped a message, or delivered another number than the workload has.
     pub fn run(&self) -> u64 {
-        let mut node = Node::new(self.shards);
+        let mut node = Node::new(self.shards, self.name.ends_with(JOURNAL));
         let mut cast = Cast::of(self.shape, &mut node);
         for round in 0..self.rounds {
             cast.round(round, &mut node);
@@ -160,9 +203,9 @@ impl Workload {
         units
     }
 
-    /// The workload that differs in the number of shards alone, for one on two.
-    pub fn on_one_shard(&self) -> Option<&'static str> {
-        let name = self.name.split_once("-2-shards").map(|(name, _)| name);
+    /// The workload that differs in this alone.
+    pub fn without(&self, what: Pair) -> Option<&'static str> {
+        let name = self.name.split_once(what.mark()).map(|(name, _)| name);
         name.and_then(|name| WORKLOADS.iter().map(|workload| workload.name).find(|other| *other == name))
     }
 

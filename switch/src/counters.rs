@@ -49,6 +49,10 @@ shard::counters! {
         TlsFailedTimeout => "tls_failed_timeout",
         /// The client closed the connection before the end.
         TlsFailedClosed => "tls_failed_closed",
+        /// Clients that did not prove who they are.
+        AuthenticationsFailed => "authentications_failed",
+        /// Clients refused because too many waited for their verdict.
+        AuthenticationsBusy => "authentications_busy",
         /// Bytes received.
         BytesReceived => "bytes_received",
         /// Bytes sent.
@@ -87,7 +91,7 @@ shard::counters! {
         DroppedHandedOn => "dropped_handed_on",
         /// Dropped: the group's member was gone, and no other could take it.
         DroppedNoMember => "dropped_no_member",
-        /// Dropped: a client may not publish there.
+        /// Dropped: a client may not publish there, or not receive it.
         DroppedNotAuthorized => "dropped_not_authorized",
         /// Dropped: the journal could not take it for a durable session (QoS 1 and 2).
         DroppedJournal => "dropped_journal",

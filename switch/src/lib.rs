@@ -36,6 +36,7 @@
 //! [`config`] and [`program`] are the outside: what an operator says, and what a process does. Everything else must not
 //! know that there are files, threads or sockets.
 
+pub mod access;
 pub mod audit;
 pub mod config;
 pub mod connection;

@@ -162,6 +162,9 @@ pub const JOURNAL_NOTE_BYTES: u64 = 4 << 10;
 pub const JOURNAL_LOOK: Duration = Duration::from_millis(10);
 /// Bytes that compaction writes in one turn.
 pub const JOURNAL_SWEEP_BYTES_PER_TURN: u64 = 32 << 10;
+/// Turns with messages to send that compaction lets pass by, one after another: a slice takes some 20 µs, and in the next
+/// turn it keeps nobody waiting. A shard that always has something to send compacts in each ninth turn.
+pub const JOURNAL_SWEEP_PASSES: u32 = 8;
 /// How long a publish of the switch itself rests that some shard refused: twice as long each time, up to a maximum.
 pub const OWN_RETRY_MIN: Duration = Duration::from_secs(1);
 /// The longest such rest.

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use switch::access::Desk;
 use switch::config::source::Table;
 use switch::config::{Configuration, reference};
 use switch::node::switches;
@@ -10,7 +11,7 @@ use switch::program::args::{self, Options, Reference, Request};
 use switch::program::failure::{Failure, output};
 use switch::program::journals::Journals;
 use switch::program::plan::{self, Plan};
-use switch::program::{check, inspect, profile, serve};
+use switch::program::{check, inspect, passwd, profile, serve};
 use switch::routing::parcel::rank_specs;
 use switch::tls::files::load_all;
 
@@ -31,6 +32,7 @@ fn run(request: Request) -> Result<(), Failure> {
             let (configuration, plan, _) = settle(&options)?;
             let ranks = rank_specs(&configuration.settings.limits, plan.shards());
             let settings = &configuration.settings;
+            let desk = Desk::open(settings, plan.shards()).map_err(Failure::Access)?;
             let journals = plan
                 .storage
                 .as_ref()
@@ -44,14 +46,15 @@ fn run(request: Request) -> Result<(), Failure> {
                 None => (None, None),
             };
             let (node, switches) =
-                switches(settings, plan.shards(), recovered).expect("checked rules make a placement");
-            let profiles = serve::until_stopped(settings, &plan, &ranks, keeping, switches)?;
+                switches(settings, plan.shards(), recovered, desk.clone()).expect("checked rules make a placement");
+            let profiles = serve::until_stopped(settings, &plan, &ranks, keeping, desk, switches)?;
             // Standard error may be closed; that is no failure of what has been served.
             let _ = io::stderr().write_all(profile::tables(&profiles, &node.counters).as_bytes());
             Ok(())
         }
         Request::Test(options) => {
-            settle(&options)?;
+            let (configuration, plan, _) = settle(&options)?;
+            Desk::open(&configuration.settings, plan.shards()).map_err(Failure::Access)?;
             print(|out| writeln!(out, "the configuration can be used"))
         }
         Request::Check(options) => {
@@ -59,6 +62,7 @@ fn run(request: Request) -> Result<(), Failure> {
             print(|out| check::print(out, &configuration, &plan, &warnings))
         }
         Request::Journal(command) => inspect::run(&command, &mut io::BufWriter::new(io::stdout().lock())),
+        Request::Passwd(command) => passwd::run(&command),
         Request::Reference(Reference::Markdown) => print(|out| out.write_all(reference::markdown().as_bytes())),
         Request::Reference(Reference::Toml) => print(|out| out.write_all(reference::annotated_toml().as_bytes())),
     }

@@ -8,6 +8,7 @@ use crossbeam::queue::SegQueue;
 use shard::counters::{CounterReader, CounterWriter, block};
 use shard::mesh::ShardId;
 
+use crate::access::Desk;
 use crate::config::Settings;
 use crate::connection::ConnectionId;
 use crate::counters::Counter;
@@ -37,6 +38,8 @@ pub struct Node {
     /// The TLS of connections that move, by the shard that they move to: each is pushed before the parcel that tells of
     /// its connection, and taken with it. There is one at most for each slot that the shard has reserved.
     pub channels: Vec<SegQueue<(ConnectionId, Box<Channel>)>>,
+    /// Who may do what, where that is asked.
+    pub access: Option<Arc<Desk>>,
 }
 
 /// What one switch gets of its own.
@@ -81,16 +84,18 @@ impl Node {
     ) -> (Node, Vec<CounterWriter<Counter>>) {
         let (writers, counters) = (0..shards).map(|_| block::<Counter>()).unzip();
         let channels = (0..shards).map(|_| SegQueue::new()).collect();
-        (Node { settings, placement, seeds, counters, quiet: AtomicU32::new(0), channels }, writers)
+        let quiet = AtomicU32::new(0);
+        (Node { settings, placement, seeds, counters, quiet, channels, access: None }, writers)
     }
 }
 
 /// A node of `shards` shards, and what makes each shard's switch on its own thread. `journals` tell of the seed of
-/// placement and of what each shard goes on with.
+/// placement and of what each shard goes on with; `access` is where clients are judged.
 pub fn switches(
     settings: &Settings,
     shards: u16,
     journals: Option<([u8; 16], Vec<Recovered>)>,
+    access: Option<Arc<Desk>>,
 ) -> Result<(Arc<Node>, impl Fn(Seat) -> Switch + Clone + Send + use<>), RuleError> {
     let (seed, journals) = match journals {
         Some((seed, journals)) => (seed, journals.into_iter().map(Some).collect()),
@@ -99,7 +104,7 @@ pub fn switches(
     let placement = Placement::new(shards, seed, &settings.placement.rules)?;
     let seeds = std::array::from_fn(|_| unpredictable());
     let (node, writers) = Node::new(Arc::new(settings.clone()), placement, seeds, shards);
-    let node = Arc::new(node);
+    let node = Arc::new(Node { access, ..node });
     let parts = writers.into_iter().zip(journals).map(Some).collect::<Vec<_>>();
     let parts = Arc::new(Mutex::new(parts));
     let shared = node.clone();

@@ -14,6 +14,7 @@ use shard::stall::Stalls;
 use shard::{Effects, Event, Handler, Instant, ListenerId, Op, SendResult, Slot, Span};
 use slab::Slab;
 
+use crate::access::gate::Gate;
 use crate::connection::close::Leaving;
 use crate::connection::secure::Secure;
 use crate::connection::stack::{Stack, Stacks};
@@ -101,6 +102,9 @@ pub struct Switch {
     pub(crate) book: OwnerBook,
     pub(crate) heads: Vec<Progress>,
     pub(crate) home: Home,
+
+    // Who may do what; none where there is no access control.
+    pub(crate) gate: Option<Box<Gate>>,
 
     // What is durable, and what waits for that.
     pub(crate) journal: Journal,
@@ -256,6 +260,7 @@ impl Switch {
             book: OwnerBook::new(shards),
             heads: std::iter::repeat_with(Progress::default).take(shards.into()).collect(),
             home: Home::new(hasher.clone()),
+            gate: node.access.clone().map(|desk| Box::new(Gate::new(desk, hasher.clone()))),
             journal,
             recovery: Recovery::Asking(0),
             recovered: 0,
@@ -390,6 +395,7 @@ impl Switch {
         }
         self.retry_own(fx);
         self.end_interest(fx);
+        self.end_expired(fx);
         self.arm_accepts(fx);
         self.publish_sys(fx);
     }
@@ -415,7 +421,9 @@ impl Switch {
         for slot in self.connections.slots() {
             match self.connections.at(slot).phase {
                 Phase::Empty | Phase::Accepting => continue,
-                Phase::Open | Phase::Handshake | Phase::Claimed if left < CLOSES_PER_TURN => {
+                Phase::Open | Phase::Handshake | Phase::Authenticating | Phase::Challenged | Phase::Claimed
+                    if left < CLOSES_PER_TURN =>
+                {
                     self.close(slot, crate::connection::close::Cause::Stop, fx);
                 }
                 _ => {}
@@ -487,6 +495,7 @@ impl Handler for Switch {
             self.start(fx);
         }
         let mut more = self.shake_hands(fx);
+        more |= self.gate.is_some() && self.hear_news(fx);
         for source in rx.sources() {
             self.drain_clients(source, rx, fx);
             more |= self.drain_interest(source, rx, fx);

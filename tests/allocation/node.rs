@@ -59,8 +59,8 @@ impl Node {
                 ((seed, shards), keeping)
             });
             let (recovered, keeping) = journals.unzip();
-            let (_, make) = switches(settings, shards, recovered).expect("no rules");
-            serve::until_stopped(settings, &plan, &rank_specs(&settings.limits, shards), keeping, move |seat| {
+            let (_, make) = switches(settings, shards, recovered, None).expect("no rules");
+            serve::until_stopped(settings, &plan, &rank_specs(&settings.limits, shards), keeping, None, move |seat| {
                 // Nobody listens any more where another shard was first.
                 let _ = tell.send(seat.stop.clone());
                 counting::watch_this_thread(counts);

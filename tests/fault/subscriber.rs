@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use ringmain_tests::packet::ack;
-use ringmain_tests::{Client, DEADLINE, Options, Packet, Publish, Version};
+use ringmain_tests::{Client, DEADLINE, Options, Packet, Publish, SILENCE, Version};
 
 /// A subscriber with a durable session.
 pub struct Subscriber {
@@ -58,8 +58,12 @@ impl Subscriber {
                 other => panic!("{}: {other:?}, and it has seen {:?} of {sent:?}", self.id, self.seen),
             }
         }
-        // Nothing comes twice either: not after everything else has come, at least.
-        client.silent();
+        // What the broker did not know to be acknowledged comes once more at QoS 1, also when nothing else was left to
+        // come: this once was taken for a defect.
+        while let Some(packet) = client.next_within(SILENCE).expect("the connection stays") {
+            self.take(&mut client, packet);
+        }
+        assert_eq!(self.seen, *sent, "{}", self.id);
         client.disconnect();
     }
 

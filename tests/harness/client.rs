@@ -12,7 +12,7 @@ use crate::property::Property;
 use crate::stream::{Stream, Transport};
 
 /// How long silence must last to be believed, after a PINGREQ came back.
-const SILENCE: Duration = Duration::from_millis(40);
+pub const SILENCE: Duration = Duration::from_millis(40);
 
 /// A connection to be made.
 #[derive(Clone, Debug)]

@@ -41,7 +41,7 @@ pub mod websocket;
 pub use authority::Authority;
 pub use broker::{Broker, Setup};
 pub use case::Case;
-pub use client::{Client, Options};
+pub use client::{Client, Options, SILENCE};
 pub use data::DataDirectory;
 pub use packet::{Packet, Publish, Version};
 pub use property::Property;

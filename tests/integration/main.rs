@@ -1,5 +1,6 @@
 //! The real program, real sockets: a module for each feature.
 
+mod access;
 mod alias;
 mod cli;
 mod clients;

@@ -473,8 +473,10 @@ impl World {
         name.left_at = Some(now);
         name.left = Left { tick, wall_ms, latest: None };
         name.session.expiry = state.expiry;
-        if state.silent || (refuses && state.was_paused) {
-            // It may have ended long before.
+        let unread = was == Stage::Leaving && state.goodbye.is_some();
+        if state.silent || (refuses && state.was_paused) || unread {
+            // It may have ended long before; or the switch ended it over what came before the client's DISCONNECT, so
+            // that nobody read what that says of the session.
             name.session.certain = false;
         }
         if state.expiry == 0 {

@@ -33,9 +33,12 @@ pub struct Journal {
     /// The `ringmain` program; RINGMAIN_BIN or the one beside this program where absent.
     #[arg(long, value_name = "PATH")]
     pub ringmain: Option<PathBuf>,
-    /// The broker's core: of its one shard, and of its keeper.
+    /// The broker's core: of its one shard, and of its keeper unless that has its own.
     #[arg(long, default_value_t = 0)]
     pub broker_core: usize,
+    /// A core for the keeper.
+    #[arg(long, value_name = "CORE")]
+    pub keeper_core: Option<usize>,
     /// The load's core.
     #[arg(long, default_value_t = 1)]
     pub load_core: usize,

@@ -26,6 +26,8 @@ const LIMITS: [(&str, &str); 4] = [
 /// Where a node lives, and with what it starts.
 pub struct Home {
     program: PathBuf,
+    /// The cores of all of it, and that of its shard.
+    cores: String,
     core: String,
     /// Absent: it has no journal.
     data: Option<TempDir>,
@@ -48,7 +50,11 @@ impl Home {
             .ok_or("ringmain is not installed: `cargo build --release -p ringmain`, or --ringmain PATH")?;
         let directory = || tempfile::Builder::new().prefix("journal-").tempdir_in(&args.directory);
         let data = with_journal.then(directory).transpose()?;
-        Ok(Home { program, core: args.broker_core.to_string(), data, environment: Vec::new() })
+        let core = args.broker_core.to_string();
+        let keeper = args.keeper_core.map(|keeper| keeper.to_string());
+        let cores = keeper.as_ref().map_or_else(|| core.clone(), |keeper| format!("{core},{keeper}"));
+        let environment = keeper.map(|keeper| ("RINGMAIN__NODE__SERVICE_CORES", keeper)).into_iter().collect();
+        Ok(Home { program, cores, core, data, environment })
     }
 
     /// With this key of the configuration.
@@ -62,7 +68,7 @@ impl Home {
     /// # Errors
     /// It does not; the error quotes what it said.
     pub fn start(&self) -> Result<Node, Box<dyn Error>> {
-        let mut command = launch::on_core(&self.core, &self.program);
+        let mut command = launch::on_core(&self.cores, &self.program);
         command.args(["--bind", "127.0.0.1:0", "--shards", "1", "--cores", &self.core]);
         match &self.data {
             Some(data) => command.arg("--data-dir").arg(data.path()),

@@ -42,6 +42,8 @@ pub enum Kind {
     File,
     /// Certificates, each with its key; at most so many.
     KeyPairs(usize),
+    /// The address of a service, for HTTP.
+    Url,
 }
 
 impl Kind {
@@ -70,8 +72,9 @@ impl Kind {
             Kind::Networks(_) => "a list of addresses or ranges such as [\"10.0.0.0/8\", \"::1\"]".to_owned(),
             Kind::Cores => "a list of cores such as \"0,2-5\"".to_owned(),
             Kind::Words(_) => "a list of strings such as [\"room/+/#\"]".to_owned(),
-            Kind::File => "a file such as \"/etc/ringmain/FILE\"".to_owned(),
+            Kind::File => "a file such as \"/etc/ringmain/passwords\"".to_owned(),
             Kind::KeyPairs(_) => "a list such as [{ certificate = \"a.crt\", key = \"a.key\" }]".to_owned(),
+            Kind::Url => "a URL such as \"https://auth.example/check\"".to_owned(),
             Kind::Path => "a directory such as \"/var/lib/ringmain\"".to_owned(),
         }
     }
@@ -211,7 +214,7 @@ impl Field<'_> {
             }
             (Kind::Endpoint, Field::Endpoint(place)) => endpoint(raw).map(|endpoint| *place = Some(endpoint)),
             (Kind::Text, Field::Text(place)) => text(raw).map(|text| *place = text),
-            (Kind::Text, Field::MaybeText(place)) => text(raw).map(|text| *place = Some(text)),
+            (Kind::Text | Kind::Url, Field::MaybeText(place)) => text(raw).map(|text| *place = Some(text)),
             (Kind::Networks(count_max), Field::Networks(place)) => networks(raw, *count_max).map(|list| *place = list),
             (Kind::Cores, Field::Cores(place)) => cores(raw).map(|list| *place = Some(list)),
             (Kind::Words(count_max), Field::Words(place)) => words(raw, *count_max).map(|list| *place = list),

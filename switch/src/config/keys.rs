@@ -3,6 +3,7 @@
 //! The file reader, the environment, `ringmain check`, the annotated `ringmain.toml` and docs/configuration.md are all
 //! made from these tables. Defaults are not in them: they are those of [`Settings::default`].
 
+mod access;
 mod journal;
 mod listener;
 
@@ -65,6 +66,9 @@ pub const SECTIONS: &[Section] = &[
         keys: LIMITS,
     },
     Section { name: "journal", doc: journal::DOC, keys: journal::KEYS },
+    Section { name: "access", doc: access::DOC, keys: access::KEYS },
+    Section { name: "access_jwt", doc: access::JWT_DOC, keys: access::JWT_KEYS },
+    Section { name: "access_http", doc: access::HTTP_DOC, keys: access::HTTP_KEYS },
     Section { name: "placement", doc: "Which topics belong together.", keys: PLACEMENT },
     Section {
         name: "kernel",

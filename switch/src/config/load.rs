@@ -5,6 +5,7 @@ use std::path::Path;
 
 use shard::listen::Endpoint;
 
+use super::access::{Backend, NoMatch};
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::field::{Choice, Field, Kind, Raw, Refused};
 use super::keys::{LISTENER_KEYS, LISTENERS_MAX};
@@ -231,6 +232,7 @@ impl Builder {
         }
         self.check_limits();
         self.check_journal();
+        self.check_access();
         if let Err(error) = Placement::new(1, [0; 16], &self.settings.placement.rules) {
             let table = Table::named("placement");
             let origin = self.origins.get(&(table, "rules")).cloned().unwrap_or(Origin::Default);
@@ -254,16 +256,18 @@ impl Builder {
             let remedy = format!("write bind = \"127.0.0.1:1883\", or set {ENVIRONMENT_PREFIX}LISTENER__{index}__BIND");
             return self.error(origin("bind"), &table.path("bind"), None, "missing", remedy);
         };
-        if listener.allow_anonymous == Some(false) {
-            let remedy = "remove the line to serve a loopback address, or write true".to_owned();
-            let what = "nobody could connect: authentication is not in this version";
+        let authenticated = !self.settings.access.chain().is_empty();
+        if listener.allow_anonymous == Some(false) && !authenticated {
+            let remedy = "write password_file, or another back end, in [access]; or remove the line".to_owned();
+            let what = "nobody could connect: no back end of [access] is configured";
             return self.error(origin("allow_anonymous"), &table.path("allow_anonymous"), Some("false"), what, remedy);
         }
-        if !bind.is_local() && listener.allow_anonymous.is_none() {
+        if !bind.is_local() && listener.allow_anonymous.is_none() && !authenticated {
             let what = "other machines could connect without authentication";
             let remedy = format!(
-                "listen on 127.0.0.1 or [::1], or let everybody in with allow_anonymous = true beside this bind in a \
-                 [[listener]] (environment: {ENVIRONMENT_PREFIX}LISTENER__{index}__BIND={bind} \
+                "listen on 127.0.0.1 or [::1], or configure a back end in [access], or let everybody in with \
+                 allow_anonymous = true beside this bind in a [[listener]] (environment: \
+                 {ENVIRONMENT_PREFIX}LISTENER__{index}__BIND={bind} \
                  {ENVIRONMENT_PREFIX}LISTENER__{index}__ALLOW_ANONYMOUS=true)"
             );
             return self.error(origin("bind"), &table.path("bind"), Some(&quoted(&bind)), what, remedy);
@@ -391,6 +395,24 @@ impl Builder {
         for (key, what, remedy) in errors {
             let origin = self.origins.get(&(table, key)).unwrap_or(&self.listeners[index]).clone();
             self.error(origin, &table.path(key), None, &what, remedy.to_owned());
+        }
+    }
+
+    /// Back ends and rules belong together.
+    fn check_access(&mut self) {
+        let (table, access) = (Table::named("access"), &self.settings.access);
+        if let Err((key, what)) = access.check() {
+            let origin = self.origins.get(&(table, key)).cloned().unwrap_or(Origin::Default);
+            let remedy = "list each configured back end once, in the order in which they are to be asked".to_owned();
+            return self.error(origin, &table.path(key), None, &what, remedy);
+        }
+        let ruled = access.acl_file.is_some() || access.rules_file.is_some();
+        let silent = access.chain() == [Backend::Passwords] && !ruled && access.no_match == NoMatch::Auto;
+        if silent && self.settings.listeners.iter().any(Listener::public) {
+            let origin = self.origins.get(&(table, "password_file")).cloned().unwrap_or(Origin::Default);
+            let what = "there are users and no rules: on an address that other machines reach nobody could do anything";
+            let remedy = "write acl_file or rules_file, or no_match = \"allow\" to let users do everything".to_owned();
+            self.error(origin, &table.path("no_match"), None, what, remedy);
         }
     }
 

@@ -14,6 +14,7 @@
 //! - [`settings`] is what remains: whoever holds a [`Settings`] need not check it again.
 //! - [`mod@reference`] writes the documentation and the effective configuration.
 
+pub mod access;
 pub mod data_dir;
 pub mod error;
 pub mod field;
@@ -25,6 +26,7 @@ pub mod settings;
 pub mod source;
 pub mod value;
 
+pub use access::Access;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use load::{Configuration, Flags};
 pub use network::Network;

@@ -80,6 +80,7 @@ fn range(kind: &Kind) -> String {
         Kind::Path => "directory".to_owned(),
         Kind::File => "file".to_owned(),
         Kind::KeyPairs(count_max) => format!("at most {count_max} pairs of files"),
+        Kind::Url => "URL".to_owned(),
     }
 }
 
@@ -129,6 +130,7 @@ fn example(kind: &Kind) -> &'static str {
         Kind::Text => "\"apps\"",
         Kind::Path => "\"/var/lib/ringmain\"",
         Kind::File => "\"/etc/ringmain/FILE\"",
+        Kind::Url => "\"https://auth.example/check\"",
         _ => "2",
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use shard::config::KernelConfig;
 use shard::listen::{Endpoint, ListenOptions};
 
+use super::access::Access;
 use super::field::Choice;
 use super::network::Network;
 use super::value::CoreList;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What survives the process, and where.
     pub journal: Journal,
+    /// Who may connect, publish and subscribe.
+    pub access: Access,
     /// Which topics belong together.
     pub placement: Placement,
     /// The kernel's side: rings, buffers and optional features.
@@ -45,6 +48,7 @@ impl Default for Settings {
             node: Node::default(),
             limits: Limits::default(),
             journal: Journal::default(),
+            access: Access::default(),
             placement: Placement::default(),
             kernel: KernelConfig::default(),
             log: Log::default(),
@@ -62,8 +66,8 @@ pub struct Listener {
     pub name: Option<String>,
     /// How MQTT travels on it.
     pub transport: Transport,
-    /// Whether clients need no authentication; written or not. Checked: never `Some(false)`, and `Some(true)` unless
-    /// the address is one that this machine alone reaches.
+    /// Whether clients need no authentication; written or not. Checked: it is written, or this machine alone reaches the
+    /// address, or there is a back end to ask.
     pub allow_anonymous: Option<bool>,
     /// Connections at once that came in by it, on the whole node; absent: as the node's own limit says.
     pub max_connections: Option<u32>,
@@ -109,6 +113,16 @@ impl Listener {
     /// A listener at `bind`, otherwise as the defaults say.
     pub fn at(bind: SocketAddr) -> Listener {
         Listener { bind: Some(Endpoint::Tcp(bind)), ..Listener::default() }
+    }
+
+    /// Whether clients may connect here that do not say who they are.
+    pub fn anonymous(&self, access: &Access) -> bool {
+        self.allow_anonymous.unwrap_or_else(|| !self.public() && access.chain().is_empty())
+    }
+
+    /// Whether other machines reach it.
+    pub fn public(&self) -> bool {
+        self.bind.as_ref().is_none_or(|bind| !bind.is_local())
     }
 
     /// What plain `ringmain` serves.

@@ -156,6 +156,10 @@ impl Cause {
 impl Switch {
     /// Ends a connection. Its session lets go now, its slot is free some turns later.
     pub fn close(&mut self, slot: Slot, cause: Cause, fx: &mut Effects) {
+        let connection = self.connections.id(slot);
+        if let Some(gate) = &mut self.gate {
+            gate.forget(connection);
+        }
         let conn = self.connections.at_mut(slot);
         match conn.phase {
             Phase::Open => {
@@ -166,7 +170,9 @@ impl Switch {
                     self.write(slot, |out| packets::disconnect(reason, out));
                 }
             }
-            Phase::Handshake | Phase::Claimed | Phase::Moving => self.refuse(slot, cause),
+            Phase::Handshake | Phase::Authenticating | Phase::Challenged | Phase::Claimed | Phase::Moving => {
+                self.refuse(slot, cause);
+            }
             Phase::Empty | Phase::Accepting | Phase::Arriving | Phase::Lingering | Phase::Closing => return,
         }
         if self.connections.at(slot).framed {
@@ -336,21 +342,20 @@ impl Switch {
         self.counters.add(Counter::ClientsDisconnected, 1);
         let now = self.now;
         let at_ms = self.journal.wall.ms(now);
+        let ends = match expiry {
+            EXPIRY_NEVER => shard::Instant::NEVER,
+            seconds => now.after(std::time::Duration::from_secs(u64::from(seconds))),
+        };
         let session = self.sessions.at_mut(id);
         session.left = true;
         if let Some(kept) = &mut session.kept {
-            kept.left_ms = at_ms;
+            (kept.left_ms, kept.ends) = (at_ms, ends);
             self.journal.note(&Entry::Left { uid: kept.uid, at_ms, expiry });
         }
         // The node comes back, and with it the will, unless the client is faster.
         let stays = cause == Cause::Stop && self.journal.is_on();
-        let session = self.sessions.at_mut(id);
-        session.ends = match expiry {
-            EXPIRY_NEVER => shard::Instant::NEVER,
-            seconds => now.after(std::time::Duration::from_secs(u64::from(seconds))),
-        };
-        let mut due = session.ends;
-        match session.will.as_ref().map(|will| will.delay) {
+        let mut due = ends;
+        match self.sessions.at(id).will.as_ref().map(|will| will.delay) {
             None => {}
             Some(_) if stays => {}
             Some(0) => self.fire_will(id, fx),

@@ -6,9 +6,7 @@
 use shard::mesh::ShardId;
 use shard::profile::Stage;
 use shard::{Effects, Errno, Op, ReceiveEnd, Slot};
-use wire::mqtt::{
-    Auth, Deframed, Disconnect, Packet, RawPacket, ReasonCode, decode_from_client, decode_publish, deframe,
-};
+use wire::mqtt::{Deframed, Disconnect, Packet, RawPacket, ReasonCode, decode_from_client, decode_publish, deframe};
 
 use super::close::Cause;
 use super::{ConnectionId, Phase};
@@ -77,6 +75,11 @@ impl Switch {
                 self.handshake(slot, fx);
                 self.close_when_quiet(slot, fx);
             }
+            Phase::Challenged => {
+                conn.residue.get_or_insert_default().extend_from_slice(bytes);
+                self.challenged(slot, fx);
+                self.close_when_quiet(slot, fx);
+            }
             Phase::Lingering => self.listen_to_the_end(slot, fx),
             _ => self.close_when_quiet(slot, fx),
         }
@@ -94,11 +97,14 @@ impl Switch {
         match (phase, end) {
             (Phase::Open, ReceiveEnd::Cancelled | ReceiveEnd::NoBuffers) => self.receive_on(slot, fx),
             (Phase::Handshake, ReceiveEnd::NoBuffers) => self.handshake(slot, fx),
+            (Phase::Challenged, ReceiveEnd::NoBuffers) => self.challenged(slot, fx),
             (Phase::Open, ReceiveEnd::Eof) if self.connections.at(slot).parked => {
                 self.connections.at_mut(slot).ended = true;
             }
-            (Phase::Open | Phase::Handshake, ReceiveEnd::Eof) => self.close(slot, Cause::Eof, fx),
-            (Phase::Open | Phase::Handshake, ReceiveEnd::Error(errno)) => self.broken(slot, errno, fx),
+            (Phase::Open | Phase::Handshake | Phase::Challenged, ReceiveEnd::Eof) => self.close(slot, Cause::Eof, fx),
+            (Phase::Open | Phase::Handshake | Phase::Challenged, ReceiveEnd::Error(errno)) => {
+                self.broken(slot, errno, fx)
+            }
             // A cancel that was under way when the connection ended is not the client's end.
             (Phase::Lingering, ReceiveEnd::NoBuffers | ReceiveEnd::Cancelled) => self.listen_to_the_end(slot, fx),
             (Phase::Lingering, _) => self.begin_closing(slot, fx),
@@ -307,7 +313,7 @@ impl Switch {
                 Flow::Next
             }
             Packet::Disconnect(disconnect) => self.goodbye(slot, &disconnect),
-            Packet::Auth(auth) => refuse_auth(&auth),
+            Packet::Auth(auth) => self.client_auth(slot, &auth, fx),
             // What only a server sends does not pass the decoder.
             _ => Flow::Close(ReasonCode::ProtocolError),
         }
@@ -353,9 +359,4 @@ fn may_say(reason: ReasonCode) -> bool {
             | R::AdministrativeAction
             | R::PayloadFormatInvalid
     )
-}
-
-/// No authentication method was agreed on ([MQTT-4.12.0-7]).
-fn refuse_auth(_auth: &Auth<'_>) -> Flow {
-    Flow::Close(ReasonCode::ProtocolError)
 }

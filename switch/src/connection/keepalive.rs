@@ -46,7 +46,9 @@ impl Switch {
         let Some(conn) = self.connections.find(id) else { return };
         conn.timer = None;
         match conn.phase {
-            Phase::Handshake => self.close(id.slot, Cause::ConnectTimeout, fx),
+            Phase::Handshake | Phase::Authenticating | Phase::Challenged => {
+                self.close(id.slot, Cause::ConnectTimeout, fx);
+            }
             Phase::Lingering => self.begin_closing(id.slot, fx),
             Phase::Open => {
                 let limit = conn.keepalive_ms;

@@ -1,6 +1,9 @@
 //! A socket, from accepted to closed.
 //!
 //! ```text
+//!                         Authenticating ◀─▶ Challenged
+//!                              ▲     │
+//!                              │     ▼
 //!   Empty ─▶ Accepting ─▶ Handshake ─▶ Claimed ─┬─▶ Open ───────────────┬─▶ Lingering ─▶ Closing ─▶ Empty
 //!                              │                └─▶ Moving ─▶ Closing   │
 //!   Empty ─▶ Arriving (reserved for a socket of another shard) ─▶ Open  └─▶ Closing
@@ -38,6 +41,10 @@ pub enum Phase {
     Arriving,
     /// The CONNECT packet is awaited.
     Handshake,
+    /// Who the client is is being found out; nothing is read.
+    Authenticating,
+    /// The client is to answer a step of its enhanced authentication.
+    Challenged,
     /// The session home has been asked; nothing is read.
     Claimed,
     /// The socket is being handed to the session home; nothing is read.
@@ -168,7 +175,8 @@ impl Connection {
 
     /// Whether packets can be written to it.
     pub fn writable(&self) -> bool {
-        matches!(self.phase, Phase::Handshake | Phase::Claimed | Phase::Open) && !self.send_closed
+        use Phase::{Authenticating, Challenged, Claimed, Handshake, Open};
+        matches!(self.phase, Handshake | Authenticating | Challenged | Claimed | Open) && !self.send_closed
     }
 
     /// Whether what it reads from feeds goes through its outbox, one packet after the other: each is looked at, or all

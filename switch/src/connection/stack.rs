@@ -270,7 +270,7 @@ impl Switch {
     #[inline(never)]
     pub(super) fn received_wrapped(&mut self, slot: Slot, bytes: &[u8], heard_ms: u32, fx: &mut Effects) {
         let conn = self.connections.at_mut(slot);
-        if !matches!(conn.phase, Phase::Open | Phase::Handshake) {
+        if !matches!(conn.phase, Phase::Open | Phase::Handshake | Phase::Challenged) {
             return self.received_plain(slot, bytes, fx);
         }
         if conn.encrypted && self.waits_for_its_turn(slot, bytes) {
@@ -380,8 +380,8 @@ impl Switch {
         let Some(conn) = self.connections.find(id) else { return };
         match conn.phase {
             Phase::Open if conn.parked => conn.ended = true,
-            Phase::Claimed | Phase::Moving => conn.ended = true,
-            Phase::Open | Phase::Handshake => self.close(id.slot, cause, fx),
+            Phase::Authenticating | Phase::Claimed | Phase::Moving => conn.ended = true,
+            Phase::Open | Phase::Handshake | Phase::Challenged => self.close(id.slot, cause, fx),
             _ => {}
         }
     }

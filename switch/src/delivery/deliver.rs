@@ -12,6 +12,7 @@ use wire::websocket::{FrameHeader, Opcode};
 use super::fanout::{Fanout, Identifiers, Match};
 use super::feed::{Feed, FeedId, Image};
 use super::flush::Job;
+use crate::access::live::{delivered, may_receive};
 use crate::counters::Counter;
 use crate::frames;
 use crate::planted::{Fault, planted};
@@ -192,6 +193,9 @@ impl Switch {
             return;
         }
         let qos = options.qos().min(frames::qos(frame));
+        if !self.may_receive_retained(session, frame, qos) {
+            return;
+        }
         let identifiers = if identifier == 0 { Identifiers::None } else { Identifiers::One([identifier]) };
         self.counters.add(Counter::MessagesMatched, 1);
         if qos == QoS::AtMostOnce {
@@ -231,6 +235,11 @@ impl Switch {
             if !planted(Fault::NoLocalIgnored)
                 && subscriber.options.no_local()
                 && session.client_hash == frame.header.publisher
+            {
+                continue;
+            }
+            if subscriber.options.judged()
+                && !may_receive(self.gate.as_deref(), session, frame.topic, delivered(frame, subscriber.options.qos()))
             {
                 continue;
             }

@@ -9,7 +9,7 @@ use crate::session::{Route, Session, Subscription};
 use crate::topic::tree::FilterTree;
 
 /// What its journal knows a durable session by.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Kept {
     /// Its number.
     pub uid: u64,
@@ -17,11 +17,18 @@ pub struct Kept {
     pub connections: u32,
     /// When its connection has gone, in milliseconds since 1970; 0: one serves it.
     pub left_ms: u64,
+    /// When it ends, while no connection serves it.
+    pub ends: shard::Instant,
     /// How often packet identifiers of QoS 2 messages from its client were released, where they were.
     pub counts: hashbrown::HashMap<u16, u32, ahash::RandomState>,
 }
 
 impl Kept {
+    /// What is known of a session that begins.
+    pub fn new(uid: u64) -> Kept {
+        Kept { uid, connections: 0, left_ms: 0, ends: shard::Instant::NEVER, counts: hashbrown::HashMap::default() }
+    }
+
     /// The count of a packet identifier: sessions begin at different ones, so that the marks of a session are not those
     /// of the one before.
     pub fn count(&self, packet_id: u16) -> u32 {
@@ -111,8 +118,8 @@ mod tests {
     /// Counts go up by one, each identifier for itself, from a beginning that differs between sessions.
     #[test]
     fn counts_tell_uses_apart() {
-        let mut a = Kept { uid: 1, ..Kept::default() };
-        let b = Kept { uid: 2, ..Kept::default() };
+        let mut a = Kept::new(1);
+        let b = Kept::new(2);
         let first = a.count(7);
         assert_ne!(first, b.count(7));
         assert_eq!(a.release(7), first.wrapping_add(1));

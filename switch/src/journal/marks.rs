@@ -22,10 +22,24 @@ pub struct Marks {
     partly: HashMap<Mark, Vec<u64>, ahash::RandomState>,
 }
 
-/// The marks of one publisher: for each packet identifier the newest.
+/// The marks of one publisher: for each packet identifier the newest, and all of its wills.
 #[derive(Default)]
 struct Marked {
-    counts: HashMap<u16, u32, ahash::RandomState>,
+    counts: HashMap<Place, u32, ahash::RandomState>,
+}
+
+/// What a later mark of the same publisher replaces: a packet identifier is used again when its message is through.
+/// Several wills of one client may be on their way at a time, of connections that followed each other fast.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Place {
+    Packet(u16),
+    Will(u32),
+}
+
+impl Place {
+    fn of(mark: &Mark) -> Place {
+        if mark.packet_id == 0 { Place::Will(mark.count) } else { Place::Packet(mark.packet_id) }
+    }
 }
 
 impl Marks {
@@ -38,7 +52,7 @@ impl Marks {
     pub fn contains(&self, mark: &Mark) -> bool {
         self.publishers
             .get(&mark.publisher)
-            .is_some_and(|marked| marked.counts.get(&mark.packet_id) == Some(&mark.count))
+            .is_some_and(|marked| marked.counts.get(&Place::of(mark)) == Some(&mark.count))
     }
 
     /// Only these sessions have taken a message with this mark.
@@ -59,7 +73,7 @@ impl Marks {
     /// Notes that a message with this mark was taken.
     pub fn insert(&mut self, mark: Mark) {
         let marked = self.publishers.entry(mark.publisher).or_default();
-        if marked.counts.insert(mark.packet_id, mark.count) == Some(mark.count) {
+        if marked.counts.insert(Place::of(&mark), mark.count) == Some(mark.count) {
             return;
         }
         self.order.push_back(mark);
@@ -89,8 +103,8 @@ impl Marks {
 
     fn forget(&mut self, mark: &Mark) {
         let Some(marked) = self.publishers.get_mut(&mark.publisher) else { return };
-        if marked.counts.get(&mark.packet_id) == Some(&mark.count) {
-            marked.counts.remove(&mark.packet_id);
+        if marked.counts.get(&Place::of(mark)) == Some(&mark.count) {
+            marked.counts.remove(&Place::of(mark));
         }
         if marked.counts.is_empty() {
             self.publishers.remove(&mark.publisher);
@@ -123,5 +137,19 @@ mod tests {
         assert_eq!(marks.next(0), Some((2, mark(1, 2, 0))));
         assert_eq!(marks.next(4), Some((4, mark(2, 2, 0))));
         assert_eq!(marks.next(5), None);
+    }
+
+    /// Two wills of a client were on their way when the node ended, as it had come back between them. After the start
+    /// the mark of the first was taken for that of the second, which then came twice.
+    #[test]
+    fn wills_do_not_replace_each_other() {
+        let mut marks = Marks::new(3);
+        marks.insert(mark(1, 0, 7));
+        marks.insert(mark(1, 0, 8));
+        marks.insert(mark(1, 0, 7));
+        assert!(marks.contains(&mark(1, 0, 7)) && marks.contains(&mark(1, 0, 8)) && marks.len() == 2);
+        marks.insert(mark(2, 1, 0));
+        marks.insert(mark(2, 2, 0));
+        assert!(!marks.contains(&mark(1, 0, 7)) && marks.contains(&mark(1, 0, 8)));
     }
 }

@@ -158,6 +158,9 @@ fn write_session<E>(
         connections: session.connections,
         left_ms: session.left_ms,
     }))?;
+    if let Some(identity) = &session.owner {
+        append(&Entry::Owner { uid, identity })?;
+    }
     for subscription in &session.subscriptions {
         append(&Entry::Subscribed(entry::Subscription {
             uid,

@@ -1,6 +1,7 @@
 //! A shard takes up what its journal tells, and begins to serve only when that is known to all owners.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use persistence::Position;
@@ -14,6 +15,8 @@ use wire::mqtt::{PacketId, QoS};
 use super::entries::Kept;
 use super::state::{self, State};
 use super::wait::Own;
+use crate::access::Identity;
+use crate::access::live::Granted;
 use crate::counters::Counter;
 use crate::delivery::store::MessageId;
 use crate::frames;
@@ -40,8 +43,31 @@ pub enum Recovery {
     Done,
 }
 
-/// Messages of a state as they lie in the store, each with one reference that is taken away at the end.
-type Stored = HashMap<u64, MessageId, ahash::RandomState>;
+/// Messages of a state as they lie in the store, by number, each with one reference that is taken away at the end.
+struct Stored {
+    rows: Vec<StoredMessage>,
+    /// What is asked for next, mostly: who is owed messages is owed them in their order.
+    next: usize,
+}
+
+#[derive(Clone, Copy)]
+struct StoredMessage {
+    number: u64,
+    id: MessageId,
+    bytes: u32,
+}
+
+impl Stored {
+    /// The message with this number, which is there.
+    fn get(&mut self, number: u64) -> StoredMessage {
+        let at = match self.rows.get(self.next) {
+            Some(row) if row.number == number => self.next,
+            _ => self.rows.binary_search_by_key(&number, |row| row.number).expect("who is owed it holds it"),
+        };
+        self.next = at + 1;
+        self.rows[at]
+    }
+}
 
 impl Switch {
     /// Takes up what was live when the last entry was written. Before the first turn.
@@ -49,31 +75,29 @@ impl Switch {
         let State { sessions, messages, retained, mut wills, handing, marks, taken, ended, .. } = state;
         ended.into_iter().for_each(|uid| self.journal.note(&Entry::SessionEnded { uid }));
         self.journal.sweeper.live_bytes = live_bytes(&sessions, &messages, &retained);
-        let mut stored = Stored::default();
-        let mut messages: Vec<_> = messages.into_iter().collect();
+        let mut stored = Stored { rows: Vec::with_capacity(messages.len()), next: 0 };
         // As they came, which is how they lie in memory.
-        messages.sort_unstable_by_key(|(number, _)| *number);
-        stored.reserve(messages.len());
         for (number, state::Message { mut frame, .. }) in messages {
             let head = self.current(&frames::read(&frame)).head();
             frame[..head.len()].copy_from_slice(&head);
+            let bytes = frame.len() as u32;
             let id = self.store.adopt(frame);
             self.store.set_number(id, number);
-            stored.insert(number, id);
+            stored.rows.push(StoredMessage { number, id, bytes });
         }
         for (uid, session) in sessions {
             let will = wills.remove(&(uid, session.connections));
-            self.restore_session(uid, session, will, &stored);
+            self.restore_session(uid, session, will, &mut stored);
         }
         for ((uid, number), will) in wills {
             let client_hash = will.publisher;
             self.journal.own.insert(Own::Will { uid, number, will: Box::new(Will::restored(will)), client_hash });
         }
         for (message, group) in handing {
-            let frame = frames::to_vec(&self.store.frame(stored[&message]));
+            let frame = frames::to_vec(&self.store.frame(stored.get(message).id));
             self.journal.own.insert(Own::Handing { message, group, frame });
         }
-        stored.into_values().for_each(|id| self.store.release(id));
+        stored.rows.into_iter().for_each(|row| self.store.release(row.id));
         marks.into_iter().for_each(|mark| self.journal.marks.insert(mark));
         taken.into_iter().for_each(|(mark, uids)| self.journal.marks.take(mark, uids));
         for frame in retained.into_values() {
@@ -104,7 +128,7 @@ impl Switch {
         }
     }
 
-    fn restore_session(&mut self, uid: u64, from: state::Session, will: Option<state::Will>, stored: &Stored) {
+    fn restore_session(&mut self, uid: u64, from: state::Session, will: Option<state::Will>, stored: &mut Stored) {
         let now = self.now;
         // A connection that the last start did not see end has ended with it: its time begins now.
         let left_ms = if from.left_ms == 0 { self.journal.wall.ms(now) } else { from.left_ms };
@@ -117,9 +141,10 @@ impl Switch {
             EXPIRY_NEVER => Instant::NEVER,
             _ => now.after(self.journal.wall.left(expiry, left_ms, now)),
         };
-        let kept = Kept { uid, connections: from.connections, left_ms, counts: from.counts };
+        let kept = Kept { uid, connections: from.connections, left_ms, ends, counts: from.counts };
         let mut incoming = Incoming::default();
         from.inbound.iter().filter_map(|id| PacketId::new(*id)).for_each(|id| incoming.restore(id));
+        let owner = from.owner.as_deref().map(|stored| Arc::new(Identity::restored(&from.client_id, stored)));
         let id = self.sessions.insert(Session {
             client_id: from.client_id.as_str().into(),
             client_hash: self.placement.client_hash(&from.client_id),
@@ -132,9 +157,9 @@ impl Switch {
             will: will.map(|will| Box::new(Will::restored(will))),
             timer: None,
             left: true,
-            ends,
             matched: Matched::default(),
             kept: Some(Box::new(kept)),
+            access: owner.map(|identity| Box::new(Granted::new(identity, false))),
         });
         self.counters.add(Counter::ClientsDisconnected, 1);
         if !from.owed.is_empty() {
@@ -144,16 +169,15 @@ impl Switch {
         from.subscriptions.iter().for_each(|subscription| self.restore_subscription(id, subscription));
     }
 
-    fn restore_owed(&mut self, owed: std::collections::BTreeMap<(u64, u64), state::Owed>, stored: &Stored) -> Outgoing {
+    fn restore_owed(&mut self, owed: BTreeMap<(u64, u64), state::Owed>, stored: &mut Stored) -> Outgoing {
         let mut outgoing = Outgoing::default();
         // Those of which only PUBREL is left count as delivered already.
         let matched = owed.values().filter(|owed| owed.stage != Stage::Received).count();
         self.counters.add(Counter::MessagesMatched, matched as u64);
         for ((number, group), state::Owed { qos, retain, identifiers, stage, packet_id }) in owed {
             let kept = (stage != Stage::Received).then(|| {
-                let message = stored[&number];
+                let StoredMessage { id: message, bytes, .. } = stored.get(number);
                 self.store.retain(message);
-                let bytes = frames::len(&self.store.frame(message)) as u32;
                 let identifiers = (!identifiers.is_empty()).then_some(identifiers);
                 Owed { message, bytes, qos, retain, group: (group != 0).then_some(group), identifiers }
             });
@@ -261,7 +285,7 @@ impl Switch {
             // Not before everybody who is owed it is known to its owner.
             now.after(self.journal.wall.left(delay, kept.left_ms, now).max(RECOVERY_LOOK))
         });
-        let due = due.min(session.ends);
+        let due = due.min(kept.ends);
         if due != Instant::NEVER {
             self.set_session_timer(id, due.max(now.after(RECOVERY_LOOK)), fx);
         }
@@ -270,8 +294,8 @@ impl Switch {
 
 /// About what a state takes in a log.
 fn live_bytes(
-    sessions: &std::collections::BTreeMap<u64, state::Session>,
-    messages: &HashMap<u64, state::Message, ahash::RandomState>,
+    sessions: &BTreeMap<u64, state::Session>,
+    messages: &BTreeMap<u64, state::Message>,
     retained: &HashMap<Box<str>, Vec<u8>, ahash::RandomState>,
 ) -> u64 {
     let record = |body: usize| persistence::RecordHeader::record_bytes(body);

@@ -14,8 +14,9 @@ use crate::frames;
 pub struct State {
     /// Sessions by number.
     pub sessions: BTreeMap<u64, Session>,
-    /// Messages that somebody is owed, by number.
-    pub messages: HashMap<u64, Message, ahash::RandomState>,
+    /// Messages that somebody is owed, by number: they come nearly in this order, so that each is put where the one
+    /// before was, and most are let go where others were.
+    pub messages: BTreeMap<u64, Message>,
     /// Retained messages by topic, as frames with times of the wall clock.
     pub retained: HashMap<Box<str>, Vec<u8>, ahash::RandomState>,
     /// Wills by session and number of the connection.
@@ -46,6 +47,8 @@ pub struct Session {
     pub connections: u32,
     /// When its connection has gone, in milliseconds since 1970; 0: one served it.
     pub left_ms: u64,
+    /// Who its client is, where there was access control.
+    pub owner: Option<Box<str>>,
     /// Its subscriptions.
     pub subscriptions: Vec<Subscription>,
     /// Messages that it is owed, by number and group, which is their order. Of those that were received only PUBREL is
@@ -212,6 +215,7 @@ impl State {
         let Some(session) = self.sessions.get_mut(&uid) else { return false };
         match *entry {
             Entry::Left { at_ms, expiry, .. } => (session.left_ms, session.expiry) = (at_ms, expiry),
+            Entry::Owner { identity, .. } => session.owner = Some(identity.into()),
             Entry::Subscribed(ref subscription) => session.subscribe(subscription),
             Entry::Unsubscribed { filter, group, .. } => {
                 session.subscriptions.retain(|known| *known.filter != *filter || *known.group != *group);

@@ -12,7 +12,7 @@ use wire::entry::{Entry, Stage, Uids};
 use super::wait::Own;
 use super::{Journal, entries};
 use crate::frames;
-use crate::limits::{JOURNAL_SWEEP_BYTES_PER_TURN, RETAINED_SLICE};
+use crate::limits::{JOURNAL_SWEEP_BYTES_PER_TURN, JOURNAL_SWEEP_PASSES, RETAINED_SLICE};
 use crate::planted::{Fault, planted};
 use crate::session::SessionId;
 use crate::switch::Switch;
@@ -38,6 +38,8 @@ pub struct Sweeper {
     pub live_bytes: u64,
     /// How often the log was compacted.
     pub count: u64,
+    /// Turns that went by without a slice, since they had messages to send.
+    passed: u32,
 }
 
 /// A sweep under way.
@@ -96,7 +98,12 @@ impl Switch {
             }
             self.journal.sweeper.at = Some(sweep);
         }
-        if room {
+        // Who is sent a message in this turn does not wait for a slice first.
+        let sweeper = &mut self.journal.sweeper;
+        if !self.flush.is_empty() && sweeper.passed < JOURNAL_SWEEP_PASSES {
+            sweeper.passed += 1;
+        } else if room {
+            sweeper.passed = 0;
             self.sweep_on(fx);
         }
     }
@@ -199,6 +206,9 @@ impl Switch {
         // Of one whose client is about to be accepted the journal knows more than memory.
         if !journal.admitting.iter().any(|(_, admitting)| *admitting == uid) {
             journal.commit_again(&entries::session(session).expect("it is kept"))?;
+            if let Some(access) = &session.access {
+                journal.commit_again(&Entry::Owner { uid, identity: access.identity.stored() })?;
+            }
             if let (Some(will), Some(kept)) = (&session.will, &session.kept) {
                 journal.commit_again(&will.entry(uid, kept.connections, session.client_hash))?;
             }

@@ -17,6 +17,8 @@ pub enum Request {
     Check(Options),
     /// Look at a data directory, copy or mend it.
     Journal(Journal),
+    /// Change a password file.
+    Passwd(Passwd),
     /// Print a text that is generated from the definitions.
     Reference(Reference),
 }
@@ -54,12 +56,56 @@ enum Command {
         #[command(subcommand)]
         journal: Journal,
     },
+    /// Change a password file: add a user, change a password, or remove a user
+    Passwd(Passwd),
     /// Print the configuration reference, or the annotated file.
     #[command(hide = true)]
     Reference {
         /// Which of the generated texts.
         what: Reference,
     },
+}
+
+const PASSWD_HELP: &str = "\
+The password is asked for on the terminal, or read from standard input where that is none. A running node reads
+the file again at SIGHUP.";
+
+/// What is done with a password file. The letters are those of mosquitto_passwd.
+#[derive(Debug, Args)]
+#[command(after_help = PASSWD_HELP)]
+pub struct Passwd {
+    /// Make a new file; one that is there is replaced
+    #[arg(short = 'c', long, conflicts_with = "delete")]
+    pub create: bool,
+    /// Remove the user
+    #[arg(short = 'D', long, conflicts_with = "batch")]
+    pub delete: bool,
+    /// Take the password from the command line, where other users of this machine can read it
+    #[arg(short = 'b', long, requires = "password")]
+    pub batch: bool,
+    /// How the password is hashed; scram-sha-256 serves clients that authenticate by that method, too
+    #[arg(short = 'H', long, value_name = "HASH", default_value = "argon2id")]
+    pub hash: HashKind,
+    /// The password file
+    pub file: PathBuf,
+    /// The user
+    pub user: String,
+    /// The password, with -b
+    #[arg(requires = "batch")]
+    pub password: Option<String>,
+}
+
+/// How a password is hashed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum HashKind {
+    /// Argon2id, 19 MiB.
+    Argon2id,
+    /// `$7$`, which mosquitto 1.6 and later read.
+    #[value(name = "sha512-pbkdf2")]
+    Pbkdf2,
+    /// SCRAM-SHA-256.
+    #[value(name = "scram-sha-256")]
+    Scram,
 }
 
 const JOURNAL_HELP: &str = "\
@@ -215,6 +261,7 @@ impl Cli {
         match self.command {
             Some(Command::Check(options)) => Request::Check(options),
             Some(Command::Journal { journal }) => Request::Journal(journal),
+            Some(Command::Passwd(passwd)) => Request::Passwd(passwd),
             Some(Command::Reference { what }) => Request::Reference(what),
             Some(Command::Serve(serve)) => serve.request(),
             None => self.serve.request(),

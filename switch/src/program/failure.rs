@@ -48,6 +48,10 @@ pub enum Failure {
     Mesh(MeshError),
     /// A shard did not start.
     Shard(ShardError<KernelError>),
+    /// A file of access control cannot be used; the text says which, and why.
+    Access(String),
+    /// A password file cannot be changed.
+    Passwords(String),
     /// The journals cannot be used.
     Journal(JournalError),
     /// A data directory cannot be looked at, copied or mended.
@@ -72,7 +76,9 @@ impl Failure {
     /// The exit code.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Failure::Configuration(_) | Failure::Cores { .. } | Failure::Tls { .. } => EXIT_CONFIGURATION,
+            Failure::Configuration(_) | Failure::Cores { .. } | Failure::Tls { .. } | Failure::Access(_) => {
+                EXIT_CONFIGURATION
+            }
             Failure::Directory(error) if !is_damage(error) => EXIT_CONFIGURATION,
             _ => EXIT_RUN_TIME,
         })
@@ -125,6 +131,8 @@ impl fmt::Display for Failure {
             Failure::Listen(error) => error.fmt(f),
             Failure::Mesh(error) => error.fmt(f),
             Failure::Shard(error) => error.fmt(f),
+            Failure::Access(what) => write!(f, "access control cannot be set up: {what}"),
+            Failure::Passwords(what) => f.write_str(what),
             Failure::Journal(error) => error.fmt(f),
             Failure::Directory(error) => error.fmt(f),
             Failure::Damaged { directory, places } => {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here is on the path of a message. `main.rs` reads as the table of contents.
 
+pub mod access;
 pub mod args;
 pub mod banner;
 pub mod check;
@@ -10,6 +11,7 @@ pub mod inspect;
 pub mod journals;
 pub mod log;
 pub mod memory;
+pub mod passwd;
 pub mod plan;
 pub mod profile;
 pub mod serve;

@@ -30,6 +30,7 @@ use super::journals::{JournalError, Keeping};
 use super::log::{Level, Log, LogSink, Logger};
 use super::plan::Plan;
 use super::stop::{SignalThread, StopFlag};
+use crate::access::Desk;
 use crate::config::{Listener, Settings};
 use crate::journal::WallClock;
 use crate::listener::{self, ListenerPolicy};
@@ -59,13 +60,14 @@ pub struct Seat {
 }
 
 /// Serves with a handler made by `handler` on each shard's own thread, until a stop was requested and every handler has
-/// finished. `ranks` are the rings between shards. Returns the stage profile of each shard, in order, where it was to be
-/// measured.
+/// finished. `ranks` are the rings between shards, `access` is where clients are judged. Returns the stage profile of each
+/// shard, in order, where it was to be measured.
 pub fn until_stopped<H: Handler>(
     settings: &Settings,
     plan: &Plan,
     ranks: &[RankSpec],
     keeping: Option<Keeping>,
+    access: Option<Arc<Desk>>,
     handler: impl Fn(Seat) -> H + Clone + Send + 'static,
 ) -> Result<Vec<(ShardId, Reading)>, Failure> {
     let features = Features::probe(&plan.kernel)?;
@@ -85,12 +87,26 @@ pub fn until_stopped<H: Handler>(
     let wall = wall_origin.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let wall = WallClock { origin_ms: wall.as_millis() as u64 };
 
+    if let Some(desk) = &access {
+        let bells = mesh.iter().map(MeshEnd::doorbell).collect();
+        super::access::start(desk, bells, &plan.cores, logger.log())?;
+    }
+
     let stop = StopFlag::default();
     let doorbells: Vec<_> = mesh.iter().map(MeshEnd::doorbell).collect();
     let wake = move || doorbells.iter().for_each(|doorbell| doorbell.ring());
     let policies: listener::Listeners = listeners.policies.into();
-    let (log, listening) = (logger.log(), Arc::clone(&policies));
-    let reload = move || reload_certificates(&listening, log);
+    let (log, listening, again) = (logger.log(), Arc::clone(&policies), wake.clone());
+    let reload = move || {
+        let encrypted = listening.iter().any(|policy| policy.tls.is_some());
+        if encrypted {
+            reload_certificates(&listening, log);
+        }
+        if access.is_some() || !encrypted {
+            super::access::reload(access.as_deref(), log);
+        }
+        again();
+    };
     let _signals =
         SignalThread::start(stop.clone(), logger.log(), &plan.cores, wake, reload).map_err(Failure::io(NO_THREAD))?;
 

@@ -12,6 +12,7 @@
 //! later claim is kept; older ones are refused.
 
 use compact_str::CompactString;
+use hashbrown::HashMap;
 use persistence::Position;
 use shard::Effects;
 use shard::mesh::{Inbound, ShardId};
@@ -31,6 +32,8 @@ use crate::topic::paged::Paged;
 pub struct Home {
     clients: Paged<Client>,
     by_id: IdTable,
+    /// Whose clients are that somebody is, by row; only where there is access control.
+    owners: HashMap<u32, u64, ahash::RandomState>,
     hasher: ahash::RandomState,
 }
 
@@ -80,6 +83,8 @@ pub struct Claim {
     pub clean_start: bool,
     /// It asks for a session that outlives the connection.
     pub durable: bool,
+    /// A number that stands for its user; 0: there is no access control.
+    pub owner: u64,
 }
 
 /// What the home has decided about a claim.
@@ -102,7 +107,8 @@ impl Offer {
 impl Home {
     /// Nobody is anybody.
     pub fn new(hasher: ahash::RandomState) -> Home {
-        Home { clients: Paged::default(), by_id: IdTable::default(), hasher }
+        let owners = HashMap::with_hasher(hasher.clone());
+        Home { clients: Paged::default(), by_id: IdTable::default(), owners, hasher }
     }
 
     /// How many clients are known.
@@ -129,6 +135,22 @@ impl Home {
     fn known(&mut self, client_id: &str) -> Option<&mut Client> {
         let row = self.row(client_id)?;
         Some(&mut self.clients[row])
+    }
+
+    /// Remembers whose a client is that somebody is now, or forgets it.
+    fn set_owner(&mut self, client_id: &str, owner: u64) {
+        match self.row(client_id) {
+            Some(row) if owner != 0 => drop(self.owners.insert(row, owner)),
+            Some(row) if !self.owners.is_empty() => drop(self.owners.remove(&row)),
+            _ => {}
+        }
+    }
+
+    /// Whose a client is that somebody is or is about to be; 0: nobody's.
+    fn owner(&self, client_id: &str) -> u64 {
+        let Some(row) = self.row(client_id) else { return 0 };
+        let wanted = self.clients[row].matter.as_ref().map(|matter| matter.claim.owner);
+        wanted.or_else(|| self.owners.get(&row).copied()).unwrap_or(0)
     }
 
     /// Forgets a client that nobody is and nobody wants to be.
@@ -160,7 +182,7 @@ impl Switch {
             return self.claimed(client_id, claim, fx);
         }
         let flags = (u64::from(claim.clean_start) * CLEAN_START) | (u64::from(claim.durable) * DURABLE);
-        let words = [claim.connection.to_word(), flags];
+        let words = [claim.connection.to_word(), flags, claim.owner];
         self.courier.send(&mut fx.tx, home, CLAIM, &words, &[client_id.as_bytes()]);
     }
 
@@ -222,14 +244,18 @@ impl Switch {
                 connection: ConnectionId::from_word(parcel::word(&parcel, 0)),
                 clean_start: flags & CLEAN_START != 0,
                 durable: flags & DURABLE != 0,
+                owner: parcel::word(&parcel, 2),
             };
-            self.claimed(parcel::text(&parcel, 2), claim, fx);
+            self.claimed(parcel::text(&parcel, 3), claim, fx);
             rx.release(source, CLAIM);
         }
     }
 
     /// Home: somebody wants to be a client.
     fn claimed(&mut self, client_id: &str, claim: Claim, fx: &mut Effects) {
+        if self.is_anothers(client_id, &claim) {
+            return self.tell(client_id, claim, Verdict::Refuse, None, Some(ReasonCode::NotAuthorized), fx);
+        }
         let client = self.home.client(client_id);
         match (&mut client.matter, client.holder) {
             (Some(matter), _) => {
@@ -255,11 +281,28 @@ impl Switch {
         }
     }
 
+    /// Whether a client is another user's: it is connected, about to be, or has a session that waits for it. A session from
+    /// before there was access control is whose client comes first.
+    fn is_anothers(&self, client_id: &str, claim: &Claim) -> bool {
+        if claim.owner == 0 || !self.binds_sessions() {
+            return false;
+        }
+        let stored = || {
+            let access = self.sessions.at(self.sessions.durable(client_id)?).access.as_ref()?;
+            Some(self.owner_of(&access.identity))
+        };
+        let owner = match self.home.owner(client_id) {
+            0 => stored().unwrap_or(0),
+            owner => owner,
+        };
+        owner != 0 && owner != claim.owner
+    }
+
     /// Home: nobody is the client; a verdict for who wants to be it.
     fn offer(&mut self, client_id: &str, claim: Claim, fx: &mut Effects) {
         let mut ticket = Position(0);
         let mut stored = self.sessions.durable(client_id);
-        if let Some(session) = stored.filter(|id| self.sessions.at(*id).ends <= self.now) {
+        if let Some(session) = stored.filter(|id| self.sessions.at(*id).ends() <= self.now) {
             // Its time is over, and its timer has not fired: it may have run out while the program was down.
             self.counters.add(Counter::ClientsExpired, 1);
             self.end_session(session, fx);
@@ -366,7 +409,10 @@ impl Switch {
         let Stage::Offered(reserved) = matter.stage else { unreachable!("it was offered") };
         match answer {
             Answer::Kept if matter.left => {}
-            Answer::Kept => client.holder = Some(Holder { shard, connection }),
+            Answer::Kept => {
+                client.holder = Some(Holder { shard, connection });
+                self.home.set_owner(client_id, matter.claim.owner);
+            }
             Answer::GaveUp => {
                 if let Some(reserved) = reserved.filter(|_| !planted(Fault::ReservedSlotLeaked)) {
                     self.connections.free(reserved.slot);
@@ -384,6 +430,7 @@ impl Switch {
             && !matter.left
         {
             client.holder = Some(Holder { shard: self.id, connection });
+            self.home.set_owner(client_id, matter.claim.owner);
         }
         self.next_matter(client_id, matter.newest, fx);
     }
@@ -405,6 +452,7 @@ impl Switch {
         }
         client.holder = None;
         let claim = client.matter.take().map(|matter| matter.claim);
+        self.home.set_owner(client_id, 0);
         self.next_matter(client_id, claim, fx);
     }
 

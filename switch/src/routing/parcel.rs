@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   rank      from → to            words                                   body
-//!   claim     acceptor → home      connection, flags                       client id
+//!   claim     acceptor → home      connection, flags, owner                client id
 //!   evict     home → holder        connection                              -
 //!   gone      holder → home        connection                              client id
 //!   verdict   home → acceptor      connection, verdict, slot, reason       client id

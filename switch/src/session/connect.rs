@@ -12,6 +12,7 @@ use wire::mqtt::{
 };
 
 use super::{EXPIRY_NEVER, Matched, Session, SessionId, Will};
+use crate::access::desk::News;
 use crate::connection::address::Address;
 use crate::connection::close::Cause;
 use crate::connection::stack::Stack;
@@ -64,10 +65,8 @@ impl Switch {
                 self.counters.add(Counter::PacketsReceived, 1);
                 match self.examine(slot, &raw) {
                     Ok((client_id, claim)) => {
-                        let conn = self.connections.at_mut(slot);
-                        conn.phase = Phase::Claimed;
-                        conn.residue = Some(bytes);
-                        self.ask_home(&client_id, claim, fx);
+                        self.connections.at_mut(slot).residue = Some(bytes);
+                        self.authenticate(slot, client_id, claim, fx);
                     }
                     Err(cause) => self.close(slot, cause, fx),
                 }
@@ -144,6 +143,11 @@ impl Switch {
             // It is there before the parcel that tells of its connection.
             self.node.channels[usize::from(home.0)].push((reserved, channel));
         }
+        if let Some(gate) = &mut self.gate {
+            // It is there before the parcel that follows.
+            let proof = gate.take_proof(connection);
+            gate.desk.tell(home, News::Moved(reserved, proof.identity, proof.data));
+        }
         self.courier.send(&mut fx.tx, home, MOVE, &words, &[&stack, unsent, &bytes]);
         self.close(connection.slot, Cause::Moved, fx);
     }
@@ -174,6 +178,7 @@ impl Switch {
             self.flush_soon(connection.slot);
         }
         self.counters.add(Counter::ConnectionsOpen, 1);
+        self.hear_news(fx);
         let raw = first_packet(bytes, self.limits.max_connect_size);
         let checked = self.examine(connection.slot, &raw);
         let Ok((client_id, _)) = checked else { panic!("a CONNECT that was checked elsewhere passes here") };
@@ -246,6 +251,18 @@ impl Switch {
                 // The session is durable already: who comes for what it is owed is not refused where there is no room.
                 self.journal.note(&entry);
                 written = Ok(AT_ONCE);
+            }
+            let who = self.gate.as_ref().and_then(|gate| gate.proved(admitted.connection));
+            if let (Ok(ticket), Some(who)) = (&mut written, who) {
+                let entry = Entry::Owner { uid, identity: who.stored() };
+                if *ticket == AT_ONCE {
+                    self.journal.note(&entry);
+                } else {
+                    match self.journal.commit(&entry) {
+                        Ok(behind) => *ticket = behind,
+                        Err(refused) => written = Err(refused),
+                    }
+                }
             }
             if let Ok(ticket) = &mut written
                 && old_will
@@ -332,7 +349,7 @@ impl Switch {
         // A refusal keeps to it, too ([MQTT-3.1.2-24]).
         conn.packet_bytes_max = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
         let v5 = connect.version == ProtocolVersion::V5;
-        if connect.properties.authentication_method.is_some() {
+        if connect.properties.authentication_method.is_some_and(|method| !self.knows_method(method)) {
             return Err(Cause::Refused(ReasonCode::BadAuthenticationMethod));
         }
         if let Some(will) = &connect.will {
@@ -366,6 +383,7 @@ impl Switch {
             connection: self.connections.id(slot),
             clean_start: connect.clean_start,
             durable: self.expiry_of(&connect) > 0,
+            owner: 0,
         };
         Ok((client_id, claim))
     }
@@ -373,6 +391,7 @@ impl Switch {
     /// The session lives here: CONNACK, and everything that the session brings.
     fn accept(&mut self, slot: Slot, client_id: &str, uid: u64, fx: &mut Effects) {
         let connection = self.connections.id(slot);
+        let proof = self.gate.as_mut().map(|gate| gate.take_proof(connection)).unwrap_or_default();
         let conn = self.connections.at_mut(slot);
         let bytes = conn.residue.take().expect("CONNECT waits in the residue");
         let raw = first_packet(&bytes, self.limits.max_connect_size);
@@ -398,20 +417,25 @@ impl Switch {
                     will: None,
                     timer: None,
                     left: false,
-                    ends: shard::Instant::NEVER,
                     matched: Matched::default(),
-                    kept: (expiry > 0).then(|| Box::new(Kept { uid, ..Kept::default() })),
+                    kept: (expiry > 0).then(|| Box::new(Kept::new(uid))),
+                    access: None,
                 })
             }
         };
         self.attach(session, connection, &connect, expiry, fx);
-        if !self.greet(slot, client_id, &connect, expiry, resumed.is_some()) {
+        let last_word = proof.data.clone();
+        self.grant(session, slot, proof);
+        if !self.greet(slot, client_id, &connect, (expiry, resumed.is_some()), last_word.as_deref()) {
             self.give_buffer(bytes);
             return self.close(slot, Cause::NoConnackFits, fx);
         }
         let peer = Peer { client_id, address: self.connections.at(slot).peer.into() };
         self.log.connected(self.now, peer, connect.version.level(), connect.keep_alive, resumed.is_some());
         self.wake_subscriptions(session, fx);
+        if resumed.is_some() {
+            self.judge_session(session, fx);
+        }
         self.pump(session, fx);
         self.start_keepalive(slot, connect.keep_alive, fx);
         let len = raw.len;
@@ -444,10 +468,11 @@ impl Switch {
         if planted(Fault::ReceivedForgotten) {
             session.incoming = None;
         }
-        (session.left, session.ends) = (false, shard::Instant::NEVER);
+        session.left = false;
         session.expiry = expiry;
         if let Some(kept) = &mut session.kept {
-            (kept.connections, kept.left_ms) = (kept.connections.wrapping_add(1), 0);
+            kept.connections = kept.connections.wrapping_add(1);
+            (kept.left_ms, kept.ends) = (0, shard::Instant::NEVER);
         }
         // Within its delay a will is cancelled by the client's return ([MQTT-3.1.3-9]).
         session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
@@ -470,8 +495,8 @@ impl Switch {
         slot: Slot,
         client_id: &str,
         connect: &Connect<'_>,
-        expiry: u32,
-        session_present: bool,
+        (expiry, session_present): (u32, bool),
+        last_word: Option<&[u8]>,
     ) -> bool {
         let version = connect.version;
         let limits = std::sync::Arc::clone(&self.limits);
@@ -486,6 +511,9 @@ impl Switch {
             connack.assigned_client_identifier = connect.client_id.is_empty().then_some(client_id);
             connack.topic_alias_maximum = (limits.max_topic_alias > 0).then_some(limits.max_topic_alias);
             connack.server_keep_alive = self.server_keep_alive(connect.keep_alive);
+            // [MQTT-4.12.0-6]: a success carries the method, too.
+            connack.authentication_method = connect.properties.authentication_method.filter(|_| last_word.is_some());
+            connack.authentication_data = last_word;
         }
         let fitted = connack.fitted(version, self.connections.at(slot).packet_bytes_max);
         if let Some(connack) = &fitted {
@@ -514,7 +542,7 @@ impl Switch {
 const ENCRYPTED: u64 = 1 << 63;
 
 /// The CONNECT at the front of bytes that begin with a whole one.
-fn first_packet(bytes: &[u8], max: u32) -> RawPacket<'_> {
+pub(crate) fn first_packet(bytes: &[u8], max: u32) -> RawPacket<'_> {
     match deframe_connect(bytes, max) {
         Ok(Deframed::Packet(raw)) => raw,
         _ => panic!("a whole CONNECT was kept"),

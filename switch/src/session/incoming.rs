@@ -42,6 +42,13 @@ pub struct Pending {
     pub ticket: Option<Position>,
 }
 
+impl Pending {
+    /// Whether its acknowledgement frees its identifier: it is a QoS 2 message that was refused ([MQTT-4.3.3-9]).
+    pub fn frees_identifier(&self) -> bool {
+        self.qos == QoS::ExactlyOnce && !self.repeat && self.outcome.is_some_and(ReasonCode::is_error)
+    }
+}
+
 impl Incoming {
     /// A new connection: Receive Maximum counts what comes on it alone (section 4.9).
     pub fn begin_again(&mut self) {
@@ -119,7 +126,7 @@ impl Incoming {
     pub fn refuse(&mut self, holds: impl Fn(Position) -> bool) {
         for pending in &mut self.pending {
             if pending.outcome.is_some() && !pending.ticket.is_some_and(&holds) {
-                (pending.ticket, pending.outcome) = (Some(Position(0)), Some(ReasonCode::QuotaExceeded));
+                (pending.ticket, pending.outcome) = (None, Some(ReasonCode::QuotaExceeded));
             }
         }
     }
@@ -152,7 +159,7 @@ impl Incoming {
         if pending.qos == QoS::AtLeastOnce {
             self.pending_qos1 -= u32::from(!earlier);
         } else {
-            if reason.is_error() && !pending.repeat {
+            if pending.frees_identifier() {
                 self.release(pending.packet_id);
             }
             self.pass_on(&pending, reason);

@@ -21,6 +21,7 @@ use shard::timer::TimerKey;
 use smallvec::SmallVec;
 use wire::mqtt::QoS;
 
+use crate::access::live::Granted;
 use crate::connection::ConnectionId;
 use crate::delivery::feed::FeedId;
 use crate::journal::entries::Kept;
@@ -80,12 +81,19 @@ pub struct Session {
     pub timer: Option<TimerKey>,
     /// It had a connection and has none.
     pub left: bool,
-    /// When it ends, while no connection serves it.
-    pub ends: shard::Instant,
     /// The fan-out that last matched it.
     pub matched: Matched,
     /// What its journal knows it by; only of durable sessions.
     pub kept: Option<Box<Kept>>,
+    /// Who its client is; only where there is access control.
+    pub access: Option<Box<Granted>>,
+}
+
+impl Session {
+    /// When it ends, if no connection serves it and its client does not come back.
+    pub fn ends(&self) -> shard::Instant {
+        self.kept.as_ref().map_or(shard::Instant::NEVER, |kept| kept.ends)
+    }
 }
 
 /// Where a session stands in the list of one fan-out. Packed, so that it is three words of four bytes.
@@ -124,6 +132,16 @@ impl Options {
     /// The same, for a filter with or without wildcards.
     pub fn with_wildcard(self, wildcard: bool) -> Options {
         Options(self.0 & !16 | u8::from(wildcard) << 4)
+    }
+
+    /// The same, for a subscription of which each message is judged, or not.
+    pub fn with_judged(self, judged: bool) -> Options {
+        Options(self.0 & !32 | u8::from(judged) << 5)
+    }
+
+    /// Each message is judged: its client may not receive all that the filter matches.
+    pub fn judged(self) -> bool {
+        self.0 & 32 != 0
     }
 
     /// The filter has a wildcard.

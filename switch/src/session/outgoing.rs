@@ -101,6 +101,20 @@ impl Outgoing {
         Some(owed)
     }
 
+    /// Takes those that wait and for which `which` says so.
+    pub fn take_waiting(&mut self, mut which: impl FnMut(&Owed) -> bool) -> Vec<Owed> {
+        let mut taken = Vec::new();
+        for _ in 0..self.waiting.len() {
+            let Some(owed) = self.take_next() else { break };
+            if which(&owed) {
+                taken.push(owed);
+            } else {
+                self.wait(owed);
+            }
+        }
+        taken
+    }
+
     /// Puts the message that was taken last back to the front.
     pub fn put_back(&mut self, owed: Owed) {
         self.waiting_bytes += u64::from(owed.bytes);

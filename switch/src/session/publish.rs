@@ -10,7 +10,9 @@ use wire::mqtt::{Ack, PacketId, Publish, QoS, ReasonCode};
 
 use super::SessionId;
 use super::alias::Aliases;
+use super::incoming::Pending;
 use super::outgoing::Stage;
+use crate::config::access::DenyAction;
 use crate::connection::ConnectionId;
 use crate::connection::close::Cause;
 use crate::connection::inbound::Flow;
@@ -263,7 +265,18 @@ impl Switch {
             number = incoming.next_number();
         }
         if !self.may_publish(topic) {
-            return self.refuse_publish(id, publish, connection, fx);
+            return self.refuse_publish(id, publish, connection, ReasonCode::NotAuthorized, fx);
+        }
+        if self.gate.is_some() && !self.is_allowed(id, publish, topic) {
+            return match self.deny_action() {
+                DenyAction::Reason => self.refuse_publish(id, publish, connection, ReasonCode::NotAuthorized, fx),
+                DenyAction::Ignore => self.refuse_publish(id, publish, connection, ReasonCode::Success, fx),
+                DenyAction::Disconnect => {
+                    self.counters.add(Counter::MessagesMatched, 1);
+                    self.counters.add(Counter::DroppedNotAuthorized, 1);
+                    Flow::Close(ReasonCode::NotAuthorized)
+                }
+            };
         }
         let mut routed = self.route_publish(id, publish, topic, number, fx);
         if routed == Routed::Full {
@@ -337,6 +350,7 @@ impl Switch {
         id: SessionId,
         publish: &Publish<'_>,
         connection: ConnectionId,
+        reason: ReasonCode,
         fx: &mut Effects,
     ) -> Flow {
         self.counters.add(Counter::MessagesMatched, 1);
@@ -344,7 +358,7 @@ impl Switch {
         if let Some(packet_id) = publish.packet_id {
             let incoming = self.sessions.at_mut(id).incoming.get_or_insert_default();
             let number = incoming.begin(packet_id, publish.qos, connection);
-            incoming.resolve(number, ReasonCode::NotAuthorized);
+            incoming.resolve(number, reason);
             self.acknowledge_publishes(id, fx);
         }
         Flow::Next
@@ -364,25 +378,40 @@ impl Switch {
                 }
                 continue;
             }
+            if front.ticket.is_none() && front.frees_identifier() {
+                self.write_refused(id, number, &front);
+                continue;
+            }
             if !front.ticket.is_none_or(|ticket| self.journal.holds(ticket)) {
                 return;
             }
             let (pending, reason) = incoming.acknowledge().expect("its outcome is known");
             let Some(connection) = session.connection.filter(|c| *c == pending.connection) else { continue };
-            if pending.qos == QoS::ExactlyOnce && reason.is_error() && !pending.repeat {
-                self.release_refused(id, connection, pending.packet_id);
-            }
             self.write_acknowledgement(connection.slot, pending.packet_id, pending.qos, reason, fx);
         }
     }
 
-    /// A client of v5 that is told that a QoS 2 message was refused may use its identifier for another one.
-    fn release_refused(&mut self, id: SessionId, connection: ConnectionId, packet_id: PacketId) {
-        let v5 = self.connections.at(connection.slot).v5();
-        if let Some(kept) = self.sessions.at_mut(id).kept.as_mut().filter(|_| v5) {
-            let count = kept.release(packet_id.get());
-            let entry = Entry::Released { uid: kept.uid, packet_id: packet_id.get(), count };
-            self.journal.note(&entry);
+    /// A client of v5 that is told that a QoS 2 message was refused may use its identifier for another one, which shards
+    /// that had taken the first must not take for its repeat: not after a crash either, so it is told when that is
+    /// written. Where the disk takes nothing it is told at once.
+    fn write_refused(&mut self, id: SessionId, number: u32, refused: &Pending) {
+        let session = self.sessions.at_mut(id);
+        let told = session.connection == Some(refused.connection) && self.connections.at(refused.connection.slot).v5();
+        let mut ticket = Position(0);
+        if let Some(kept) = session.kept.as_mut().filter(|_| told) {
+            let packet_id = refused.packet_id.get();
+            let entry = Entry::Released { uid: kept.uid, packet_id, count: kept.release(packet_id) };
+            match self.journal.note_awaited(&entry) {
+                Some(written) if !self.journal.is_stuck() => ticket = written,
+                Some(_) => {}
+                None => self.journal.note(&entry),
+            }
+        }
+        if let Some(incoming) = &mut session.incoming {
+            incoming.written(number, ticket);
+        }
+        if !self.journal.holds(ticket) {
+            self.journal.wait(ticket, Waiter::Incoming(id));
         }
     }
 

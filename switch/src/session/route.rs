@@ -82,7 +82,8 @@ impl Switch {
         let session = self.sessions.at(id);
         let subscription = &session.subscriptions[index];
         let conn: &Connection = self.connections.at(session.connection?.slot);
-        let plain = subscription.options.qos() == QoS::AtMostOnce && !subscription.options.no_local();
+        let options = subscription.options;
+        let plain = options.qos() == QoS::AtMostOnce && !options.no_local() && !options.judged();
         if !plain || conn.alias_max > 0 || conn.seats.len() >= FEEDS_PER_CONNECTION {
             return None;
         }
@@ -132,7 +133,7 @@ impl Switch {
     }
 
     /// Ends how a subscription is served.
-    pub(super) fn unroute(&mut self, id: SessionId, subscription: &Subscription, fx: &mut Effects) {
+    pub(crate) fn unroute(&mut self, id: SessionId, subscription: &Subscription, fx: &mut Effects) {
         match subscription.route {
             Route::Idle => self.filters.value_mut(subscription.filter).idle -= 1,
             Route::Direct(index) => {

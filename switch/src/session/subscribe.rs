@@ -7,6 +7,9 @@ use wire::mqtt::topic::TopicFilter;
 use wire::mqtt::{PacketId, ReasonCode, RetainHandling, Subscribe, SubscribeOptions, Unsubscribe};
 
 use super::{Options, Route, SessionId, Subscription};
+use crate::access::live::refusal;
+use crate::access::rules::Extent;
+use crate::config::access::DenyAction;
 use crate::connection::inbound::Flow;
 use crate::connection::{ConnectionId, Phase};
 use crate::counters::Counter;
@@ -103,6 +106,14 @@ impl Switch {
                 // [MQTT-3.8.3-4].
                 return Flow::Close(ReasonCode::ProtocolError);
             }
+            let grant = self.judge_subscription(session, filter.filter(), filter.group().is_some());
+            if grant.extent == Extent::None {
+                if self.deny_action() == DenyAction::Disconnect {
+                    return Flow::Close(ReasonCode::NotAuthorized);
+                }
+                request.codes.push(refusal(v5));
+                continue;
+            }
             let known = self.find_subscription(session, filter.filter(), filter.group()).is_some()
                 || request.adds.iter().any(|add| add.is(filter.filter(), filter.group()));
             if !known && have + request.new >= self.limits.max_subscriptions as usize {
@@ -111,7 +122,7 @@ impl Switch {
             }
             request.new += usize::from(!known);
             options.no_local |= bridge && filter.group().is_none();
-            options.qos = options.qos.min(self.qos_max());
+            options.qos = options.qos.min(self.qos_max()).min(grant.qos);
             request.codes.push(packets::granted(options.qos));
             let group = filter.group().map(|name| (name.into(), self.group_key(name, filter.filter())));
             let identifier = packet.subscription_identifier.unwrap_or(0);
@@ -342,7 +353,8 @@ impl Switch {
     /// Whether a session has just this subscription in force. A member of a group joins before it is written.
     fn has_subscription(&self, session: SessionId, add: &Add) -> bool {
         let wanted = Options::new(add.options.qos, add.options.no_local, add.options.retain_as_published)
-            .with_wildcard(add.filter.contains(['+', '#']));
+            .with_wildcard(add.filter.contains(['+', '#']))
+            .with_judged(self.judge_subscription(session, &add.filter, false).extent != Extent::Whole);
         add.group.is_none()
             && self.find_subscription(session, &add.filter, None).is_some_and(|index| {
                 let known = &self.sessions.at(session).subscriptions[index];
@@ -407,7 +419,8 @@ impl Switch {
     fn add_subscription(&mut self, session: SessionId, id: FilterId, add: &Add, fx: &mut Effects) -> bool {
         let wildcard = add.filter.contains(['+', '#']);
         let options = Options::new(add.options.qos, add.options.no_local, add.options.retain_as_published)
-            .with_wildcard(wildcard);
+            .with_wildcard(wildcard)
+            .with_judged(self.judge_subscription(session, &add.filter, false).extent != Extent::Whole);
         let route = match add.group {
             Some((_, key)) => Route::Shared(key, 0),
             None => Route::Idle,

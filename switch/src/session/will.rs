@@ -27,6 +27,11 @@ pub struct Will {
 }
 
 impl Will {
+    /// Where it is published, and how.
+    pub fn place(&self) -> (&str, QoS, bool) {
+        (&self.topic, self.qos, self.retain)
+    }
+
     /// The will that a journal tells of.
     pub fn restored(from: crate::journal::state::Will) -> Will {
         Will {
@@ -73,6 +78,9 @@ impl Will {
 impl Switch {
     /// Publishes the will of a session and removes it ([MQTT-3.1.2-10]).
     pub fn fire_will(&mut self, id: SessionId, fx: &mut Effects) {
+        if self.sessions.at(id).will.as_ref().is_some_and(|will| !self.may_fire(id, will)) {
+            return self.deny_will(id);
+        }
         let session = self.sessions.at_mut(id);
         let client_hash = session.client_hash;
         let Some(will) = session.will.take() else { return };
@@ -128,12 +136,12 @@ impl Switch {
             return self.set_session_timer(id, self.now.after(std::time::Duration::from_millis(5)), fx);
         }
         let session = self.sessions.at_mut(id);
-        if session.ends <= self.now {
+        let ends = session.ends();
+        if ends <= self.now {
             self.counters.add(crate::counters::Counter::ClientsExpired, 1);
             return self.end_session(id, fx);
         }
         // The will's delay is over.
-        let ends = session.ends;
         self.fire_will(id, fx);
         self.set_session_timer(id, ends, fx);
     }

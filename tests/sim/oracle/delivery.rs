@@ -431,7 +431,9 @@ impl World {
             });
             // One that went since the last rest may have been picked before the switch noticed.
             let stirred = self.member_gone > self.rested || message.sent < self.rested;
-            if !lasting && (stirred || all.count() > of_group.len()) {
+            // A session that had ended may be back, with a place in the group that its client does not know of.
+            let ghosts = self.crashed && self.clients.iter().any(|name| name.worker && !name.session.certain);
+            if !lasting && (stirred || ghosts || all.count() > of_group.len()) {
                 // A member that has gone, or of which nothing is certain, may have got it and lost it.
                 continue;
             }

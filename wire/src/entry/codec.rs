@@ -31,7 +31,7 @@ impl fmt::Display for EntryError {
 impl core::error::Error for EntryError {}
 
 /// The names of the kinds, from 1 on.
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 24] = [
     "session",
     "left",
     "session ended",
@@ -55,6 +55,7 @@ const NAMES: [&str; 23] = [
     "retained cleared",
     "sweep",
     "taken",
+    "owner",
 ];
 
 /// What a kind is called.
@@ -94,6 +95,7 @@ impl<'a> Entry<'a> {
             Entry::RetainedCleared { .. } => 21,
             Entry::Sweep { .. } => 22,
             Entry::Taken { .. } => 23,
+            Entry::Owner { .. } => 24,
         }
     }
 
@@ -122,6 +124,10 @@ impl<'a> Entry<'a> {
                 sink.u32(*expiry);
             }
             Entry::SessionEnded { uid } => sink.u64(*uid),
+            Entry::Owner { uid, identity } => {
+                sink.u64(*uid);
+                sink.put(identity.as_bytes());
+            }
             Entry::Subscribed(subscription) => {
                 let flag = |set, bit| if set { bit } else { 0 };
                 sink.u64(subscription.uid);
@@ -261,6 +267,12 @@ fn get<'a>(kind: u16, reader: &mut Reader<'a>) -> Result<Entry<'a>, Malformed> {
             Entry::RetainedCleared { topic }
         }
         22 => Entry::Sweep { end: reader.u8()? != 0 },
+        24 => {
+            let uid = reader.u64()?;
+            let identity = core::str::from_utf8(reader.rest()).map_err(|_| Malformed::Truncated)?;
+            reader.take(identity.len())?;
+            Entry::Owner { uid, identity }
+        }
         _ => {
             let mark = Mark { publisher: reader.u64()?, packet_id: reader.u16()?, count: reader.u32()? };
             let uids = reader.rest();
@@ -482,6 +494,7 @@ mod tests {
             Entry::RetainedCleared { topic: "a/b" },
             Entry::Sweep { end: true },
             Entry::Taken { mark: Mark { publisher: 1, packet_id: 2, count: 3 }, uids: Uids::new(&[7; 16]) },
+            Entry::Owner { uid: 1, identity: r#"{"user":"alice"}"# },
         ];
         for (index, entry) in entries.iter().enumerate() {
             assert_eq!(usize::from(entry.kind()), index + 1);
@@ -489,14 +502,14 @@ mod tests {
             let mut body = vec![0; entry.body_len()];
             entry.write(&mut body);
             assert_eq!(Entry::read(entry.kind(), &body).as_ref(), Ok(entry));
-            let free = matches!(entry, Entry::Will(_) | Entry::RetainedCleared { .. });
+            let free = matches!(entry, Entry::Will(_) | Entry::RetainedCleared { .. } | Entry::Owner { .. });
             if !free {
                 assert_eq!(Entry::read(entry.kind(), &body[..body.len() - 1]), Err(EntryError::Body(entry.kind())));
                 body.push(0);
                 assert_eq!(Entry::read(entry.kind(), &body), Err(EntryError::Body(entry.kind())));
             }
         }
-        assert_eq!(Entry::read(24, &[]), Err(EntryError::Kind(24)));
+        assert_eq!(Entry::read(25, &[]), Err(EntryError::Kind(25)));
         assert_eq!(Entry::read(0, &[]), Err(EntryError::Kind(0)));
     }
 

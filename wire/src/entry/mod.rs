@@ -1,7 +1,7 @@
 //! What a journal keeps: what became of a session, a message or a retained message, one entry a record.
 //!
 //! ```text
-//!   session    Session ─▶ Subscribed, Unsubscribed, Will, WillDone ─▶ Left ─▶ SessionEnded
+//!   session    Session ─▶ Owner, Subscribed, Unsubscribed, Will, WillDone ─▶ Left ─▶ SessionEnded
 //!   message    Owed ─▶ Sent ─▶ Received ─▶ Done          toward each session that is owed it
 //!                 └──▶ Dropped      └▶ (QoS 1: Done)
 //!   publisher  Inbound ─▶ Released                       QoS 2 from a session
@@ -41,6 +41,13 @@ pub enum Entry<'a> {
     SessionEnded {
         /// The session.
         uid: u64,
+    },
+    /// The client of a session is this one; none in a journal from before there was access control.
+    Owner {
+        /// The session.
+        uid: u64,
+        /// Who it is, as the switch writes it.
+        identity: &'a str,
     },
     /// A session has a subscription; one of the same filter and group is replaced.
     Subscribed(Subscription<'a>),
@@ -311,6 +318,7 @@ impl Entry<'_> {
             | Entry::Owing { owner: Owner { uid, .. }, .. }
             | Entry::Left { uid, .. }
             | Entry::SessionEnded { uid }
+            | Entry::Owner { uid, .. }
             | Entry::Unsubscribed { uid, .. }
             | Entry::WillDone { uid, .. }
             | Entry::Sent { uid, .. }

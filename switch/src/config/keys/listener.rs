@@ -33,7 +33,7 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         |listener| Field::Endpoint(&mut listener.bind),
         "Address and port; for `transport = \"unix\"` the path of the socket. Names are not resolved. Port 0 lets the \
          kernel choose one, which the banner tells. An IPv6 address serves IPv6 alone. An address that is not a loopback \
-         one is refused unless `allow_anonymous = true` is written beside it.",
+         one is refused unless a back end of `[access]` is configured, or `allow_anonymous = true` is written beside it.",
     )
     .absent("required"),
     ListenerKey::new(
@@ -54,10 +54,10 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         "allow_anonymous",
         Kind::Switch,
         |listener| Field::MaybeSwitch(&mut listener.allow_anonymous),
-        "Whether clients may connect without proving who they are. Authentication is not in this version, so `false` \
+        "Whether clients may connect without saying who they are. Where no back end of `[access]` is configured `false` \
          is refused (nobody could connect), and an address that other machines reach needs a written `true`.",
     )
-    .absent("anonymous on loopback addresses and Unix sockets, refused elsewhere"),
+    .absent("`true` on loopback addresses and Unix sockets where no back end is configured, else `false`"),
     ListenerKey::new(
         "max_connections",
         Kind::Count(1..=16_000_000),

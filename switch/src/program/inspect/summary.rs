@@ -70,6 +70,7 @@ pub fn of(kind: u16, body: &[u8]) -> Result<String, EntryError> {
             numbers(&mut line, uids.iter());
             line
         }
+        Entry::Owner { uid, .. } => format!("session {uid}"),
         Entry::Sweep { end } => if end { "end" } else { "begin" }.to_owned(),
     })
 }

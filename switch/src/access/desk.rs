@@ -1,0 +1,198 @@
+//! Where shards and service threads meet: requests one way, news the other.
+//!
+//! Requests lie in bounded queues, one for threads that compute and one for threads that wait for somebody's service. News
+//! lie in a queue for each shard, which requests bound: each connection has one at most. Whoever brings news to another
+//! shard wakes it, by the doorbell or by a parcel that follows.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
+
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam::queue::SegQueue;
+use shard::mesh::ShardId;
+
+use super::identity::{Credentials, Identity, Verdict};
+use super::jwt::Keys;
+use super::policy::Policy;
+use super::scram::Exchange;
+use super::users::{Known, Users};
+use crate::config::access::{Access, Backend};
+use crate::config::{Listener, Settings};
+use crate::connection::ConnectionId;
+
+/// What a shard asks.
+pub struct Request {
+    /// The shard.
+    pub shard: ShardId,
+    /// The connection that waits.
+    pub connection: ConnectionId,
+    /// What is to be found out.
+    pub question: Question,
+}
+
+/// What is to be found out.
+pub enum Question {
+    /// Whether a client is who it says it is; the back ends before this one do not know it.
+    Connect(Credentials, usize),
+    /// The first message of an exchange.
+    Begin(Credentials, Vec<u8>),
+    /// Its last message.
+    Finish(Box<Exchange>, Vec<u8>),
+}
+
+/// What a shard learns.
+pub enum News {
+    /// What came of a request; what the client is told beside.
+    Verdict(ConnectionId, Verdict, Option<Vec<u8>>),
+    /// The client is to answer this.
+    Challenge(ConnectionId, Box<Exchange>, Vec<u8>),
+    /// A connection that comes from another shard is this one, and its CONNACK carries method and data.
+    Moved(ConnectionId, Option<Arc<Identity>>, Option<Vec<u8>>),
+    /// Rules and users were read again.
+    Reloaded(Arc<Policy>, Arc<Users>),
+}
+
+/// What back ends know; replaced as a whole.
+#[derive(Clone, Default)]
+pub struct Book {
+    /// The password file.
+    pub users: Arc<Users>,
+    /// Keys of files.
+    pub keys: Arc<Keys>,
+    /// Keys that were published.
+    pub published: Arc<Keys>,
+    /// Rules.
+    pub policy: Arc<Policy>,
+}
+
+/// The meeting point of a node.
+pub struct Desk {
+    /// The settings.
+    pub access: Access,
+    /// The back ends in use, in order.
+    pub chain: Vec<Backend>,
+    /// Whether each listener lets clients in that name nobody.
+    anonymous: Vec<bool>,
+    public: bool,
+    book: Mutex<Book>,
+    local: (Sender<Request>, Receiver<Request>),
+    remote: (Sender<Request>, Receiver<Request>),
+    news: Vec<SegQueue<News>>,
+}
+
+/// No place is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy;
+
+impl Desk {
+    /// The desk of a node of `shards` shards, where the settings ask for access control.
+    ///
+    /// # Errors
+    /// A file that they name cannot be used: which, and why.
+    pub fn open(settings: &Settings, shards: u16) -> Result<Option<Arc<Desk>>, String> {
+        if !settings.access.is_on() {
+            return Ok(None);
+        }
+        let (access, public) = (settings.access.clone(), settings.listeners.iter().any(Listener::public));
+        let book = read(&access, public)?;
+        let places = access.max_waiting as usize;
+        let anonymous = settings.listeners.iter().map(|listener| listener.anonymous(&access)).collect();
+        let chain = access.chain();
+        let news = std::iter::repeat_with(SegQueue::new).take(shards.into()).collect();
+        let (local, remote) = (bounded(places), bounded(places));
+        Ok(Some(Arc::new(Desk { access, chain, anonymous, public, book: Mutex::new(book), local, remote, news })))
+    }
+
+    /// Whether a listener lets clients in that name nobody.
+    pub fn anonymous(&self, listener: u16) -> bool {
+        self.anonymous.get(usize::from(listener)).copied().unwrap_or(false)
+    }
+
+    /// What back ends know now. For service threads, and for a shard before its first turn.
+    pub fn book(&self) -> Book {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads all files again, and tells the shards. What cannot be used changes nothing.
+    ///
+    /// # Errors
+    /// A file cannot be used: which, and why.
+    pub fn reload(&self) -> Result<(), String> {
+        let read = read(&self.access, self.public)?;
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        *book = Book { published: Arc::clone(&book.published), ..read };
+        for shard in 0..self.news.len() {
+            self.tell(ShardId(shard as u16), News::Reloaded(Arc::clone(&book.policy), Arc::clone(&book.users)));
+        }
+        Ok(())
+    }
+
+    /// Keys were published.
+    pub fn set_published(&self, keys: Keys) {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner).published = Arc::new(keys);
+    }
+
+    /// Asks, if there is a place.
+    pub fn ask(&self, request: Request) -> Result<(), Busy> {
+        let queue = if self.waits_for_somebody(&request.question) { &self.remote.0 } else { &self.local.0 };
+        queue.try_send(request).map_err(|error| match error {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => Busy,
+        })
+    }
+
+    /// Whether a question goes to a service, which may take its time.
+    pub fn waits_for_somebody(&self, question: &Question) -> bool {
+        match question {
+            Question::Connect(_, at) => self.chain.get(*at) == Some(&Backend::Http),
+            _ => false,
+        }
+    }
+
+    /// The queue of requests that are computed, or (`remote`) of those that wait for a service.
+    pub fn requests(&self, remote: bool) -> Receiver<Request> {
+        if remote { self.remote.1.clone() } else { self.local.1.clone() }
+    }
+
+    /// Leaves news for a shard, which somebody wakes.
+    pub fn tell(&self, shard: ShardId, news: News) {
+        self.news[usize::from(shard.0)].push(news);
+    }
+
+    /// The next news of a shard.
+    pub fn hear(&self, shard: ShardId) -> Option<News> {
+        let news = &self.news[usize::from(shard.0)];
+        if news.is_empty() { None } else { news.pop() }
+    }
+
+    /// Files that are read, for messages.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let Access { password_file, acl_file, rules_file, ban_file, jwt, .. } = &self.access;
+        let files = [password_file, acl_file, rules_file, ban_file, &jwt.key_file, &jwt.secret_file];
+        files.into_iter().filter_map(|file| file.as_deref())
+    }
+}
+
+fn read(access: &Access, public: bool) -> Result<Book, String> {
+    let users = access.password_file.as_deref().map(Users::read).transpose()?.unwrap_or_default();
+    let keys = Keys::read(&access.jwt)?;
+    let policy = Policy::load(access, public)?;
+    Ok(Book { users: Arc::new(users), keys: Arc::new(keys), published: Arc::default(), policy: Arc::new(policy) })
+}
+
+impl Book {
+    /// Whether who was let in by the password file still would be: it has that user with that hash.
+    pub fn stands(users: &Users, identity: &Identity) -> bool {
+        match (&identity.user, identity.proof) {
+            (Some(user), Some(proof)) => users.proof(user) == Some(proof),
+            _ => true,
+        }
+    }
+}
+
+impl Known {
+    /// Whether it is the user.
+    pub fn is_right(self) -> bool {
+        self == Known::Yes
+    }
+}

@@ -1,0 +1,429 @@
+//! The shard's side of authentication: a client waits here until it is known who it is.
+//!
+//! ```text
+//!   Handshake ─▶ Authenticating ─┬──────────────────────────────▶ Claimed
+//!                   ▲            └─▶ Challenged (AUTH is awaited) ─┐
+//!                   └──────────────────────────────────────────────┘
+//! ```
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use hashbrown::HashMap;
+use shard::{Effects, Op, Slot};
+use wire::mqtt::{Auth, Deframed, Packet, ProtocolVersion, ReasonCode, decode_connect, decode_from_client, deframe};
+use zeroize::Zeroizing;
+
+use super::desk::{Desk, News, Question, Request};
+use super::identity::{Credentials, Identity, Verdict};
+use super::policy::Policy;
+use super::rules::Actions;
+use super::scram::{Exchange, MESSAGE_BYTES_MAX, METHOD};
+use super::users::Users;
+use crate::config::access::{Backend, Takeover};
+use crate::connection::close::Cause;
+use crate::connection::inbound::Flow;
+use crate::connection::{ConnectionId, Phase};
+use crate::counters::Counter;
+use crate::routing::home::Claim;
+use crate::session::SessionId;
+use crate::session::connect::first_packet;
+use crate::switch::Switch;
+
+/// Bytes of an AUTH packet that is awaited.
+const AUTH_BYTES_MAX: u32 = MESSAGE_BYTES_MAX as u32 + 1024;
+/// Sessions that are judged again in one turn, after rules were read again.
+const SESSIONS_PER_TURN: u32 = 256;
+
+/// What a shard knows of access control; there is none where that is off.
+pub struct Gate {
+    /// Where verdicts come from.
+    pub desk: Arc<Desk>,
+    /// The rules.
+    pub policy: Arc<Policy>,
+    users: Arc<Users>,
+    /// Which rules these are: what was decided by others is forgotten.
+    pub epoch: u32,
+    waiting: HashMap<ConnectionId, Waiting, ahash::RandomState>,
+    /// Connections whose proof expires, the first one on top.
+    expiring: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    /// The session that is judged again next.
+    row: Option<u32>,
+}
+
+/// A connection that is about to prove who it is, or has done so and is not accepted yet.
+#[derive(Default)]
+struct Waiting {
+    /// What is asked of its home afterwards.
+    claim: Option<(CompactString, Claim)>,
+    exchange: Option<Box<Exchange>>,
+    proof: Proof,
+}
+
+/// What was proved.
+#[derive(Default)]
+pub struct Proof {
+    /// Who it is.
+    pub identity: Option<Arc<Identity>>,
+    /// The last word of an enhanced authentication, for CONNACK.
+    pub data: Option<Vec<u8>>,
+}
+
+impl Gate {
+    /// The gate of one shard.
+    pub fn new(desk: Arc<Desk>, hasher: ahash::RandomState) -> Gate {
+        let book = desk.book();
+        let waiting = HashMap::with_hasher(hasher);
+        let (policy, users) = (book.policy, book.users);
+        Gate { desk, policy, users, epoch: 1, waiting, expiring: BinaryHeap::new(), row: None }
+    }
+
+    /// Forgets a connection that has ended.
+    pub fn forget(&mut self, connection: ConnectionId) {
+        self.waiting.remove(&connection);
+    }
+
+    /// Takes what a connection has proved, as it is accepted.
+    pub fn take_proof(&mut self, connection: ConnectionId) -> Proof {
+        self.waiting.remove(&connection).map(|waiting| waiting.proof).unwrap_or_default()
+    }
+
+    /// Who a connection is that is not accepted yet.
+    pub fn proved(&self, connection: ConnectionId) -> Option<&Arc<Identity>> {
+        self.waiting.get(&connection)?.proof.identity.as_ref()
+    }
+
+    /// A connection's proof expires then.
+    pub fn expires(&mut self, connection: ConnectionId, at_ms: u64) {
+        self.expiring.push(Reverse((at_ms, connection.slot.0, connection.generation)));
+    }
+}
+
+impl Switch {
+    /// Whether an enhanced authentication is one of ours.
+    pub(crate) fn knows_method(&self, method: &str) -> bool {
+        method == METHOD && self.gate.as_ref().is_some_and(|gate| gate.desk.chain.contains(&Backend::Passwords))
+    }
+
+    /// Finds out who a client is whose CONNECT was checked, and goes on to ask its home.
+    pub(crate) fn authenticate(&mut self, slot: Slot, client_id: CompactString, claim: Claim, fx: &mut Effects) {
+        let Some(gate) = &mut self.gate else {
+            self.connections.at_mut(slot).phase = Phase::Claimed;
+            return self.ask_home(&client_id, claim, fx);
+        };
+        let connection = self.connections.id(slot);
+        let conn = self.connections.at_mut(slot);
+        conn.phase = Phase::Authenticating;
+        let bytes = conn.residue.as_ref().expect("CONNECT waits in the residue");
+        let connect =
+            decode_connect(&first_packet(bytes, self.limits.max_connect_size)).expect("it was decoded before");
+        let credentials = Credentials {
+            user: connect.user_name.map(Box::from),
+            password: connect.password.map(|password| Zeroizing::new(password.to_vec())),
+            client_id: client_id.as_str().into(),
+            peer: SocketAddr::from(conn.peer).ip(),
+            subject: None,
+            anonymous: gate.desk.anonymous(conn.listener),
+        };
+        let data = connect.properties.authentication_data.map(<[u8]>::to_vec);
+        let enhanced = connect.properties.authentication_method.is_some();
+        let named = enhanced || credentials.user.is_some() || credentials.password.is_some();
+        gate.waiting.insert(connection, Waiting { claim: Some((client_id, claim)), ..Waiting::default() });
+        let bans = &gate.policy.bans;
+        if bans.has_address(credentials.peer) || bans.has_client(&credentials.client_id) {
+            return self.proved(connection, Verdict::Refused(ReasonCode::Banned), None, fx);
+        }
+        let asked = gate.desk.chain.contains(&Backend::Http);
+        if gate.desk.chain.is_empty() || (!named && credentials.anonymous && !asked) {
+            // There is nothing to prove, or nobody to prove it to: a name that nobody has checked is none.
+            let identity = Identity::anonymous(&credentials.client_id, None);
+            return self.proved(connection, Verdict::Accepted(Arc::new(identity)), None, fx);
+        }
+        if !named && !asked {
+            return self.proved(connection, Verdict::Refused(ReasonCode::NotAuthorized), None, fx);
+        }
+        let question = match (enhanced, data) {
+            (false, _) => Question::Connect(credentials, 0),
+            (true, Some(data)) => Question::Begin(credentials, data),
+            // The client has the first word in this method.
+            (true, None) => return self.proved(connection, Verdict::Refused(ReasonCode::NotAuthorized), None, fx),
+        };
+        self.ask_desk(connection, question, fx);
+    }
+
+    fn ask_desk(&mut self, connection: ConnectionId, question: Question, fx: &mut Effects) {
+        let Some(gate) = &self.gate else { return };
+        let request = Request { shard: self.id, connection, question };
+        if gate.desk.ask(request).is_err() {
+            self.counters.add(Counter::AuthenticationsBusy, 1);
+            self.proved(connection, Verdict::Refused(ReasonCode::ServerBusy), None, fx);
+        }
+    }
+
+    /// Takes what service threads and other shards have left. Whether sessions are to be judged that need no event.
+    pub(crate) fn hear_news(&mut self, fx: &mut Effects) -> bool {
+        while let Some(news) = self.gate.as_ref().and_then(|gate| gate.desk.hear(self.id)) {
+            match news {
+                News::Verdict(connection, verdict, data) => self.proved(connection, verdict, data, fx),
+                News::Challenge(connection, exchange, data) => self.challenge(connection, exchange, &data, fx),
+                News::Moved(connection, identity, data) => {
+                    let proof = Proof { identity, data };
+                    if let Some(gate) = &mut self.gate {
+                        gate.waiting.insert(connection, Waiting { proof, ..Waiting::default() });
+                    }
+                }
+                News::Reloaded(policy, users) => {
+                    if let Some(gate) = &mut self.gate {
+                        (gate.policy, gate.users, gate.row) = (policy, users, Some(0));
+                        gate.epoch = gate.epoch.wrapping_add(1).max(1);
+                    }
+                }
+            }
+        }
+        self.judge_again(fx)
+    }
+
+    /// A verdict about a connection has come.
+    fn proved(&mut self, connection: ConnectionId, verdict: Verdict, data: Option<Vec<u8>>, fx: &mut Effects) {
+        let Some(phase) = self.connections.find(connection).map(|conn| conn.phase) else { return };
+        match (phase, verdict) {
+            (Phase::Authenticating, Verdict::Refused(reason)) => {
+                if reason != ReasonCode::ServerBusy {
+                    self.counters.add(Counter::AuthenticationsFailed, 1);
+                }
+                self.close(connection.slot, Cause::Refused(reason), fx);
+            }
+            (Phase::Authenticating, Verdict::Accepted(identity)) => {
+                if self.gate.as_ref().is_some_and(|gate| gate.policy.bans.has_user(identity.user.as_deref())) {
+                    return self.close(connection.slot, Cause::Refused(ReasonCode::Banned), fx);
+                }
+                if !self.may_leave_will(connection.slot, &identity) {
+                    return self.close(connection.slot, Cause::Refused(ReasonCode::NotAuthorized), fx);
+                }
+                let owner = self.owner_of(&identity);
+                let Some(waiting) = self.gate.as_mut().and_then(|gate| gate.waiting.get_mut(&connection)) else {
+                    return;
+                };
+                waiting.proof = Proof { identity: Some(identity), data };
+                let Some((client_id, claim)) = waiting.claim.take() else { return };
+                self.connections.at_mut(connection.slot).phase = Phase::Claimed;
+                self.ask_home(&client_id, Claim { owner, ..claim }, fx);
+            }
+            (Phase::Open, verdict) => self.proved_again(connection, verdict, data, fx),
+            _ => {}
+        }
+    }
+
+    /// What the session home is told of who a client is: the same for the same user, on every shard and after a restart.
+    /// 0 where there is no access control.
+    pub(crate) fn owner_of(&self, identity: &Identity) -> u64 {
+        match (&self.gate, &identity.user) {
+            (None, _) => 0,
+            (_, Some(user)) => self.placement.client_hash(&format!("user\0{user}")).max(1),
+            (_, None) => self.placement.client_hash("anonymous\0").max(1),
+        }
+    }
+
+    /// Whether a client identifier is its user's alone.
+    pub(crate) fn binds_sessions(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| gate.desk.access.takeover == Takeover::SameUser)
+    }
+
+    fn may_leave_will(&self, slot: Slot, identity: &Identity) -> bool {
+        let Some(gate) = &self.gate else { return true };
+        let bytes = self.connections.at(slot).residue.as_ref().expect("CONNECT waits in the residue");
+        let connect =
+            decode_connect(&first_packet(bytes, self.limits.max_connect_size)).expect("it was decoded before");
+        connect
+            .will
+            .is_none_or(|will| gate.policy.topic(identity, Actions::PUBLISH, will.topic).has(will.qos, will.retain))
+    }
+
+    /// A client is to answer.
+    fn challenge(&mut self, connection: ConnectionId, exchange: Box<Exchange>, data: &[u8], fx: &mut Effects) {
+        let slot = connection.slot;
+        let Some(phase) = self.connections.find(connection).map(|conn| conn.phase) else { return };
+        let Some(waiting) = self.gate.as_mut().and_then(|gate| gate.waiting.get_mut(&connection)) else { return };
+        if !matches!(phase, Phase::Authenticating | Phase::Open) {
+            return;
+        }
+        waiting.exchange = Some(exchange);
+        self.write_auth(slot, ReasonCode::ContinueAuthentication, data);
+        if phase == Phase::Authenticating {
+            self.connections.at_mut(slot).phase = Phase::Challenged;
+            self.challenged(slot, fx);
+        }
+    }
+
+    fn write_auth(&mut self, slot: Slot, reason: ReasonCode, data: &[u8]) {
+        let auth =
+            Auth { reason, authentication_method: Some(METHOD), authentication_data: Some(data), ..Auth::default() };
+        self.write(slot, |out| auth.encode(ProtocolVersion::V5, out));
+    }
+
+    /// Looks whether the AUTH of a client that was challenged has come; it stands behind CONNECT.
+    pub(crate) fn challenged(&mut self, slot: Slot, fx: &mut Effects) {
+        let conn = self.connections.at_mut(slot);
+        let mut bytes = conn.residue.take().expect("CONNECT waits in the residue");
+        let begin = first_packet(&bytes, self.limits.max_connect_size).len;
+        let answer = match deframe(&bytes[begin..], AUTH_BYTES_MAX) {
+            Ok(Deframed::Incomplete { .. }) => {
+                conn.residue = Some(bytes);
+                if !conn.receiving {
+                    conn.receiving = true;
+                    fx.ops.push(Op::Recv { slot, generation: conn.generation, multishot: false });
+                }
+                return;
+            }
+            Ok(Deframed::Packet(raw)) => match decode_from_client(&raw, ProtocolVersion::V5) {
+                Ok(Packet::Auth(auth)) if is_answer(&auth) => {
+                    Ok((raw.len, auth.authentication_data.unwrap_or_default().to_vec()))
+                }
+                // Nothing else may come before CONNACK ([MQTT-3.1.2-30]).
+                Ok(Packet::Disconnect(_)) => Err(Cause::Eof),
+                Ok(_) => Err(Cause::Refused(ReasonCode::ProtocolError)),
+                Err(error) => Err(Cause::Malformed(error)),
+            },
+            Err(error) => Err(Cause::Malformed(error)),
+        };
+        let (len, data) = match answer {
+            Ok(answer) => answer,
+            Err(cause) => return self.close(slot, cause, fx),
+        };
+        self.counters.add(Counter::PacketsReceived, 1);
+        bytes.drain(begin..begin + len);
+        conn.residue = Some(bytes);
+        conn.phase = Phase::Authenticating;
+        let connection = self.connections.id(slot);
+        self.finish_exchange(connection, data, fx);
+    }
+
+    /// Whether there was an exchange to go on with.
+    fn finish_exchange(&mut self, connection: ConnectionId, data: Vec<u8>, fx: &mut Effects) -> bool {
+        let waiting = self.gate.as_mut().and_then(|gate| gate.waiting.get_mut(&connection));
+        let Some(exchange) = waiting.and_then(|waiting| waiting.exchange.take()) else { return false };
+        self.ask_desk(connection, Question::Finish(exchange, data), fx);
+        true
+    }
+
+    /// AUTH of a client that is connected: it proves again who it is, as it did with its CONNECT (section 4.12.1).
+    pub(crate) fn client_auth(&mut self, slot: Slot, auth: &Auth<'_>, fx: &mut Effects) -> Flow {
+        let connection = self.connections.id(slot);
+        let conn = self.connections.at(slot);
+        let session = self.sessions.at(conn.session.expect("an open connection has one"));
+        let enhanced = session.access.as_ref().is_some_and(|access| access.enhanced);
+        let Some(gate) = self.gate.as_mut().filter(|_| enhanced && auth.authentication_method == Some(METHOD)) else {
+            // Without a method in CONNECT, or with another one ([MQTT-4.12.0-7], [MQTT-4.12.1-1]).
+            return Flow::Close(ReasonCode::ProtocolError);
+        };
+        let data = auth.authentication_data.unwrap_or_default().to_vec();
+        match auth.reason {
+            ReasonCode::ReAuthenticate if !gate.waiting.contains_key(&connection) => {
+                let credentials = Credentials {
+                    user: None,
+                    password: None,
+                    client_id: session.client_id.as_str().into(),
+                    peer: SocketAddr::from(conn.peer).ip(),
+                    subject: None,
+                    anonymous: false,
+                };
+                gate.waiting.insert(connection, Waiting::default());
+                self.ask_desk(connection, Question::Begin(credentials, data), fx);
+                Flow::Next
+            }
+            ReasonCode::ContinueAuthentication if self.finish_exchange(connection, data, fx) => Flow::Next,
+            _ => Flow::Close(ReasonCode::ProtocolError),
+        }
+    }
+
+    /// A connected client has proved again who it is, or not.
+    fn proved_again(&mut self, connection: ConnectionId, verdict: Verdict, data: Option<Vec<u8>>, fx: &mut Effects) {
+        let slot = connection.slot;
+        if let Some(gate) = &mut self.gate {
+            gate.forget(connection);
+        }
+        let id = self.connections.at(slot).session.expect("an open connection has a session");
+        let before = self.sessions.at(id).access.as_ref().map(|access| self.owner_of(&access.identity));
+        match verdict {
+            Verdict::Accepted(identity) if before == Some(self.owner_of(&identity)) => {
+                if let Some(access) = &mut self.sessions.at_mut(id).access {
+                    access.renew(identity);
+                }
+                self.write_auth(slot, ReasonCode::Success, data.as_deref().unwrap_or_default());
+                self.judge_session(id, fx);
+            }
+            Verdict::Accepted(_) => self.close(slot, Cause::Reason(ReasonCode::NotAuthorized), fx),
+            Verdict::Refused(reason) => {
+                self.counters.add(Counter::AuthenticationsFailed, 1);
+                self.close(slot, Cause::Reason(reason), fx);
+            }
+        }
+    }
+
+    /// Ends connections whose proof has expired.
+    pub(crate) fn end_expired(&mut self, fx: &mut Effects) {
+        let now_ms = self.journal.wall.ms(self.now);
+        while let Some(gate) = &mut self.gate
+            && let Some(Reverse((at_ms, slot, generation))) = gate.expiring.peek().copied()
+            && at_ms <= now_ms
+        {
+            gate.expiring.pop();
+            let connection = ConnectionId { slot: Slot(slot), generation };
+            let Some(id) = self.connections.find(connection).and_then(|conn| conn.session) else { continue };
+            let access = self.sessions.at(id).access.as_ref();
+            if access.and_then(|access| access.identity.expires_ms).is_some_and(|expires| expires <= now_ms) {
+                self.close(connection.slot, Cause::Reason(ReasonCode::NotAuthorized), fx);
+            }
+        }
+    }
+
+    /// Whether the client of a session is not to be here any more.
+    fn is_banned(&self, id: SessionId, slot: Slot) -> bool {
+        let Some(gate) = &self.gate else { return false };
+        let (bans, session) = (&gate.policy.bans, self.sessions.at(id));
+        let user = session.access.as_ref().and_then(|access| access.identity.user.as_deref());
+        let address = SocketAddr::from(self.connections.at(slot).peer).ip();
+        bans.has_user(user) || bans.has_client(&session.client_id) || bans.has_address(address)
+    }
+
+    /// Goes on to judge sessions by rules that were read again. Whether some are left.
+    fn judge_again(&mut self, fx: &mut Effects) -> bool {
+        let Some(row) = self.gate.as_mut().and_then(|gate| gate.row.take()) else { return false };
+        let end = (row + SESSIONS_PER_TURN).min(self.sessions.rows());
+        for row in row..end {
+            let Some(id) = self.sessions.in_row(row) else { continue };
+            let session = self.sessions.at(id);
+            let stands = session
+                .access
+                .as_ref()
+                .zip(self.gate.as_ref())
+                .is_none_or(|(access, gate)| super::desk::Book::stands(&gate.users, &access.identity));
+            let banned = session.connection.is_some_and(|connection| self.is_banned(id, connection.slot));
+            match session.connection {
+                Some(connection) if banned => {
+                    self.close(connection.slot, Cause::Reason(ReasonCode::AdministrativeAction), fx);
+                }
+                Some(connection) if !stands => {
+                    self.close(connection.slot, Cause::Reason(ReasonCode::NotAuthorized), fx);
+                }
+                _ => self.judge_session(id, fx),
+            }
+        }
+        let more = end < self.sessions.rows();
+        if let Some(gate) = &mut self.gate
+            && more
+            && gate.row.is_none()
+        {
+            gate.row = Some(end);
+        }
+        more
+    }
+}
+
+/// Whether an AUTH goes on with what was begun.
+fn is_answer(auth: &Auth<'_>) -> bool {
+    auth.reason == ReasonCode::ContinueAuthentication && auth.authentication_method == Some(METHOD)
+}

@@ -1,0 +1,197 @@
+//! What sessions may do, by the rules at hand.
+
+use std::sync::Arc;
+
+use shard::{Effects, Slot};
+use wire::entry::Entry;
+use wire::frame::Frame;
+use wire::mqtt::{Publish, QoS, ReasonCode};
+
+use super::decisions::Decisions;
+use super::gate::Gate;
+use super::identity::Identity;
+use super::policy::Grant;
+use super::rules::{Actions, Extent, Ways};
+use crate::config::access::DenyAction;
+use crate::counters::Counter;
+use crate::frames;
+use crate::session::{Route, Session, SessionId, Will};
+use crate::switch::Switch;
+
+/// What a session knows of its client.
+pub struct Granted {
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// It proved that by an enhanced authentication.
+    pub enhanced: bool,
+    /// By which rules it was decided.
+    epoch: u32,
+    decisions: Option<Box<Decisions>>,
+}
+
+impl Granted {
+    /// Nothing is decided yet.
+    pub fn new(identity: Arc<Identity>, enhanced: bool) -> Granted {
+        Granted { identity, enhanced, epoch: 0, decisions: None }
+    }
+
+    /// The client is who it was, with another proof.
+    pub fn renew(&mut self, identity: Arc<Identity>) {
+        (self.identity, self.epoch) = (identity, 0);
+    }
+
+    /// In which ways it may do something to a topic.
+    fn ways(&mut self, gate: &Gate, action: Actions, topic: &str) -> Ways {
+        if self.epoch != gate.epoch {
+            self.epoch = gate.epoch;
+            if let Some(decisions) = &mut self.decisions {
+                decisions.clear();
+            }
+        }
+        let decisions = self.decisions.get_or_insert_default();
+        if let Some(ways) = decisions.find(action, topic) {
+            return ways;
+        }
+        let ways = gate.policy.topic(&self.identity, action, topic);
+        decisions.put(action, topic, ways);
+        ways
+    }
+}
+
+/// Whether a session may receive a message at this QoS. One whose client is not known since a restart is judged when it
+/// comes back.
+pub(crate) fn may_receive(gate: Option<&Gate>, session: &mut Session, topic: &str, qos: QoS) -> bool {
+    let (Some(gate), Some(access)) = (gate, &mut session.access) else { return true };
+    access.ways(gate, Actions::RECEIVE, topic).has(qos, false)
+}
+
+impl Switch {
+    /// Whether a session may publish this to this topic.
+    pub(crate) fn is_allowed(&mut self, id: SessionId, publish: &Publish<'_>, topic: &str) -> bool {
+        let Some(gate) = &self.gate else { return true };
+        let access = self.sessions.at_mut(id).access.as_mut();
+        access.is_some_and(|access| access.ways(gate, Actions::PUBLISH, topic).has(publish.qos, publish.retain))
+    }
+
+    /// Whether a session may receive a retained message.
+    pub(crate) fn may_receive_retained(&mut self, id: SessionId, frame: &Frame<'_>, qos: QoS) -> bool {
+        if self.gate.is_none() {
+            return true;
+        }
+        may_receive(self.gate.as_deref(), self.sessions.at_mut(id), frame.topic, qos)
+    }
+
+    /// What a denial does, beside that nothing happens.
+    pub(crate) fn deny_action(&self) -> DenyAction {
+        self.gate.as_ref().map_or(DenyAction::Reason, |gate| gate.policy.deny_action)
+    }
+
+    /// What becomes of a subscription; all of it where nobody is judged.
+    pub(crate) fn judge_subscription(&self, id: SessionId, filter: &str, shared: bool) -> Grant {
+        let access = self.sessions.at(id).access.as_ref();
+        match self.gate.as_ref().zip(access) {
+            Some((gate, access)) => gate.policy.subscription(&access.identity, filter, shared),
+            None => Grant { extent: Extent::Whole, qos: QoS::ExactlyOnce },
+        }
+    }
+
+    /// Whether the will of a session may be published now.
+    pub(crate) fn may_fire(&self, id: SessionId, will: &Will) -> bool {
+        let Some(gate) = &self.gate else { return true };
+        let session = self.sessions.at(id);
+        let (topic, qos, retain) = will.place();
+        let judge = |who: &Identity| gate.policy.topic(who, Actions::PUBLISH, topic).has(qos, retain);
+        match &session.access {
+            Some(access) => judge(&access.identity),
+            None => judge(&Identity::anonymous(&session.client_id, None)),
+        }
+    }
+
+    /// Judges the subscriptions of a session by the rules at hand, and what it is owed and was not sent.
+    pub(crate) fn judge_session(&mut self, id: SessionId, fx: &mut Effects) {
+        if self.gate.is_none() || self.sessions.at(id).access.is_none() {
+            return;
+        }
+        let mut index = 0;
+        while index < self.sessions.at(id).subscriptions.len() {
+            let subscription = self.sessions.at(id).subscriptions[index];
+            let filter = self.filters.filter(subscription.filter).to_owned();
+            let shared = matches!(subscription.route, Route::Shared(..));
+            let grant = self.judge_subscription(id, &filter, shared);
+            if shared && grant.extent != Extent::Whole {
+                // What the group has for it would be lost: another member gets it.
+                self.forget_shared(id, index, &filter, fx);
+                continue;
+            }
+            let judged = grant.extent != Extent::Whole;
+            if !shared && judged != subscription.options.judged() {
+                self.unroute(id, &subscription, fx);
+                let subscriptions = &mut self.sessions.at_mut(id).subscriptions;
+                subscriptions[index].options = subscription.options.with_judged(judged);
+                self.route_subscription(id, index);
+            }
+            index += 1;
+        }
+        self.drop_denied(id);
+    }
+
+    fn forget_shared(&mut self, id: SessionId, index: usize, filter: &str, fx: &mut Effects) {
+        let subscription = self.sessions.at(id).subscriptions[index];
+        let Route::Shared(key, _) = subscription.route else { return };
+        let groups = &self.filters.value(subscription.filter).groups;
+        let group = groups.iter().find(|group| group.key == key).map(|group| group.name.clone());
+        self.remove_subscription(id, index, fx);
+        if let (Some(kept), Some(group)) = (&self.sessions.at(id).kept, group) {
+            self.journal.note(&Entry::Unsubscribed { uid: kept.uid, filter, group: &group });
+        }
+    }
+
+    /// Drops what waits for a session that may not receive it any more.
+    fn drop_denied(&mut self, id: SessionId) {
+        let Switch { sessions, store, gate, counters, journal, .. } = self;
+        let session = sessions.at_mut(id);
+        let Some(mut outgoing) = session.outgoing.take() else { return };
+        let denied = outgoing.take_waiting(|owed| {
+            let frame = store.frame(owed.message);
+            !may_receive(gate.as_deref(), session, frame.topic, owed.qos)
+        });
+        for owed in denied {
+            counters.add(Counter::DroppedNotAuthorized, 1);
+            let (message, group) = (store.number(owed.message), owed.group.unwrap_or(0));
+            if let Some(kept) = session.kept.as_ref().filter(|_| message > 0) {
+                journal.note(&Entry::Dropped { uid: kept.uid, message, group });
+            }
+            store.release(owed.message);
+        }
+        session.outgoing = Some(outgoing);
+    }
+
+    /// The will of a session is not published: its client may not.
+    pub(crate) fn deny_will(&mut self, id: SessionId) {
+        self.counters.add(Counter::MessagesMatched, 1);
+        self.counters.add(Counter::DroppedNotAuthorized, 1);
+        self.forget_will(id);
+    }
+
+    /// A connection is accepted: what it has proved is its session's.
+    pub(crate) fn grant(&mut self, id: SessionId, slot: Slot, proof: super::gate::Proof) {
+        let Some(gate) = &mut self.gate else { return };
+        let enhanced = proof.data.is_some();
+        let session = self.sessions.at_mut(id);
+        let identity = proof.identity.unwrap_or_else(|| Arc::new(Identity::anonymous(&session.client_id, None)));
+        if let Some(at_ms) = identity.expires_ms {
+            gate.expires(self.connections.id(slot), at_ms);
+        }
+        session.access = Some(Box::new(Granted::new(identity, enhanced)));
+    }
+}
+
+/// What a SUBSCRIBE is told about a filter that it may not have.
+pub(crate) fn refusal(v5: bool) -> ReasonCode {
+    if v5 { ReasonCode::NotAuthorized } else { ReasonCode::UnspecifiedError }
+}
+
+/// The QoS of a delivery: of a frame to a subscription.
+pub(crate) fn delivered(frame: &Frame<'_>, granted: QoS) -> QoS {
+    granted.min(frames::qos(frame))
+}
