@@ -130,7 +130,7 @@ pub const SEND_BYTES_MAX: usize = 256 << 10;
 pub const SEALED_BYTES_MAX: usize = 64 << 10;
 /// Sealed bytes of one flush slice, after which the connections that are left wait for the next.
 pub const SEALED_BYTES_OF_SLICE: usize = 1 << 20;
-/// What handshakes of TLS may cost in one turn, in units of some 50 µs: what goes beyond it waits, in order. One step goes
+/// What handshakes of TLS may cost in one turn, in units of some 80 µs: what goes beyond it waits, in order. One step goes
 /// beyond it at most, as what it costs is known before, and an RSA key takes more than a turn should.
 pub const HANDSHAKE_UNITS_PER_TURN: u32 = 6;
 /// Accepts armed on each listener of a shard: newcomers of one turn.

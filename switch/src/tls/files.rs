@@ -22,12 +22,12 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 /// A certificate whose end is so near is warned of.
 const SOON: std::time::Duration = std::time::Duration::from_secs(14 * 24 * 3600);
 
-/// What a ClientHello costs with an ECDSA or Ed25519 key: some 150 µs, where a unit is 50 µs.
+/// What a ClientHello costs with an ECDSA or Ed25519 key: some 240 µs, where a unit is 80 µs.
 const UNITS_OF_ECDSA: u32 = 3;
 /// With an RSA key of 2048 bits; larger ones are not told apart.
-const UNITS_OF_RSA: u32 = 20;
+const UNITS_OF_RSA: u32 = 11;
 /// The second flight, without and with a certificate of the client.
-const UNITS_OF_FINISH: [u32; 2] = [1, 5];
+const UNITS_OF_FINISH: [u32; 2] = [1, 4];
 
 /// Why a listener's files cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]

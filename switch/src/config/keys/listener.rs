@@ -99,7 +99,7 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         "key",
         Kind::File,
         |listener| Field::MaybePath(&mut listener.tls.key),
-        "The private key of `certificate` (PEM: PKCS #8, PKCS #1 or SEC 1, not encrypted). An ECDSA key costs a tenth \
+        "The private key of `certificate` (PEM: PKCS #8, PKCS #1 or SEC 1, not encrypted). An ECDSA key costs a third \
          of an RSA one in each handshake.",
     )
     .absent("`certificates`"),
