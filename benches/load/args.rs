@@ -1,10 +1,12 @@
 //! The command line: names as emqtt-bench has them where they fit.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::journal::args::Journal;
+use crate::layers::Transport;
 use crate::packet::Version;
 use crate::payload::STAMP_BYTES;
 use crate::suite::args::Suite;
@@ -131,6 +133,12 @@ pub struct Target {
     /// Port of the broker.
     #[arg(short = 'p', long, default_value_t = 1883)]
     pub port: u16,
+    /// What MQTT travels in.
+    #[arg(long, value_enum, default_value = "tcp")]
+    pub transport: Transport,
+    /// Who issued the broker's certificate, which names the first host (tls, wss).
+    #[arg(long)]
+    pub cafile: Option<PathBuf>,
     /// MQTT version: 4 (3.1.1) or 5.
     #[arg(short = 'V', long = "protocol", default_value = "4")]
     pub version: Protocol,

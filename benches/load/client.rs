@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
+use crate::layers::Layers;
 use crate::packet::{self, Malformed, Packet, Publish, Version};
 
 /// How far a connection is.
@@ -46,8 +47,11 @@ pub struct Client {
     pub listed: bool,
     /// Reads nothing while set.
     pub paused: bool,
+    /// What lies between the socket and MQTT, and what that has made of packets for the wire.
+    pub layers: Option<Box<Layers>>,
+    pub wire: Vec<u8>,
     unsent: Vec<u8>,
-    /// How many of `unsent` the kernel has.
+    /// How many of `unsent`, or of `wire` where there are layers, the kernel has.
     sent: usize,
     /// What it subscribes to after CONNACK.
     subscriptions: Vec<(String, u8)>,
@@ -89,6 +93,8 @@ impl Client {
             partial: Vec::new(),
             listed: false,
             paused: false,
+            layers: None,
+            wire: Vec::new(),
             unsent: connect,
             sent: 0,
             subscriptions,
@@ -102,7 +108,7 @@ impl Client {
 
     /// Whether a message at this QoS may be published now.
     pub fn has_room(&self, qos: u8) -> bool {
-        self.unsent.len() < UNSENT_BYTES_MAX
+        self.unsent.len() + self.wire.len() < UNSENT_BYTES_MAX
             && (qos == 0 || self.unacknowledged.len() < self.receive_maximum.min(INFLIGHT_MAX))
     }
 
@@ -119,7 +125,7 @@ impl Client {
 
     /// Whether something is queued.
     pub fn has_unsent(&self) -> bool {
-        !self.unsent.is_empty()
+        !self.unsent.is_empty() || !self.wire.is_empty()
     }
 
     /// Queues a PINGREQ.
@@ -135,8 +141,13 @@ impl Client {
 
     /// Sends what is queued. Returns whether all of it is gone.
     pub fn flush(&mut self) -> Result<bool, Errno> {
-        while self.sent < self.unsent.len() {
-            match send(&self.socket, &self.unsent[self.sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        if let Some(layers) = self.layers.as_mut().filter(|_| !self.unsent.is_empty()) {
+            layers.seal(&self.unsent, &mut self.wire);
+            self.unsent.clear();
+        }
+        let bytes = if self.layers.is_some() { &mut self.wire } else { &mut self.unsent };
+        while self.sent < bytes.len() {
+            match send(&self.socket, &bytes[self.sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(bytes) => self.sent += bytes,
                 // Not yet connected reads as EAGAIN or ENOTCONN; EPOLLOUT follows either.
                 Err(Errno::AGAIN | Errno::NOTCONN) => return Ok(false),
@@ -144,7 +155,7 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
-        self.unsent.clear();
+        bytes.clear();
         self.sent = 0;
         Ok(true)
     }

@@ -20,6 +20,7 @@ mod broker;
 mod client;
 mod histogram;
 mod journal;
+mod layers;
 mod packet;
 mod payload;
 mod plan;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::args::{Command, Run};
 use crate::broker::Process;
 use crate::histogram::median;
+use crate::layers::Carriage;
 use crate::plan::{ClientPlan, Plan};
 use crate::report::{ConnectCost, Connecting, Measured, Others, Own, Report, Rooms, TrafficCost};
 use crate::socket::{self, Sources};
@@ -174,6 +175,7 @@ pub fn dial(args: &Run, plan: &Plan, more: usize) -> Result<Swarm, Box<dyn Error
     let dial = Dial {
         sources: Sources::new(target.sources, connections, &targets),
         targets,
+        carriage: Carriage::new(target.transport, target.cafile.as_deref(), &target.host[0])?,
         version: target.version(),
         keep_alive: target.keepalive,
         prefix: target.prefix.clone(),

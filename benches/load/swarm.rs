@@ -15,6 +15,7 @@ use rustix::net::{RecvFlags, recv, sockopt};
 
 use crate::client::{Client, Heard, Phase};
 use crate::histogram::Latencies;
+use crate::layers::Carriage;
 use crate::packet::{self, Connect, Malformed, Publish, Version};
 use crate::socket::{self, Sources};
 
@@ -32,6 +33,8 @@ const EVENTS_MAX_PACED: usize = 64;
 pub struct Dial {
     pub targets: Vec<SocketAddr>,
     pub sources: Sources,
+    /// What lies between sockets and MQTT.
+    pub carriage: Carriage,
     pub version: Version,
     pub keep_alive: u16,
     /// Client ids are this and a number.
@@ -70,6 +73,9 @@ pub struct Swarm {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
     buffer: Vec<u8>,
+    /// What was received, and what was in it, where something lies between.
+    raw: Vec<u8>,
+    opened_bytes: Vec<u8>,
     listed: Vec<u32>,
     /// What those subscribe to that are yet to be connected.
     waiting: VecDeque<Vec<(String, u8)>>,
@@ -107,6 +113,8 @@ impl Swarm {
                 EVENTS_MAX
             ],
             buffer: vec![0; (2 * packet_bytes_max).max(256 * 1024)],
+            raw: vec![0; 64 * 1024],
+            opened_bytes: Vec::new(),
             listed: Vec::new(),
             waiting: VecDeque::new(),
             opening: (0, 0),
@@ -319,6 +327,7 @@ impl Swarm {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
         epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(index as u64), flags)?;
         let mut client = Client::new(socket, self.dial.version, connect, subscriptions);
+        client.layers = self.dial.carriage.begin(&mut client.wire);
         (client.started, client.number) = (started, number);
         self.clients.push(client);
         self.unready += 1;
@@ -352,6 +361,9 @@ impl Swarm {
     }
 
     fn read<S: Sink>(&mut self, index: u32, sink: &mut S) {
+        if self.clients[index as usize].layers.is_some() {
+            return self.read_layers(index, sink);
+        }
         loop {
             let client = &mut self.clients[index as usize];
             if client.phase == Phase::Closed {
@@ -376,6 +388,49 @@ impl Swarm {
                 return self.end(index, &format!("the broker sent {what}"), sink);
             }
             if got < room && got > 0 {
+                return;
+            }
+        }
+    }
+
+    /// The same where something lies between socket and MQTT.
+    fn read_layers<S: Sink>(&mut self, index: u32, sink: &mut S) {
+        loop {
+            let client = &mut self.clients[index as usize];
+            if client.phase == Phase::Closed {
+                return;
+            }
+            let got = match recv(&client.socket, &mut *self.raw, RecvFlags::DONTWAIT) {
+                Ok((0, _)) => return self.end(index, "closed by the broker", sink),
+                Ok((bytes, _)) => bytes,
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => return,
+                Err(error) => return self.end(index, &format!("broken: {error}"), sink),
+            };
+            let mut opened = std::mem::take(&mut self.opened_bytes);
+            opened.clear();
+            let layers = client.layers.as_mut().expect("it was asked for");
+            let answers = client.wire.len();
+            let mut result = layers.open(&self.raw[..got], &mut opened, &mut client.wire);
+            if client.wire.len() > answers {
+                self.list(index);
+            }
+            let mut rest = &opened[..];
+            while result.is_ok() && !rest.is_empty() && self.clients[index as usize].phase != Phase::Closed {
+                let client = &mut self.clients[index as usize];
+                let carried = client.partial.len();
+                self.buffer[..carried].copy_from_slice(&client.partial);
+                client.partial.clear();
+                let len = rest.len().min(self.buffer.len() - carried);
+                self.buffer[carried..carried + len].copy_from_slice(&rest[..len]);
+                rest = &rest[len..];
+                result = self.packets(index, carried + len, sink);
+            }
+            self.opened_bytes = opened;
+            if let Err(Malformed(what)) = result {
+                return self.end(index, &format!("the broker sent {what}"), sink);
+            }
+            if got < self.raw.len() {
                 return;
             }
         }

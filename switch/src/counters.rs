@@ -17,6 +17,38 @@ shard::counters! {
         ClientsExpired => "clients_expired",
         /// Connections refused before CONNACK with success.
         ConnectsRefused => "connects_refused",
+        /// Handshakes of TLS that were completed.
+        TlsCompleted => "tls_handshakes_completed",
+        /// Of those: taken up by a ticket.
+        TlsResumed => "tls_handshakes_resumed",
+        /// Handshakes of TLS that failed, for any reason.
+        TlsFailed => "tls_handshakes_failed",
+        /// Of those: what came was no TLS.
+        TlsFailedNotTls => "tls_failed_not_tls",
+        /// No version in common.
+        TlsFailedVersion => "tls_failed_version",
+        /// No cipher suite, group or signature in common.
+        TlsFailedCipher => "tls_failed_cipher",
+        /// Another protocol was asked for (ALPN).
+        TlsFailedProtocol => "tls_failed_protocol",
+        /// The client has shown no certificate.
+        TlsFailedCertificateMissing => "tls_failed_certificate_missing",
+        /// Its certificate was over, or not begun.
+        TlsFailedCertificateExpired => "tls_failed_certificate_expired",
+        /// Its certificate was revoked.
+        TlsFailedCertificateRevoked => "tls_failed_certificate_revoked",
+        /// Its certificate was issued by nobody whom we know, or nothing tells whether it was revoked.
+        TlsFailedCertificateUnknown => "tls_failed_certificate_unknown",
+        /// Its certificate was wrong in another way.
+        TlsFailedCertificateBad => "tls_failed_certificate_bad",
+        /// The client refused what it was shown, or ended it.
+        TlsFailedAlert => "tls_failed_alert",
+        /// The client broke a rule.
+        TlsFailedViolated => "tls_failed_violated",
+        /// It took longer than a client has.
+        TlsFailedTimeout => "tls_failed_timeout",
+        /// The client closed the connection before the end.
+        TlsFailedClosed => "tls_failed_closed",
         /// Clients that did not prove who they are.
         AuthenticationsFailed => "authentications_failed",
         /// Clients refused because too many waited for their verdict.

@@ -54,4 +54,5 @@ pub mod routing;
 pub mod session;
 pub mod switch;
 pub mod sys;
+pub mod tls;
 pub mod topic;

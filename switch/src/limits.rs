@@ -126,6 +126,13 @@ pub const FLUSH_SLICE: usize = 256;
 pub const FLUSH_VISIT: u32 = 4 * FLUSH_SLICE as u32;
 /// Bytes of one send at most.
 pub const SEND_BYTES_MAX: usize = 256 << 10;
+/// Bytes that are sealed for one connection ahead of its socket.
+pub const SEALED_BYTES_MAX: usize = 64 << 10;
+/// Sealed bytes of one flush slice, after which the connections that are left wait for the next.
+pub const SEALED_BYTES_OF_SLICE: usize = 1 << 20;
+/// What handshakes of TLS may cost in one turn, in units of some 80 µs: what goes beyond it waits, in order. One step goes
+/// beyond it at most, as what it costs is known before, and an RSA key takes more than a turn should.
+pub const HANDSHAKE_UNITS_PER_TURN: u32 = 6;
 /// Accepts armed on each listener of a shard: newcomers of one turn.
 pub const ACCEPTS_ARMED: u32 = 16;
 /// Parcels taken from one ring in one turn.

@@ -12,6 +12,7 @@ use shard::mesh::ShardId;
 
 use crate::config::field::Choice;
 use crate::config::{Listener, Network, Transport};
+use crate::tls::{ListenerTls, Secrets};
 
 /// The listeners in service, by [`ListenerId`](shard::ListenerId).
 pub type Listeners = Arc<[ListenerPolicy]>;
@@ -28,6 +29,8 @@ pub struct ListenerPolicy {
     pub upgrade: Option<UpgradeRules>,
     /// Who is asked for a client's real address; absent: nobody.
     pub proxies: Option<Proxies>,
+    /// What TLS is spoken with; absent: none.
+    pub tls: Option<ListenerTls>,
     /// Connections of each shard, written by that shard alone.
     open: Box<[CachePadded<AtomicU32>]>,
 }
@@ -68,20 +71,29 @@ impl ListenerPolicy {
         let address = || listener.bind.as_ref().map(ToString::to_string).unwrap_or_default();
         let proxies = match listener.transport {
             Transport::Unix => Proxies::All,
-            Transport::Tcp | Transport::Ws => Proxies::At(listener.proxy_trusted.clone()),
+            Transport::Tcp | Transport::Ws | Transport::Tls | Transport::Wss => {
+                Proxies::At(listener.proxy_trusted.clone())
+            }
         };
         ListenerPolicy {
             name: listener.name.clone().unwrap_or_else(address),
             transport: listener.transport,
             connections_max: listener.max_connections.unwrap_or(u32::MAX),
-            upgrade: (listener.transport == Transport::Ws).then(|| UpgradeRules {
+            upgrade: listener.transport.is_web().then(|| UpgradeRules {
                 path: listener.path.clone(),
                 origins: listener.allowed_origins.clone(),
                 request_bytes_max: listener.max_header_size as usize,
             }),
             proxies: listener.proxy_protocol.then_some(proxies),
+            tls: None,
             open: std::iter::repeat_with(CachePadded::default).take(shards.into()).collect(),
         }
+    }
+
+    /// The same for a listener that speaks TLS with these.
+    pub fn with_tls(listener: &Listener, shards: u16, secrets: &Arc<Secrets>) -> ListenerPolicy {
+        let tls = ListenerTls::new(listener.tls.clone(), secrets, shards);
+        ListenerPolicy { tls: Some(tls), ..ListenerPolicy::new(listener, shards) }
     }
 
     /// The name of its transport.

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use switch::access::Desk;
+use switch::config::source::Table;
 use switch::config::{Configuration, reference};
 use switch::node::switches;
 use switch::program::args::{self, Options, Reference, Request};
@@ -12,6 +13,7 @@ use switch::program::journals::Journals;
 use switch::program::plan::{self, Plan};
 use switch::program::{check, inspect, passwd, profile, serve};
 use switch::routing::parcel::rank_specs;
+use switch::tls::files::load_all;
 
 fn main() -> ExitCode {
     match run(args::parse()) {
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
 fn run(request: Request) -> Result<(), Failure> {
     match request {
         Request::Serve(options) => {
-            let (configuration, plan) = settle(&options)?;
+            let (configuration, plan, _) = settle(&options)?;
             let ranks = rank_specs(&configuration.settings.limits, plan.shards());
             let settings = &configuration.settings;
             let desk = Desk::open(settings, plan.shards()).map_err(Failure::Access)?;
@@ -51,13 +53,13 @@ fn run(request: Request) -> Result<(), Failure> {
             Ok(())
         }
         Request::Test(options) => {
-            let (configuration, plan) = settle(&options)?;
+            let (configuration, plan, _) = settle(&options)?;
             Desk::open(&configuration.settings, plan.shards()).map_err(Failure::Access)?;
             print(|out| writeln!(out, "the configuration can be used"))
         }
         Request::Check(options) => {
-            let (configuration, plan) = settle(&options)?;
-            print(|out| check::print(out, &configuration, &plan))
+            let (configuration, plan, warnings) = settle(&options)?;
+            print(|out| check::print(out, &configuration, &plan, &warnings))
         }
         Request::Journal(command) => inspect::run(&command, &mut io::BufWriter::new(io::stdout().lock())),
         Request::Passwd(command) => passwd::run(&command),
@@ -66,12 +68,18 @@ fn run(request: Request) -> Result<(), Failure> {
     }
 }
 
-/// Reads and checks the configuration, and plans for this machine.
-fn settle(options: &Options) -> Result<(Configuration, Plan), Failure> {
+/// Reads and checks the configuration and the files that it names, and plans for this machine. What the third tells can
+/// be used nevertheless.
+fn settle(options: &Options) -> Result<(Configuration, Plan, Vec<String>), Failure> {
     let configuration = Configuration::load(options.config.as_deref(), &options.flags())?;
     plan::raise_open_files().map_err(Failure::io("cannot raise the limit on open files"))?;
     let plan = Plan::new(&configuration)?;
-    Ok((configuration, plan))
+    let loaded = load_all(&configuration.settings).map_err(|error| {
+        let origin = configuration.origin(Table::Listener(error.listener), error.key);
+        Failure::Tls { origin: Some(origin), error }
+    })?;
+    let warnings = loaded.into_iter().flatten().flat_map(|loaded| loaded.warnings);
+    Ok((configuration, plan, warnings.collect()))
 }
 
 /// Prints to standard output.

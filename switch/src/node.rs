@@ -4,11 +4,13 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 
+use crossbeam::queue::SegQueue;
 use shard::counters::{CounterReader, CounterWriter, block};
 use shard::mesh::ShardId;
 
 use crate::access::Desk;
 use crate::config::Settings;
+use crate::connection::ConnectionId;
 use crate::counters::Counter;
 use crate::journal::WallClock;
 use crate::journal::state::State;
@@ -19,6 +21,7 @@ use crate::program::serve::Seat;
 use crate::program::stop::StopFlag;
 use crate::routing::place::{Placement, RuleError};
 use crate::switch::Switch;
+use crate::tls::channel::Channel;
 
 /// What the switches of a node are built from and share.
 pub struct Node {
@@ -32,6 +35,9 @@ pub struct Node {
     pub counters: Vec<CounterReader<Counter>>,
     /// Shards that have closed all their connections, while the node stops.
     pub quiet: AtomicU32,
+    /// The TLS of connections that move, by the shard that they move to: each is pushed before the parcel that tells of
+    /// its connection, and taken with it. There is one at most for each slot that the shard has reserved.
+    pub channels: Vec<SegQueue<(ConnectionId, Box<Channel>)>>,
     /// Who may do what, where that is asked.
     pub access: Option<Arc<Desk>>,
 }
@@ -77,7 +83,9 @@ impl Node {
         shards: u16,
     ) -> (Node, Vec<CounterWriter<Counter>>) {
         let (writers, counters) = (0..shards).map(|_| block::<Counter>()).unzip();
-        (Node { settings, placement, seeds, counters, quiet: AtomicU32::new(0), access: None }, writers)
+        let channels = (0..shards).map(|_| SegQueue::new()).collect();
+        let quiet = AtomicU32::new(0);
+        (Node { settings, placement, seeds, counters, quiet, channels, access: None }, writers)
     }
 }
 

@@ -16,6 +16,7 @@ use slab::Slab;
 
 use crate::access::gate::Gate;
 use crate::connection::close::Leaving;
+use crate::connection::secure::Secure;
 use crate::connection::stack::{Stack, Stacks};
 use crate::connection::table::ConnectionTable;
 use crate::connection::{ConnectionId, Phase};
@@ -75,9 +76,10 @@ pub struct Switch {
     pub(crate) unparked: Vec<ConnectionId>,
     pub(crate) parked: Vec<VecDeque<ConnectionId>>,
     pub(crate) stacks: Stacks,
+    pub(crate) secure: Secure,
     /// What is received through a stack, unwrapped.
     pub(crate) unwrapped: Vec<u8>,
-    buffers: Vec<Box<Vec<u8>>>,
+    pub(crate) buffers: Vec<Box<Vec<u8>>>,
 
     // Subscribers of this shard.
     pub(crate) filters: FilterTree<Subscribers>,
@@ -237,6 +239,7 @@ impl Switch {
             unparked: Vec::new(),
             parked: std::iter::repeat_with(VecDeque::new).take(shards.into()).collect(),
             stacks: Stacks::default(),
+            secure: Secure::default(),
             unwrapped: Vec::new(),
             buffers: Vec::new(),
             filters: FilterTree::with_hasher(hasher.clone()),
@@ -339,7 +342,10 @@ impl Switch {
             return;
         }
         conn.receiving = true;
-        if let Some(stack) = Stack::new(policy, peer) {
+        let channel = self.new_channel(listener.0);
+        let conn = self.connections.at_mut(id.slot);
+        conn.encrypted = channel.is_some();
+        if let Some(stack) = Stack::new(&self.listeners[usize::from(listener.0)], peer, channel) {
             conn.wrapped = true;
             self.stacks.put(id.slot, Box::new(stack));
         }
@@ -488,7 +494,8 @@ impl Handler for Switch {
         if !self.started {
             self.start(fx);
         }
-        let mut more = self.gate.is_some() && self.hear_news(fx);
+        let mut more = self.shake_hands(fx);
+        more |= self.gate.is_some() && self.hear_news(fx);
         for source in rx.sources() {
             self.drain_clients(source, rx, fx);
             more |= self.drain_interest(source, rx, fx);

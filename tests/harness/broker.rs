@@ -96,6 +96,12 @@ impl Setup {
         self.listener(&format!("bind = \"127.0.0.1:0\"\ntransport = \"ws\"\n{keys}"))
     }
 
+    /// Adds a listener for TLS, `tls` or `wss`, that shows this run's identity, with these keys besides.
+    pub fn encrypted(self, transport: Transport, keys: &str) -> Self {
+        let (word, identity) = (transport.word(), transport.keys());
+        self.listener(&format!("bind = \"127.0.0.1:0\"\ntransport = \"{word}\"\n{identity}{keys}"))
+    }
+
     /// Listens on this port.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;

@@ -7,6 +7,7 @@ use crate::broker::{Broker, Setup};
 use crate::client::{Client, Options};
 use crate::packet::Version;
 use crate::program::Program;
+use crate::stream::Transport;
 
 /// A broker that many tests share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,10 @@ impl Shape {
     /// The configuration of this shape.
     pub fn setup(self) -> Setup {
         let setup = |shards| Setup::shards(shards).toml("[sys]\ninterval = \"1s\"").ws("");
+        let setup = |shards| {
+            let (tls, wss) = ("name = \"of the case\"", "name = \"web of the case\"");
+            setup(shards).encrypted(Transport::Tls, tls).encrypted(Transport::Wss, wss)
+        };
         match self {
             Self::One => setup(1),
             Self::Two => setup(2),

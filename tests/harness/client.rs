@@ -159,7 +159,7 @@ impl Client {
     /// Sends bytes; an error only shows that the broker closed, which the reading side will see.
     pub fn send(&mut self, bytes: &[u8]) {
         // Both ways a closed connection shows: the bytes before it may still carry the reason.
-        let _ = self.stream.write_all(bytes);
+        let _ = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
     }
 
     /// The bytes of a client's packets for this connection's version: see [`Client::send`].

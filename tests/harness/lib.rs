@@ -10,7 +10,9 @@
 //! property.rs  the properties of MQTT 5.0
 //! packet.rs    packets as bytes and back
 //! client.rs    one connection, every wait with a deadline
-//! stream.rs    over TCP, or over WebSocket (RINGMAIN_TEST_TRANSPORT=ws)
+//! stream.rs    over TCP, WebSocket, TLS or both (RINGMAIN_TEST_TRANSPORT=ws|tls|wss)
+//! tls.rs       a client of TLS
+//! authority.rs certificates, and who issues and revokes them
 //! websocket.rs frames, right and wrong ones
 //! ```
 //!
@@ -23,6 +25,7 @@
 //! - With `RINGMAIN_TEST_BROKER=mosquitto` the same tests run against Debian's mosquitto: those that hold for any
 //!   conforming broker must pass there, which tests the tests.
 
+pub mod authority;
 pub mod broker;
 pub mod case;
 pub mod client;
@@ -32,8 +35,10 @@ pub mod process;
 pub mod program;
 pub mod property;
 pub mod stream;
+pub mod tls;
 pub mod websocket;
 
+pub use authority::Authority;
 pub use broker::{Broker, Setup};
 pub use case::Case;
 pub use client::{Client, Options, SILENCE};
@@ -41,6 +46,7 @@ pub use data::DataDirectory;
 pub use packet::{Packet, Publish, Version};
 pub use property::Property;
 pub use stream::Transport;
+pub use tls::TlsClient;
 pub use websocket::WebSocket;
 
 /// How long anything that must happen may take: generous, as test machines are busy.

@@ -60,7 +60,8 @@ fn launch_ringmain(setup: &Setup, directory: &Path) -> Launch {
         args.extend(["--bind".to_owned(), bind]);
     } else {
         let word = Transport::tested().word();
-        file_text.push_str(&format!("\n[[listener]]\nbind = \"{bind}\"\ntransport = \"{word}\"\n"));
+        let keys = Transport::tested().keys();
+        file_text.push_str(&format!("\n[[listener]]\nbind = \"{bind}\"\ntransport = \"{word}\"\n{keys}"));
         if Transport::tested() != Transport::Tcp {
             file_text.push_str("[[listener]]\nbind = \"127.0.0.1:0\"\n");
         }

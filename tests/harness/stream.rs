@@ -1,4 +1,4 @@
-//! How a client's bytes travel: over TCP, or in the frames of a WebSocket.
+//! How a client's bytes travel: over TCP or TLS, and there as they are or in the frames of a WebSocket.
 
 use std::env;
 use std::io::{self, Read, Write};
@@ -6,15 +6,22 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::DEADLINE;
+use crate::authority;
+use crate::tls::{TlsClient, TlsStream};
 use crate::websocket::WebSocket;
 
-/// What clients of this run connect by: `RINGMAIN_TEST_TRANSPORT` is `tcp`, or `ws` to put the suites through WebSocket.
+/// What clients of this run connect by: `RINGMAIN_TEST_TRANSPORT` is `tcp`, or `ws`, `tls` or `wss` to put the suites
+/// through those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// TCP.
     Tcp,
     /// WebSocket over TCP.
     Ws,
+    /// TLS over TCP.
+    Tls,
+    /// WebSocket over TLS over TCP.
+    Wss,
 }
 
 impl Transport {
@@ -23,7 +30,9 @@ impl Transport {
         match env::var("RINGMAIN_TEST_TRANSPORT").as_deref() {
             Err(_) | Ok("" | "tcp") => Self::Tcp,
             Ok("ws") => Self::Ws,
-            Ok(other) => panic!("RINGMAIN_TEST_TRANSPORT is {other}; it may be tcp or ws"),
+            Ok("tls") => Self::Tls,
+            Ok("wss") => Self::Wss,
+            Ok(other) => panic!("RINGMAIN_TEST_TRANSPORT is {other}; it may be tcp, ws, tls or wss"),
         }
     }
 
@@ -32,6 +41,16 @@ impl Transport {
         match self {
             Self::Tcp => "tcp",
             Self::Ws => "ws",
+            Self::Tls => "tls",
+            Self::Wss => "wss",
+        }
+    }
+
+    /// What else a listener for it needs.
+    pub fn keys(self) -> String {
+        match self {
+            Self::Tcp | Self::Ws => String::new(),
+            Self::Tls | Self::Wss => authority::of_this_run().1.keys(),
         }
     }
 
@@ -45,6 +64,55 @@ impl Transport {
                 Stream::Tcp(stream)
             }
             Self::Ws => Stream::Ws(WebSocket::connect(address)),
+            Self::Tls => Stream::Tls(Box::new(TlsClient::of_this_run().connect(address).expect("a handshake"))),
+            Self::Wss => {
+                let tls = TlsClient::of_this_run().connect(address).expect("a handshake");
+                Stream::Ws(WebSocket::connect_over(Carrier::Tls(Box::new(tls))))
+            }
+        }
+    }
+}
+
+/// What carries bytes as they are.
+#[derive(Debug)]
+pub enum Carrier {
+    /// TCP.
+    Tcp(TcpStream),
+    /// TLS.
+    Tls(Box<TlsStream>),
+}
+
+impl Carrier {
+    /// The socket below.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(socket) => socket,
+            Self::Tls(tls) => tls.socket(),
+        }
+    }
+}
+
+impl Read for Carrier {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.read(out),
+            Self::Tls(tls) => tls.read(out),
+        }
+    }
+}
+
+impl Write for Carrier {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.write(bytes),
+            Self::Tls(tls) => tls.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(_) => Ok(()),
+            Self::Tls(tls) => tls.flush(),
         }
     }
 }
@@ -54,6 +122,8 @@ impl Transport {
 pub enum Stream {
     /// Over TCP.
     Tcp(TcpStream),
+    /// Over TLS.
+    Tls(Box<TlsStream>),
     /// In frames.
     Ws(WebSocket),
 }
@@ -63,6 +133,7 @@ impl Stream {
     pub fn socket(&self) -> &TcpStream {
         match self {
             Self::Tcp(socket) => socket,
+            Self::Tls(tls) => tls.socket(),
             Self::Ws(web) => web.socket(),
         }
     }
@@ -77,6 +148,7 @@ impl Read for Stream {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.read(out),
+            Self::Tls(tls) => tls.read(out),
             Self::Ws(web) => web.read(out),
         }
     }
@@ -86,11 +158,15 @@ impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.write(bytes),
+            Self::Tls(tls) => tls.write(bytes),
             Self::Ws(web) => web.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Tls(tls) => tls.flush(),
+            Self::Tcp(_) | Self::Ws(_) => Ok(()),
+        }
     }
 }

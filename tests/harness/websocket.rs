@@ -4,11 +4,12 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use crate::DEADLINE;
+use crate::stream::Carrier;
 
 /// A connection that speaks WebSocket, or is about to.
 #[derive(Debug)]
 pub struct WebSocket {
-    socket: TcpStream,
+    carrier: Carrier,
     /// Bytes that are no whole frame yet.
     raw: Vec<u8>,
     /// Payload that was not read yet.
@@ -56,13 +57,29 @@ impl WebSocket {
         socket.set_nodelay(true).expect("a TCP socket");
         socket.set_write_timeout(Some(DEADLINE)).expect("a TCP socket");
         socket.set_read_timeout(Some(DEADLINE)).expect("a TCP socket");
-        Self { socket, raw: Vec::new(), plain: Vec::new(), sent: 0, closed: false }
+        Self::over(Carrier::Tcp(socket))
+    }
+
+    /// The same over what is connected.
+    pub fn over(carrier: Carrier) -> Self {
+        Self { carrier, raw: Vec::new(), plain: Vec::new(), sent: 0, closed: false }
     }
 
     /// A connection that has shaken hands, at `/mqtt`.
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
-        let mut web = Self::open(address);
+        Self::open(address).upgraded()
+    }
+
+    /// The same over what is connected.
+    #[track_caller]
+    pub fn connect_over(carrier: Carrier) -> Self {
+        Self::over(carrier).upgraded()
+    }
+
+    #[track_caller]
+    fn upgraded(self) -> Self {
+        let mut web = self;
         web.send_raw(request("/mqtt", "mqtt", "").as_bytes());
         let answer = web.answer();
         assert!(answer.starts_with("HTTP/1.1 101 ") && answer.contains(ACCEPT), "{answer}");
@@ -72,12 +89,12 @@ impl WebSocket {
 
     /// The socket, for what only sockets can do.
     pub fn socket(&self) -> &TcpStream {
-        &self.socket
+        self.carrier.socket()
     }
 
     /// Sends bytes as they are; an error only shows that the broker closed, which the reading side will see.
     pub fn send_raw(&mut self, bytes: &[u8]) {
-        let _ = self.socket.write_all(bytes);
+        let _ = self.carrier.write_all(bytes).and_then(|()| self.carrier.flush());
     }
 
     /// Sends a frame with this first byte, masked.
@@ -135,7 +152,7 @@ impl WebSocket {
     /// More bytes; false at the end of the connection.
     fn fill(&mut self) -> io::Result<bool> {
         let mut chunk = [0; 16 * 1024];
-        match self.socket.read(&mut chunk) {
+        match self.carrier.read(&mut chunk) {
             Ok(len) => {
                 self.raw.extend_from_slice(&chunk[..len]);
                 Ok(len > 0)
@@ -185,7 +202,8 @@ impl Write for WebSocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.sent += 1;
         let key = self.sent.wrapping_mul(0x9e37_79b9).to_be_bytes();
-        self.socket.write_all(&frame(0x82, bytes, key))?;
+        self.carrier.write_all(&frame(0x82, bytes, key))?;
+        self.carrier.flush()?;
         Ok(bytes.len())
     }
 

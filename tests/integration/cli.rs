@@ -97,7 +97,7 @@ fn wrong_configuration() {
         ("[journal]\ndurability = \"perhaps\"\n", &["ringmain.toml:2", "durability", "perhaps", "fsync"]),
         ("[limits]\nmax_packet_size = \"64MiB\"\n", &["max_packet_size", "staging_size", "segment_size", "64MiB"]),
         ("[journal]\nmax_size = \"1KiB\"\n", &["ringmain.toml:2", "max_size", "1KiB", "segment_size"]),
-        ("[[listener]]\nbind = \"127.0.0.1:0\"\ntransport = \"wss\"\n", &["transport", "not in this version"]),
+        ("[[listener]]\nbind = \"127.0.0.1:0\"\ntransport = \"wss\"\n", &["certificate", "missing", "docs/tls.md"]),
         ("[[listener]]\nbind = \"0.0.0.0:0\"\n", &["0.0.0.0", "allow_anonymous"]),
         ("[[listener]]\n", &["bind"]),
         ("[placement]\nrules = [\"a/#/b\"]\n", &["rules", "a/#/b"]),

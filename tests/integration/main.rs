@@ -22,6 +22,7 @@ mod slow;
 mod stop;
 mod subscribe;
 mod sys;
+mod tls;
 mod websocket;
 mod will;
 

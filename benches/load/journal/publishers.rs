@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::layers::Carriage;
 use crate::packet::{self, Connect, Publish, Version};
 use crate::payload::{Payload, Stamp};
 use crate::plan::{ClientPlan, Plan};
@@ -53,6 +54,7 @@ impl Publishers {
         let plan = Plan { clients: vec![ClientPlan::default(); count as usize], ..Plan::default() };
         socket::make_room(plan.clients.len())?;
         let dial = Dial {
+            carriage: Carriage::plain(),
             sources: Sources::new(None, plan.clients.len(), &[to]),
             targets: vec![to],
             version: Version::V5,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use shard::listen::Endpoint;
 
 use super::network::Network;
+use super::settings::KeyPair;
 use super::value::{self, CoreList};
 
 /// How the value of a key is written, and what it may be.
@@ -39,6 +40,8 @@ pub enum Kind {
     Path,
     /// A file that is read.
     File,
+    /// Certificates, each with its key; at most so many.
+    KeyPairs(usize),
     /// The address of a service, for HTTP.
     Url,
 }
@@ -70,6 +73,7 @@ impl Kind {
             Kind::Cores => "a list of cores such as \"0,2-5\"".to_owned(),
             Kind::Words(_) => "a list of strings such as [\"room/+/#\"]".to_owned(),
             Kind::File => "a file such as \"/etc/ringmain/passwords\"".to_owned(),
+            Kind::KeyPairs(_) => "a list such as [{ certificate = \"a.crt\", key = \"a.key\" }]".to_owned(),
             Kind::Url => "a URL such as \"https://auth.example/check\"".to_owned(),
             Kind::Path => "a directory such as \"/var/lib/ringmain\"".to_owned(),
         }
@@ -87,6 +91,8 @@ pub enum Raw {
     Switch(bool),
     /// A TOML array of strings.
     Words(Vec<String>),
+    /// A TOML array of tables whose values are strings.
+    Tables(Vec<Vec<(String, String)>>),
     /// Text without a type, from the environment or a flag; what it is depends on the key.
     Bare(String),
     /// Something else, by the name of its type.
@@ -106,7 +112,7 @@ impl Raw {
             Raw::Integer(_) => "an integer",
             Raw::Text(_) | Raw::Bare(_) => "a string",
             Raw::Switch(_) => "a boolean",
-            Raw::Words(_) => "an array",
+            Raw::Words(_) | Raw::Tables(_) => "an array",
             Raw::Other(name) => name,
         }
     }
@@ -158,6 +164,8 @@ pub enum Field<'a> {
     Path(&'a mut PathBuf),
     /// A directory that may be absent.
     MaybePath(&'a mut Option<PathBuf>),
+    /// Certificates with their keys.
+    KeyPairs(&'a mut Vec<KeyPair>),
     /// A word out of a closed list.
     Choice(&'a mut dyn Choice),
 }
@@ -212,6 +220,9 @@ impl Field<'_> {
             (Kind::Words(count_max), Field::Words(place)) => words(raw, *count_max).map(|list| *place = list),
             (Kind::Path, Field::Path(place)) => path(raw).map(|path| *place = path),
             (Kind::Path | Kind::File, Field::MaybePath(place)) => path(raw).map(|path| *place = Some(path)),
+            (Kind::KeyPairs(count_max), Field::KeyPairs(place)) => {
+                key_pairs(raw, *count_max).map(|pairs| *place = pairs)
+            }
             (kind, _) => unreachable!("the table of keys gives a place of another type to {kind:?}"),
         }
     }
@@ -237,6 +248,13 @@ impl Field<'_> {
             (_, Field::Choice(place)) => quoted(place.word().to_owned()),
             (_, Field::Path(place)) => Some(quoted_path(place)),
             (_, Field::MaybePath(place)) => place.as_deref().map(quoted_path),
+            (_, Field::KeyPairs(place)) => {
+                let show = |pair: &KeyPair| {
+                    let (certificate, key) = (quoted_path(&pair.certificate), quoted_path(&pair.key));
+                    format!("{{ certificate = {certificate}, key = {key} }}")
+                };
+                Some(format!("[{}]", place.iter().map(show).collect::<Vec<_>>().join(", ")))
+            }
             (_, Field::Words(place)) => {
                 let words: Vec<String> = place.iter().map(|word| format!("{word:?}")).collect();
                 Some(format!("[{}]", words.join(", ")))
@@ -390,10 +408,32 @@ fn networks(raw: &Raw, count_max: usize) -> Result<Vec<Network>, Refused> {
 
 fn path(raw: &Raw) -> Result<PathBuf, Refused> {
     match raw.text().ok_or_else(|| wrong_type(raw))? {
-        "" => Err(Refused::because("no directory has an empty name")),
+        "" => Err(Refused::because("no file has an empty name")),
         text if text.chars().any(char::is_control) => Err(Refused::because("a control character in a name")),
         text => Ok(PathBuf::from(text)),
     }
+}
+
+fn key_pairs(raw: &Raw, count_max: usize) -> Result<Vec<KeyPair>, Refused> {
+    let tables = match raw {
+        Raw::Tables(tables) => tables,
+        Raw::Words(words) if words.is_empty() => return Ok(Vec::new()),
+        other => return Err(wrong_type(other)),
+    };
+    if tables.len() > count_max {
+        return Err(Refused::because(format!("{} entries, but at most {count_max} are allowed", tables.len())));
+    }
+    let pair = |table: &Vec<(String, String)>| {
+        let of = |name| {
+            let value = table.iter().find(|(key, _)| key == name).map(|(_, value)| Raw::Text(value.clone()));
+            path(&value.ok_or_else(|| Refused::because(format!("an entry has no {name}")))?)
+        };
+        if let Some((other, _)) = table.iter().find(|(key, _)| key != "certificate" && key != "key") {
+            return Err(Refused::because(format!("an entry has a key `{other}`; there are certificate and key")));
+        }
+        Ok(KeyPair { certificate: of("certificate")?, key: of("key")? })
+    };
+    tables.iter().map(pair).collect()
 }
 
 /// A path as a TOML string. It was text when it was read, and has no control characters.

@@ -9,7 +9,7 @@ use super::access::{Backend, NoMatch};
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::field::{Choice, Field, Kind, Raw, Refused};
 use super::keys::{LISTENER_KEYS, LISTENERS_MAX};
-use super::settings::{Listener, Settings, Transport};
+use super::settings::{ClientCertificates, Listener, Settings, Tls, Transport};
 use super::source::{self, ENVIRONMENT_PREFIX, Entry, Source, Table};
 use crate::limits::{PAGE_BYTES, RECORDS_STAGED_MIN};
 use crate::routing::place::Placement;
@@ -282,6 +282,7 @@ impl Builder {
         }
         self.check_proxy(index, &listener);
         self.check_websocket(index, &listener);
+        self.check_tls(index, &listener);
         let others = &self.settings.listeners[..index];
         let same_name = |other: &Listener| listener.name.is_some() && other.name == listener.name;
         if let Some(earlier) = others.iter().position(same_name) {
@@ -320,7 +321,7 @@ impl Builder {
     fn check_websocket(&mut self, index: usize, listener: &Listener) {
         let (table, default) = (Table::Listener(index), Listener::default());
         let mut errors = Vec::new();
-        if listener.transport == Transport::Ws {
+        if listener.transport.is_web() {
             if !listener.path.starts_with('/') || listener.path.contains(['?', '#', ' ']) {
                 let what = "not the path of a URL".to_owned();
                 errors.push(("path", what, "write what stands behind the port, such as \"/mqtt\""));
@@ -333,12 +334,66 @@ impl Builder {
             ] {
                 if written {
                     let what = format!("means nothing with transport = \"{}\"", listener.transport.word());
-                    errors.push((key, what, "write transport = \"ws\", or remove the line"));
+                    errors.push((key, what, "write transport = \"ws\" or \"wss\", or remove the line"));
                 }
             }
         }
         for (key, what, remedy) in errors {
             let origin = self.origins.get(&(table, key)).cloned().unwrap_or(Origin::Default);
+            self.error(origin, &table.path(key), None, &what, remedy.to_owned());
+        }
+    }
+
+    /// Keys that mean something with TLS alone, and belong together.
+    fn check_tls(&mut self, index: usize, listener: &Listener) {
+        let (table, tls, default) = (Table::Listener(index), &listener.tls, Tls::default());
+        let mut errors = Vec::new();
+        if listener.transport.is_encrypted() {
+            let asks = tls.client_certificates != ClientCertificates::None;
+            match (&tls.certificate, &tls.key) {
+                (Some(_), None) => errors.push(("key", "missing".to_owned(), "write key = FILE beside certificate")),
+                (None, Some(_)) => {
+                    errors.push(("certificate", "missing".to_owned(), "write certificate = FILE beside key"));
+                }
+                (None, None) if tls.certificates.is_empty() => {
+                    let remedy = "write certificate = FILE and key = FILE; docs/tls.md tells how to make them";
+                    errors.push(("certificate", "missing".to_owned(), remedy));
+                }
+                _ => {}
+            }
+            if asks && tls.client_ca.is_none() {
+                errors.push((
+                    "client_ca",
+                    "missing".to_owned(),
+                    "write client_ca = FILE with the clients' authorities",
+                ));
+            }
+            if !asks && tls.client_ca.is_some() {
+                let remedy = "write client_certificates = \"required\" or \"optional\", or remove the line";
+                errors.push(("client_ca", "no client is asked for a certificate".to_owned(), remedy));
+            }
+            if !asks && !tls.client_crl.is_empty() {
+                let remedy = "write client_certificates = \"required\" or \"optional\", or remove the line";
+                errors.push(("client_crl", "no client is asked for a certificate".to_owned(), remedy));
+            }
+        } else {
+            for (key, written) in [
+                ("certificate", tls.certificate.is_some()),
+                ("key", tls.key.is_some()),
+                ("certificates", !tls.certificates.is_empty()),
+                ("client_certificates", tls.client_certificates != default.client_certificates),
+                ("client_ca", tls.client_ca.is_some()),
+                ("client_crl", !tls.client_crl.is_empty()),
+                ("min_tls_version", tls.min_version != default.min_version),
+            ] {
+                if written {
+                    let what = format!("means nothing with transport = \"{}\"", listener.transport.word());
+                    errors.push((key, what, "write transport = \"tls\" or \"wss\", or remove the line"));
+                }
+            }
+        }
+        for (key, what, remedy) in errors {
+            let origin = self.origins.get(&(table, key)).unwrap_or(&self.listeners[index]).clone();
             self.error(origin, &table.path(key), None, &what, remedy.to_owned());
         }
     }
@@ -539,8 +594,8 @@ mod tests {
                 "f.toml:2:1: limits.max_queued_bytes = \"2KB\": less than max_packet_size",
             ),
             (
-                "[[listener]]\nbind = \"[::1]:1\"\ntransport = \"wss\"",
-                "f.toml:3:1: listener[0].transport = \"wss\": not in this version",
+                "[[listener]]\nbind = \"[::1]:1\"\ntransport = \"quic\"",
+                "f.toml:3:1: listener[0].transport = \"quic\": not a known word",
             ),
             (
                 "[[listener]]\nbind = \"[::1]:1\"\npath = \"/x\"",

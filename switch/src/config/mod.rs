@@ -30,4 +30,4 @@ pub use access::Access;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use load::{Configuration, Flags};
 pub use network::Network;
-pub use settings::{Durability, Journal, Listener, Settings, Transport};
+pub use settings::{ClientCertificates, Durability, Journal, KeyPair, Listener, Settings, Tls, TlsVersion, Transport};

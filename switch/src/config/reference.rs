@@ -79,6 +79,7 @@ fn range(kind: &Kind) -> String {
         Kind::Words(count_max) => format!("at most {count_max} strings"),
         Kind::Path => "directory".to_owned(),
         Kind::File => "file".to_owned(),
+        Kind::KeyPairs(count_max) => format!("at most {count_max} pairs of files"),
         Kind::Url => "URL".to_owned(),
     }
 }

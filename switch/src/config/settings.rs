@@ -81,6 +81,8 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// The proxies that are believed. Checked: not empty where there must be some.
     pub proxy_trusted: Vec<Network>,
+    /// What it shows and asks for, where it speaks TLS.
+    pub tls: Tls,
     /// What its sockets are like.
     pub options: ListenOptions,
     /// Whether the program may go on without it: a default listener on a machine that has no such address family.
@@ -100,6 +102,7 @@ impl Default for Listener {
             max_header_size: 8 << 10,
             proxy_protocol: false,
             proxy_trusted: Vec::new(),
+            tls: Tls::default(),
             options: ListenOptions::default(),
             optional: false,
         }
@@ -140,16 +143,30 @@ pub enum Transport {
     Ws,
     /// MQTT over a Unix socket.
     Unix,
+    /// MQTT over TLS over TCP.
+    Tls,
+    /// MQTT over WebSocket over TLS over TCP.
+    Wss,
 }
 
 impl Transport {
     /// The words.
-    pub const WORDS: [&'static str; 3] = ["tcp", "ws", "unix"];
+    pub const WORDS: [&'static str; 5] = ["tcp", "ws", "unix", "tls", "wss"];
+
+    /// Whether it is encrypted.
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Transport::Tls | Transport::Wss)
+    }
+
+    /// Whether MQTT lies in the frames of a WebSocket.
+    pub fn is_web(self) -> bool {
+        matches!(self, Transport::Ws | Transport::Wss)
+    }
 }
 
 impl Choice for Transport {
     fn choose(&mut self, word: &str) {
-        let all = [Transport::Tcp, Transport::Ws, Transport::Unix];
+        let all = [Transport::Tcp, Transport::Ws, Transport::Unix, Transport::Tls, Transport::Wss];
         if let Some(chosen) = all.into_iter().find(|transport| transport.word() == word) {
             *self = chosen;
         }
@@ -157,6 +174,101 @@ impl Choice for Transport {
 
     fn word(&self) -> &'static str {
         Transport::WORDS[*self as usize]
+    }
+}
+
+/// What a listener with TLS shows, and what it asks of clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate and those that lead to its authority, where there is one for all names. Checked: [`Tls::pairs`]
+    /// is not empty where TLS is spoken.
+    pub certificate: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
+    /// Certificates of which a client's Server Name Indication picks one.
+    pub certificates: Vec<KeyPair>,
+    /// What clients show.
+    pub client_certificates: ClientCertificates,
+    /// Who has issued what clients show. Checked: there where clients are asked.
+    pub client_ca: Option<PathBuf>,
+    /// Lists of certificates that hold no more.
+    pub client_crl: Vec<String>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+}
+
+impl Tls {
+    /// All certificates with their keys; the first is for clients that name no server, or one that no other has.
+    pub fn pairs(&self) -> Vec<KeyPair> {
+        let sole = self.certificate.clone().zip(self.key.clone());
+        let sole = sole.map(|(certificate, key)| KeyPair { certificate, key });
+        sole.into_iter().chain(self.certificates.iter().cloned()).collect()
+    }
+}
+
+/// A certificate's file and that of its private key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPair {
+    /// The certificate first, then those that lead to its authority; PEM.
+    pub certificate: PathBuf,
+    /// The private key; PEM.
+    pub key: PathBuf,
+}
+
+/// Whether clients show certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// Nobody is asked.
+    #[default]
+    None,
+    /// Who shows one shows a good one.
+    Optional,
+    /// Who shows none is refused.
+    Required,
+}
+
+impl ClientCertificates {
+    /// The words.
+    pub const WORDS: [&'static str; 3] = ["none", "optional", "required"];
+}
+
+impl Choice for ClientCertificates {
+    fn choose(&mut self, word: &str) {
+        let all = [ClientCertificates::None, ClientCertificates::Optional, ClientCertificates::Required];
+        if let Some(chosen) = all.into_iter().find(|choice| choice.word() == word) {
+            *self = chosen;
+        }
+    }
+
+    fn word(&self) -> &'static str {
+        ClientCertificates::WORDS[*self as usize]
+    }
+}
+
+/// A version of TLS. Older ones are refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    V12,
+    /// TLS 1.3.
+    V13,
+}
+
+impl TlsVersion {
+    /// The words.
+    pub const WORDS: [&'static str; 2] = ["1.2", "1.3"];
+}
+
+impl Choice for TlsVersion {
+    fn choose(&mut self, word: &str) {
+        if let Some(chosen) = [TlsVersion::V12, TlsVersion::V13].into_iter().find(|version| version.word() == word) {
+            *self = chosen;
+        }
+    }
+
+    fn word(&self) -> &'static str {
+        TlsVersion::WORDS[*self as usize]
     }
 }
 

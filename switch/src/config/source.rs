@@ -192,12 +192,24 @@ fn raw(value: &DeValue<'_>) -> Raw {
         DeValue::Boolean(on) => Raw::Switch(*on),
         DeValue::Array(values) => {
             let words = values.iter().map(|value| value.get_ref().as_str().map(str::to_owned));
-            words.collect::<Option<Vec<_>>>().map_or(Raw::Other("an array of something else than strings"), Raw::Words)
+            let tables = || values.iter().map(|value| strings_of(value.get_ref())).collect::<Option<Vec<_>>>();
+            let words = words.collect::<Option<Vec<_>>>().map(Raw::Words).or_else(|| tables().map(Raw::Tables));
+            words.unwrap_or(Raw::Other("an array of something else than strings"))
         }
         DeValue::Float(_) => Raw::Other("a number with a fraction"),
         DeValue::Datetime(_) => Raw::Other("a date"),
         DeValue::Table(_) => Raw::Other("a table"),
     }
+}
+
+/// The entries of a table that has strings alone.
+fn strings_of(value: &DeValue<'_>) -> Option<Vec<(String, String)>> {
+    let DeValue::Table(table) = value else { return None };
+    let entry = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+        let key: &std::borrow::Cow<'_, str> = key.get_ref();
+        Some((key.to_string(), value.get_ref().as_str()?.to_owned()))
+    };
+    table.iter().map(entry).collect()
 }
 
 /// Reads environment variables, in the order of their names; others than those of the configuration are passed over.

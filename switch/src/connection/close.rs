@@ -26,6 +26,7 @@ use crate::session::connect::answer_in_311;
 use crate::session::outgoing::Stage;
 use crate::session::{EXPIRY_NEVER, SessionId};
 use crate::switch::Switch;
+use crate::tls::failure::Failure;
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,10 @@ pub enum Cause {
     NotUpgraded(Refusal),
     /// The WebSocket has ended on the client's side.
     WebSocket(Ending),
+    /// There is no TLS with this client, or no more.
+    Tls(Failure),
+    /// The client has ended TLS in order, without DISCONNECT.
+    TlsClosed,
     /// The switch stops.
     Stop,
 }
@@ -85,6 +90,8 @@ impl Cause {
             | Cause::NoProxyHeader
             | Cause::NotUpgraded(_)
             | Cause::WebSocket(_)
+            | Cause::Tls(_)
+            | Cause::TlsClosed
             | Cause::Moved => None,
         }
     }
@@ -93,6 +100,7 @@ impl Cause {
     pub(super) fn close_code(self) -> Option<Option<CloseCode>> {
         let code = match self {
             Cause::Eof | Cause::Broken(_) | Cause::Moved | Cause::NotUpgraded(_) | Cause::NoProxyHeader => return None,
+            Cause::Tls(_) | Cause::TlsClosed => return None,
             Cause::WebSocket(Ending::Closed(code)) => return Some(code),
             Cause::WebSocket(Ending::Violated(violation)) => violation.code(),
             Cause::Disconnect { .. } => CloseCode::NORMAL,
@@ -132,6 +140,8 @@ impl Cause {
             Cause::NoProxyHeader => "a trusted proxy sent no PROXY header",
             Cause::NotUpgraded(refusal) => refusal.description(),
             Cause::WebSocket(ending) => ending.description(),
+            Cause::Tls(failure) => failure.description(),
+            Cause::TlsClosed => "the client closed the connection",
             Cause::Moved => "moved",
             Cause::Stop => "the switch stops",
         }
@@ -168,6 +178,9 @@ impl Switch {
         if self.connections.at(slot).framed {
             self.write_close_frame(slot, cause);
         }
+        if self.connections.at(slot).encrypted {
+            self.end_channel(slot, cause);
+        }
         let conn = self.connections.at_mut(slot);
         if cause == Cause::Moved {
             conn.send_closed = true;
@@ -178,7 +191,8 @@ impl Switch {
             fx.timers.cancel(timer);
         }
         let peer_closed = matches!(cause, Cause::Eof);
-        if cause.can_read() && !conn.send_closed && (conn.outbox_waits() || !peer_closed) {
+        let open = cause.can_read() && !conn.send_closed;
+        if open && (!peer_closed || self.unsent(slot)) {
             self.linger(slot, fx);
         } else {
             self.begin_closing(slot, fx);
@@ -380,9 +394,8 @@ impl Switch {
 
     fn linger(&mut self, slot: Slot, fx: &mut Effects) {
         self.set_connection_timer(slot, self.now.after(LINGER), fx);
-        let conn = self.connections.at_mut(slot);
-        conn.phase = Phase::Lingering;
-        if !conn.outbox_waits() {
+        self.connections.at_mut(slot).phase = Phase::Lingering;
+        if !self.unsent(slot) {
             self.last_packet_left(slot, fx);
         }
     }

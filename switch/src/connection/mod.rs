@@ -15,6 +15,7 @@ pub mod address;
 pub mod close;
 pub mod inbound;
 pub mod keepalive;
+pub mod secure;
 pub mod stack;
 pub mod table;
 
@@ -92,6 +93,8 @@ pub struct Connection {
     pub wrapped: bool,
     /// Each packet for it is one WebSocket frame.
     pub framed: bool,
+    /// What it is sent is sealed by the channel of its stack.
+    pub encrypted: bool,
     /// A CONNECT with the bridge bit: own messages are not echoed.
     pub bridge: bool,
     /// The listener that it came in by.
@@ -146,6 +149,7 @@ impl Connection {
             problem_information: true,
             wrapped: false,
             framed: false,
+            encrypted: false,
             bridge: false,
             listener: 0,
             requests: 0,
@@ -173,6 +177,12 @@ impl Connection {
     pub fn writable(&self) -> bool {
         use Phase::{Authenticating, Challenged, Claimed, Handshake, Open};
         matches!(self.phase, Handshake | Authenticating | Challenged | Claimed | Open) && !self.send_closed
+    }
+
+    /// Whether what it reads from feeds goes through its outbox, one packet after the other: each is looked at, or all
+    /// are sealed.
+    pub fn is_gathered(&self) -> bool {
+        self.encrypted || self.packet_bytes_max != u32::MAX
     }
 
     /// Whether something waits in its outbox.

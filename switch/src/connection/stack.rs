@@ -1,12 +1,12 @@
 //! What lies between a socket and MQTT, where that is not nothing.
 //!
 //! ```text
-//!   socket ─▶ [PROXY header] ─▶ [WebSocket request ─▶ frames] ─▶ MQTT: inbound
-//!   socket ◀─ whole frames in outbox and feeds ◀──────────────── MQTT: outbound
+//!   socket ─▶ [PROXY header] ─▶ [TLS] ─▶ [WebSocket request ─▶ frames] ─▶ MQTT: inbound
+//!   socket ◀─────────────────── [TLS] ◀─ whole frames in outbox and feeds ◀─ MQTT: outbound
 //! ```
 //!
-//! Layers are values that take bytes and give bytes; the one place that knows their order is `Stack::next`. A layer that
-//! encrypts belongs between the PROXY header, which comes in the clear, and the request.
+//! Layers are values that take bytes and give bytes; the one place that knows their order is `Switch::unwrap`. A PROXY
+//! header comes in the clear ([`super::secure`] tells of what follows it).
 //!
 //! A connection of plain TCP has no stack: its bytes go to MQTT where the kernel put them. One with a stack is marked as
 //! *wrapped*, and its bytes are unwrapped into scratch space of the shard in the one pass that unmasking takes. One whose
@@ -27,10 +27,15 @@ use super::close::Cause;
 use super::{ConnectionId, Phase};
 use crate::listener::{ListenerPolicy, UpgradeRules};
 use crate::switch::Switch;
+use crate::tls::channel::Channel;
 
 /// The layers of one connection.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Stack {
+    /// TLS, where it is spoken: between the PROXY header and all other layers.
+    pub channel: Option<Box<Channel>>,
+    /// What came of a handshake of TLS that waits for its turn.
+    pub held: Option<Box<Vec<u8>>>,
     layer: Layer,
     /// How the frames ended, once they have.
     ending: Option<Ending>,
@@ -98,14 +103,20 @@ enum Step {
 
 impl Stack {
     /// The stack of a new connection; `None`: it speaks MQTT as it is.
-    pub fn new(policy: &ListenerPolicy, peer: SocketAddr) -> Option<Stack> {
+    pub fn new(policy: &ListenerPolicy, peer: SocketAddr, channel: Option<Box<Channel>>) -> Option<Stack> {
         let proxied = policy.proxies.as_ref().is_some_and(|proxies| proxies.include(peer.ip()));
         let layer = match (proxied, &policy.upgrade) {
             (true, _) => Layer::Proxy(Vec::new()),
             (false, Some(_)) => Layer::Request(Vec::new()),
+            (false, None) if channel.is_some() => Layer::Plain,
             (false, None) => return None,
         };
-        Some(Stack { layer, ending: None })
+        Some(Stack { channel, held: None, layer, ending: None })
+    }
+
+    /// Whether packets are in frames.
+    pub fn is_framed(&self) -> bool {
+        matches!(self.layer, Layer::Frames(_))
     }
 
     /// How the frames ended, if they have.
@@ -165,8 +176,11 @@ impl Stack {
         out.extend_from_slice(&code.to_le_bytes());
     }
 
-    /// The stack that [`Stack::save`] wrote; `None`: there was none.
-    pub fn restore(mut bytes: &[u8]) -> Option<Stack> {
+    /// The stack that [`Stack::save`] wrote, with its channel, which travels as it is; `None`: there was none.
+    pub fn restore(mut bytes: &[u8], channel: Option<Box<Channel>>) -> Option<Stack> {
+        if bytes.is_empty() && channel.is_some() {
+            return Some(Stack { channel, held: None, layer: Layer::Plain, ending: None });
+        }
         let decoder = Decoder::restore(&mut bytes)?;
         let [kind, low, high] = bytes.try_into().ok()?;
         let code = CloseCode(u16::from_le_bytes([low, high]));
@@ -178,7 +192,7 @@ impl Stack {
             _ if code == CloseCode::INVALID_DATA => Some(Ending::Violated(Violation::CloseReasonNotUtf8)),
             _ => Some(Ending::Violated(Violation::ReservedBits)),
         };
-        Some(Stack { layer: Layer::Frames(decoder), ending })
+        Some(Stack { channel, held: None, layer: Layer::Frames(decoder), ending })
     }
 }
 
@@ -240,6 +254,11 @@ impl Stacks {
         self.rows.get_mut(slot.0 as usize)?.take()
     }
 
+    /// A connection's stack, to change it.
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Stack> {
+        self.rows.get_mut(slot.0 as usize)?.as_deref_mut()
+    }
+
     /// A connection's stack.
     pub fn get(&self, slot: Slot) -> Option<&Stack> {
         self.rows.get(slot.0 as usize)?.as_deref()
@@ -254,12 +273,17 @@ impl Switch {
         if !matches!(conn.phase, Phase::Open | Phase::Handshake | Phase::Challenged) {
             return self.received_plain(slot, bytes, fx);
         }
-        let before_ms = conn.heard_ms;
+        if conn.encrypted && self.waits_for_its_turn(slot, bytes) {
+            return;
+        }
+        self.received_through(slot, bytes, heard_ms, fx);
+    }
+
+    /// The same for bytes that need not wait.
+    pub(super) fn received_through(&mut self, slot: Slot, bytes: &[u8], heard_ms: u32, fx: &mut Effects) {
+        let before_ms = self.connections.at(slot).heard_ms;
         let id = self.connections.id(slot);
         let mut plain = std::mem::take(&mut self.unwrapped);
-        if plain.len() < bytes.len() {
-            plain.resize(bytes.len(), 0);
-        }
         let (written, cause) = self.unwrap(slot, bytes, &mut plain);
         if written == 0 && self.connections.at(slot).phase == Phase::Open {
             // Pings of the WebSocket are no MQTT packets, so they keep nobody alive ([MQTT-3.1.2-22]).
@@ -281,14 +305,56 @@ impl Switch {
 
     /// Takes bytes through the stack. Returns how many bytes there are for MQTT, and why the stream has ended behind
     /// them.
-    fn unwrap(&mut self, slot: Slot, mut bytes: &[u8], plain: &mut [u8]) -> (usize, Option<Cause>) {
+    fn unwrap(&mut self, slot: Slot, mut bytes: &[u8], plain: &mut Vec<u8>) -> (usize, Option<Cause>) {
         let Some(mut stack) = self.stacks.take(slot) else { unreachable!("a wrapped connection has a stack") };
+        let (mut filled, mut cause) = (0, None);
+        match stack.channel.take() {
+            None => (filled, cause) = self.peel(slot, &mut stack, &mut bytes, plain, false),
+            Some(mut channel) => {
+                if matches!(stack.layer, Layer::Proxy(_)) {
+                    (_, cause) = self.peel(slot, &mut stack, &mut bytes, plain, true);
+                }
+                if cause.is_none() && !matches!(stack.layer, Layer::Proxy(_)) {
+                    let end = self.open_records(slot, &mut channel, bytes);
+                    let mut opened = std::mem::take(&mut self.secure.opened);
+                    if stack.layer == Layer::Plain {
+                        std::mem::swap(&mut opened, plain);
+                        filled = plain.len();
+                    } else {
+                        (filled, cause) = self.peel(slot, &mut stack, &mut &opened[..], plain, false);
+                    }
+                    self.secure.opened = opened;
+                    cause = cause.or(end);
+                }
+                stack.channel = Some(channel);
+            }
+        }
+        if stack.layer == Layer::Plain && stack.channel.is_none() {
+            self.connections.at_mut(slot).wrapped = false;
+        } else {
+            self.stacks.put(slot, stack);
+        }
+        (filled, cause)
+    }
+
+    /// Takes bytes through the layers that are no TLS; `in_clear`: through the PROXY header alone.
+    fn peel(
+        &mut self,
+        slot: Slot,
+        stack: &mut Stack,
+        bytes: &mut &[u8],
+        plain: &mut Vec<u8>,
+        in_clear: bool,
+    ) -> (usize, Option<Cause>) {
+        if plain.len() < bytes.len() {
+            plain.resize(bytes.len(), 0);
+        }
         let listener = usize::from(self.connections.at(slot).listener);
         let (mut filled, mut cause) = (0, None);
-        while !bytes.is_empty() && cause.is_none() {
+        while !bytes.is_empty() && cause.is_none() && (!in_clear || matches!(stack.layer, Layer::Proxy(_))) {
             let policy = &self.listeners[listener];
             let Taken { consumed, written, step } = stack.next(bytes, &mut plain[filled..], policy);
-            bytes = &bytes[consumed..];
+            *bytes = &bytes[consumed..];
             filled += written;
             match step {
                 None | Some(Step::Client(None)) => {}
@@ -306,11 +372,6 @@ impl Switch {
                 Some(Step::Ended(ending)) => cause = Some(Cause::WebSocket(ending)),
             }
         }
-        if stack.layer == Layer::Plain {
-            self.connections.at_mut(slot).wrapped = false;
-        } else {
-            self.stacks.put(slot, stack);
-        }
         (filled, cause)
     }
 
@@ -327,8 +388,11 @@ impl Switch {
 
     /// Why a connection ends whose client will send nothing more.
     pub(super) fn end_of_stream(&self, slot: Slot) -> Cause {
-        let ending = self.stacks.get(slot).and_then(Stack::ending);
-        ending.filter(|_| self.connections.at(slot).wrapped).map_or(Cause::Eof, Cause::WebSocket)
+        let Some(stack) = self.stacks.get(slot).filter(|_| self.connections.at(slot).wrapped) else {
+            return Cause::Eof;
+        };
+        let closed = stack.channel.as_ref().is_some_and(|channel| channel.has_ended());
+        stack.ending().map_or(if closed { Cause::TlsClosed } else { Cause::Eof }, Cause::WebSocket)
     }
 
     /// Answers a ping (RFC 6455, section 5.5.3). Who asks and does not read is not read either.
@@ -378,12 +442,13 @@ mod tests {
             Some(Ending::Violated(Violation::ReservedBits)),
         ];
         for ending in endings {
-            let stack = Stack { layer: Layer::Frames(Decoder::default()), ending };
+            let stack = Stack { channel: None, held: None, layer: Layer::Frames(Decoder::default()), ending };
             let mut saved = Vec::new();
             stack.save(&mut saved);
-            assert_eq!(Stack::restore(&saved), Some(stack));
+            let restored = Stack::restore(&saved, None).expect("it is there again");
+            assert_eq!((restored.layer, restored.ending), (stack.layer, stack.ending));
         }
-        assert_eq!(Stack::restore(&[]), None);
+        assert!(Stack::restore(&[], None).is_none());
     }
 
     /// Bytes behind a header and behind a request are for the next layer, in one receive or in many.
@@ -401,7 +466,7 @@ mod tests {
                     Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Version: 13\r\n\r\n";
         let bytes = [head.as_bytes(), &[0x82, 0x82, 0, 0, 0, 0, 0xc0, 0, 0x89, 0x80, 0, 0, 0, 0]].concat();
         for size in [1, 2, 7, bytes.len()] {
-            let mut stack = Stack::new(&policy, ([127, 0, 0, 1], 9).into()).expect("it is wrapped");
+            let mut stack = Stack::new(&policy, ([127, 0, 0, 1], 9).into(), None).expect("it is wrapped");
             let (mut plain, mut steps) = (Vec::new(), Vec::new());
             for mut piece in bytes.chunks(size) {
                 let mut out = vec![0; piece.len()];
@@ -420,7 +485,7 @@ mod tests {
             assert!(answer.starts_with(b"HTTP/1.1 101 ") && payload.is_empty());
         }
         assert_eq!(
-            Stack::new(&policy, ([127, 0, 0, 2], 9).into()).map(|stack| stack.layer),
+            Stack::new(&policy, ([127, 0, 0, 2], 9).into(), None).map(|stack| stack.layer),
             Some(Layer::Request(Vec::new()))
         );
     }

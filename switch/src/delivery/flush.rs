@@ -8,9 +8,10 @@
 
 use std::collections::VecDeque;
 
-use shard::{Effects, Op, SendResult, Slot, Span};
+use shard::{Effects, Errno, Op, SendResult, Slot, Span};
 
 use super::feed::{FeedId, Run};
+use crate::connection::secure::Planned;
 use crate::connection::{Phase, Seat};
 use crate::counters::Counter;
 use crate::limits::{FLUSH_SLICE, FLUSH_VISIT, OUTBOX_FILL_BYTES, SEND_BYTES_MAX};
@@ -72,6 +73,8 @@ impl FlushState {
 
 /// [`Span::source`] of bytes in the connection's outbox; else it is the feed.
 const OUTBOX: u32 = u32::MAX;
+/// The same of bytes that were sealed for this slice.
+const SEALED: u32 = u32::MAX - 1;
 /// Members that one slice looks at, so that a pass over members that need nothing stays short too.
 const MEMBERS_PER_SLICE: usize = 16 * FLUSH_SLICE;
 
@@ -79,6 +82,7 @@ impl Switch {
     /// Plans one slice of sends.
     pub fn plan_flush(&mut self, plan: &mut Vec<Span>, fx: &mut Effects) {
         let mut looks = MEMBERS_PER_SLICE;
+        self.begin_sealing();
         // What is queued meanwhile waits for the next slice: no socket is in a plan twice.
         let mut jobs = self.flush.jobs.len();
         while plan.len() < FLUSH_SLICE && looks > 0 && jobs > 0 {
@@ -93,7 +97,9 @@ impl Switch {
 
     /// The bytes of a planned span.
     pub fn span_bytes(&self, span: &Span) -> &[u8] {
-        if span.source == OUTBOX {
+        if span.source == SEALED {
+            self.sealed_bytes(span)
+        } else if span.source == OUTBOX {
             let outbox = self.connections.at(span.slot).outbox.as_ref().expect("planned from an outbox");
             &outbox.bytes()[..span.len as usize]
         } else {
@@ -104,7 +110,7 @@ impl Switch {
     /// Takes the results of a slice.
     pub fn flushed(&mut self, plan: &[Span], results: &[SendResult], fx: &mut Effects) {
         for (span, result) in plan.iter().zip(results) {
-            if span.source == OUTBOX {
+            if matches!(span.source, OUTBOX | SEALED) {
                 self.connections.at_mut(span.slot).planned = false;
             }
             let sent = match *result {
@@ -113,10 +119,13 @@ impl Switch {
                 SendResult::Broken(_) => continue,
             };
             self.counters.add(Counter::BytesSent, u64::from(sent));
-            if span.source == OUTBOX {
-                self.outbox_sent(span, sent, fx);
-            } else {
-                self.feed_sent(span, sent, fx);
+            match span.source {
+                OUTBOX => self.outbox_sent(span, sent, sent as usize, fx),
+                SEALED => {
+                    let plain = self.sealed_sent(span, sent);
+                    self.outbox_sent(span, sent, plain, fx);
+                }
+                _ => self.feed_sent(span, sent, fx),
             }
         }
         // Last: a connection that ends leaves its feeds, and other members take its place in them.
@@ -227,12 +236,26 @@ impl Switch {
         if conn.blocked || conn.send_closed {
             return;
         }
+        if conn.encrypted {
+            return self.plan_encrypted(slot, plan, fx);
+        }
         match conn.outbox.as_ref().map_or(0, |outbox| outbox.len()) {
             0 => self.drained(slot, fx),
             waits => {
                 conn.planned = true;
                 plan.push(Span { slot, source: OUTBOX, start: 0, len: waits.min(SEND_BYTES_MAX) as u32, tag: [0; 2] });
             }
+        }
+    }
+
+    fn plan_encrypted(&mut self, slot: Slot, plan: &mut Vec<Span>, fx: &mut Effects) {
+        match self.plan_sealed(slot, SEALED, plan) {
+            Planned::Span => self.connections.at_mut(slot).planned = true,
+            Planned::Nothing => self.drained(slot, fx),
+            Planned::Later => self.flush_soon(slot),
+            // What waits will not leave any more; what was sealed before has.
+            Planned::Broken if self.connections.at(slot).phase == Phase::Lingering => self.last_packet_left(slot, fx),
+            Planned::Broken => self.broken(slot, Errno(rustix::io::Errno::PROTO.raw_os_error()), fx),
         }
     }
 
@@ -284,11 +307,12 @@ impl Switch {
         }
     }
 
-    fn outbox_sent(&mut self, span: &Span, sent: u32, fx: &mut Effects) {
+    /// Of a span so many bytes have left, and with them so many of the outbox, which may not be there where a handshake is
+    /// answered.
+    fn outbox_sent(&mut self, span: &Span, sent: u32, plain: usize, fx: &mut Effects) {
         let conn = self.connections.at_mut(span.slot);
-        let outbox = conn.outbox.as_mut().expect("planned from an outbox");
-        let settled = outbox.advance(sent as usize);
-        let empty = outbox.is_empty();
+        let settled = conn.outbox.as_mut().map_or(0, |outbox| outbox.advance(plain));
+        let empty = !conn.outbox_waits();
         self.counters.add(Counter::MessagesDelivered, u64::from(settled));
         if sent < span.len {
             self.block(span.slot, fx);
@@ -378,7 +402,7 @@ impl Switch {
             conn.flush_queued = true;
             self.flush.push(Job::Connection(slot));
         } else if let Some(seat) = conn.seats.sole() {
-            let slow = conn.packet_bytes_max != u32::MAX;
+            let slow = conn.is_gathered();
             self.feeds[seat.feed.0 as usize].member_mut(seat.member).set(slow, false);
         }
     }

@@ -9,8 +9,9 @@ use super::banner::connections;
 use super::memory::Memory;
 use super::plan::Plan;
 
-/// Prints everything to `out`; the first part is a file that would bring about the same configuration.
-pub fn print(out: &mut dyn Write, configuration: &Configuration, plan: &Plan) -> io::Result<()> {
+/// Prints everything to `out`; the first part is a file that would bring about the same configuration. `warnings` are of
+/// what can be used and should be changed.
+pub fn print(out: &mut dyn Write, configuration: &Configuration, plan: &Plan, warnings: &[String]) -> io::Result<()> {
     let settings = &configuration.settings;
     write!(out, "{}", reference::effective(configuration))?;
     let memory = Memory::of(settings, plan);
@@ -20,6 +21,7 @@ pub fn print(out: &mut dyn Write, configuration: &Configuration, plan: &Plan) ->
     note(&format!("durability: {}", super::banner::durability(settings, plan)))?;
     note(&format!("shards: {}", super::banner::shards(plan)))?;
     note(&format!("connections: {}", connections(plan)))?;
+    warnings.iter().try_for_each(|warning| note(&format!("warning: {warning}")))?;
     note("")?;
     note("Memory that this bounds; pools are touched as they fill:")?;
     note(memory.to_string().trim_end())?;

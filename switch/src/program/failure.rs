@@ -12,6 +12,7 @@ use shard::mesh::MeshError;
 
 use super::journals::JournalError;
 use crate::config::{ConfigErrors, Origin};
+use crate::tls::files::TlsError;
 
 /// Exit code for wrong usage or configuration.
 pub const EXIT_CONFIGURATION: u8 = 2;
@@ -34,6 +35,13 @@ pub enum Failure {
     },
     /// The kernel does not give what a shard needs.
     Kernel(KernelError),
+    /// Certificates and keys cannot be used.
+    Tls {
+        /// Where the listener names them; unknown to who serves.
+        origin: Option<Origin>,
+        /// What is wrong with which file.
+        error: TlsError,
+    },
     /// An address cannot be listened on.
     Listen(ListenError),
     /// There is no memory, or no descriptor, for the rings between shards.
@@ -68,7 +76,9 @@ impl Failure {
     /// The exit code.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Failure::Configuration(_) | Failure::Cores { .. } | Failure::Access(_) => EXIT_CONFIGURATION,
+            Failure::Configuration(_) | Failure::Cores { .. } | Failure::Tls { .. } | Failure::Access(_) => {
+                EXIT_CONFIGURATION
+            }
             Failure::Directory(error) if !is_damage(error) => EXIT_CONFIGURATION,
             _ => EXIT_RUN_TIME,
         })
@@ -111,6 +121,12 @@ impl fmt::Display for Failure {
             Failure::Cores { origin, key, error } => {
                 write!(f, "the configuration cannot be used:\n{origin}: node.{key}: {error}")
             }
+            Failure::Tls { origin: Some(origin), error } => {
+                write!(f, "the configuration cannot be used:\n{origin}: listener[{}].{error}", error.listener)
+            }
+            Failure::Tls { origin: None, error } => {
+                write!(f, "the configuration cannot be used:\nlistener[{}].{error}", error.listener)
+            }
             Failure::Kernel(error) => error.fmt(f),
             Failure::Listen(error) => error.fmt(f),
             Failure::Mesh(error) => error.fmt(f),
@@ -144,6 +160,12 @@ impl From<ConfigErrors> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         Failure::Directory(error)
+    }
+}
+
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Failure {
+        Failure::Tls { origin: None, error }
     }
 }
 

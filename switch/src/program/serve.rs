@@ -35,6 +35,8 @@ use crate::access::Desk;
 use crate::config::{Listener, Settings};
 use crate::journal::WallClock;
 use crate::listener::{self, ListenerPolicy};
+use crate::tls;
+use crate::tls::files::Reloaded;
 
 /// What the program gives to one shard's handler.
 pub struct Seat {
@@ -94,10 +96,17 @@ pub fn until_stopped<H: Handler>(
     let stop = StopFlag::default();
     let doorbells: Vec<_> = mesh.iter().map(MeshEnd::doorbell).collect();
     let wake = move || doorbells.iter().for_each(|doorbell| doorbell.ring());
-    let (log, again) = (logger.log(), wake.clone());
+    let policies: listener::Listeners = listeners.policies.into();
+    let (log, listening, again) = (logger.log(), Arc::clone(&policies), wake.clone());
     let reload = move || {
         supervisor::reloading();
-        super::access::reload(access.as_deref(), log);
+        let encrypted = listening.iter().any(|policy| policy.tls.is_some());
+        if encrypted {
+            reload_certificates(&listening, log);
+        }
+        if access.is_some() || !encrypted {
+            super::access::reload(access.as_deref(), log);
+        }
         again();
         supervisor::ready();
     };
@@ -105,7 +114,6 @@ pub fn until_stopped<H: Handler>(
         SignalThread::start(stop.clone(), logger.log(), &plan.cores, wake, reload).map_err(Failure::io(NO_THREAD))?;
 
     let settings = Arc::new(settings.clone());
-    let policies: listener::Listeners = listeners.policies.into();
     let endpoints = listeners.endpoints;
     let parts = mesh.into_iter().zip(listeners.sockets).zip(sinks);
     let meetings = Meeting::of(plan.shards().into()).into_iter().zip(Meeting::of(plan.shards().into()));
@@ -177,6 +185,24 @@ fn run_shard<H: Handler>(
     Ok(())
 }
 
+/// Reads the certificates again, at SIGHUP: what cannot be used changes nothing, and the log says why.
+fn reload_certificates(listeners: &[ListenerPolicy], log: Log) {
+    match tls::files::reload(listeners) {
+        Ok(reloaded) if reloaded.names.is_empty() => {
+            let text = "SIGHUP: no listener speaks TLS, and nothing else is read again in this version; restart";
+            log.print(Level::Warn, &text);
+        }
+        Ok(Reloaded { names, warnings }) => {
+            warnings.iter().for_each(|line| log.print(Level::Warn, line));
+            log.print(Level::Info, &format_args!("SIGHUP: certificates were read again: {}", names.join(", ")));
+        }
+        Err((name, error)) => {
+            let text = format_args!("SIGHUP: all certificates stay as they were: listener {name}: {error}");
+            log.print(Level::Error, &text);
+        }
+    }
+}
+
 /// What the shards listen on.
 struct Listeners {
     /// Each endpoint in service, in order.
@@ -192,7 +218,11 @@ fn open_listeners(settings: &Settings, shards: u16, log: Log) -> Result<Listener
     let (mut endpoints, mut policies) = (Vec::new(), Vec::new());
     let mut sockets: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
     let mut missing: Option<ListenError> = None;
-    for listener in &settings.listeners {
+    let loaded = tls::files::load_all(settings)?;
+    for line in loaded.iter().flatten().flat_map(|loaded| &loaded.warnings) {
+        log.print(Level::Warn, line);
+    }
+    for (index, listener) in settings.listeners.iter().enumerate() {
         // Checked settings have an address in each listener.
         let Some(bind) = &listener.bind else { continue };
         let set = match listen(bind, shards, &listener.options) {
@@ -208,7 +238,11 @@ fn open_listeners(settings: &Settings, shards: u16, log: Log) -> Result<Listener
             let text = format!("{bind}: the backlog is {somaxconn}, not {backlog}: raise net.core.somaxconn");
             log.print(Level::Info, &text);
         }
-        policies.push(ListenerPolicy::new(&Listener { bind: Some(set.endpoint.clone()), ..listener.clone() }, shards));
+        let listener = Listener { bind: Some(set.endpoint.clone()), ..listener.clone() };
+        policies.push(match &loaded[index] {
+            Some(loaded) => ListenerPolicy::with_tls(&listener, shards, &loaded.secrets),
+            None => ListenerPolicy::new(&listener, shards),
+        });
         endpoints.push(set.endpoint);
         sockets.iter_mut().zip(set.sockets).for_each(|(all, socket)| all.push(socket));
     }

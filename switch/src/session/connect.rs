@@ -129,13 +129,20 @@ impl Switch {
         let listener = u64::from(conn.listener) << 16;
         // What was written before, an answer to a handshake or to pings, goes along if it has not left.
         let unsent = conn.outbox.as_ref().map_or(&[][..], |outbox| outbox.bytes());
-        let mut stack = Vec::new();
+        let (mut stack, mut channel) = (Vec::new(), None);
         if conn.wrapped {
-            self.stacks.get(connection.slot).expect("it is wrapped").save(&mut stack);
+            let layers = self.stacks.get_mut(connection.slot).expect("it is wrapped");
+            layers.save(&mut stack);
+            channel = layers.channel.take();
         }
+        let encrypted = if channel.is_some() { ENCRYPTED } else { 0 };
         let lengths = (stack.len() as u64) << 32 | unsent.len() as u64;
-        let words = [reserved.to_word(), high, low, rest | listener, lengths];
+        let words = [reserved.to_word(), high, low, rest | listener | encrypted, lengths];
         let home = self.placement.home(&client_id);
+        if let Some(channel) = channel {
+            // It is there before the parcel that tells of its connection.
+            self.node.channels[usize::from(home.0)].push((reserved, channel));
+        }
         if let Some(gate) = &mut self.gate {
             // It is there before the parcel that follows.
             let proof = gate.take_proof(connection);
@@ -150,6 +157,7 @@ impl Switch {
         let (stack, bytes) = bytes.split_at((words[4] >> 32) as usize);
         let (unsent, bytes) = bytes.split_at(words[4] as u32 as usize);
         let connection = ConnectionId::from_word(words[0]);
+        let channel = (words[3] & ENCRYPTED != 0).then(|| self.take_channel(connection));
         let conn = self.connections.find(connection).expect("a reserved slot waits for its socket");
         assert_eq!(conn.phase, Phase::Arriving, "a reserved slot waits for its socket");
         conn.phase = Phase::Claimed;
@@ -157,12 +165,17 @@ impl Switch {
         conn.listener = (words[3] >> 16) as u16;
         self.listeners[usize::from(conn.listener)].opened(self.id);
         conn.residue = Some(Box::new(bytes.to_vec()));
-        if let Some(stack) = Stack::restore(stack) {
-            (conn.wrapped, conn.framed, conn.ended) = (true, true, stack.ending().is_some());
+        if let Some(stack) = Stack::restore(stack, channel) {
+            let closed = stack.channel.as_ref().is_some_and(|channel| channel.has_ended());
+            (conn.wrapped, conn.framed, conn.encrypted) = (true, stack.is_framed(), stack.channel.is_some());
+            conn.ended = closed || stack.ending().is_some();
             self.stacks.put(connection.slot, Box::new(stack));
         }
         if !unsent.is_empty() {
             self.outbox(connection.slot).buffer().extend_from_slice(unsent);
+        }
+        if self.connections.at(connection.slot).encrypted {
+            self.flush_soon(connection.slot);
         }
         self.counters.add(Counter::ConnectionsOpen, 1);
         self.hear_news(fx);
@@ -524,6 +537,9 @@ impl Switch {
         QoS::from_bits(self.limits.max_qos_allowed).unwrap_or(QoS::ExactlyOnce)
     }
 }
+
+/// Beside a listener's number in a parcel: the connection's channel has gone ahead.
+const ENCRYPTED: u64 = 1 << 63;
 
 /// The CONNECT at the front of bytes that begin with a whole one.
 pub(crate) fn first_packet(bytes: &[u8], max: u32) -> RawPacket<'_> {

@@ -177,7 +177,7 @@ impl Switch {
         let conn = self.connections.at_mut(slot);
         conn.seats.push(Seat { feed: id, member });
         let alone = conn.seats.len() == 1;
-        let slow = !alone || conn.outbox_waits() || conn.packet_bytes_max != u32::MAX;
+        let slow = !alone || conn.outbox_waits() || conn.is_gathered();
         feed.member_mut(member).set(slow, conn.blocked);
         if !alone {
             // All feeds of this connection are read through it from now on.

@@ -1,13 +1,16 @@
 // MQTT.js against the broker: connect, QoS 0 to 2 both ways, retained, will, a session that is resumed.
 //
-// Usage: mqttjs_client.js PORT {3,5} PREFIX {tcp,ws}. Exits 0 when everything held.
+// Usage: mqttjs_client.js PORT {3,5} PREFIX {tcp,ws,tls,wss} AUTHORITY. Exits 0 when everything held.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import mqtt from "mqtt";
 
 const DEADLINE_MS = 30_000;
-const [port, level, prefix, transport] = process.argv.slice(2);
-const url = transport === "ws" ? `ws://127.0.0.1:${port}/mqtt` : `mqtt://127.0.0.1:${port}`;
+const [port, level, prefix, transport, authority] = process.argv.slice(2);
+const scheme = { tcp: "mqtt", ws: "ws", tls: "mqtts", wss: "wss" }[transport];
+const url = `${scheme}://127.0.0.1:${port}${scheme.startsWith("ws") ? "/mqtt" : ""}`;
+const ca = ["tls", "wss"].includes(transport) ? readFileSync(authority) : undefined;
 const v5 = level === "5";
 
 // Nothing may keep the process longer than this.
@@ -23,6 +26,7 @@ class Client {
     client.messages = [];
     client.waiting = [];
     client.mqtt = mqtt.connect(url, {
+      ca,
       clientId: `${prefix}-${name}`,
       protocolVersion: v5 ? 5 : 4,
       clean: !durable,

@@ -1,6 +1,6 @@
 """aiomqtt against the broker: connect, QoS 0 to 2 both ways, retained, will, a session that is resumed.
 
-Usage: aiomqtt_client.py PORT {3,5} PREFIX {tcp,ws}. Exits 0 when everything held.
+Usage: aiomqtt_client.py PORT {3,5} PREFIX {tcp,ws,tls,wss} AUTHORITY. Exits 0 when everything held.
 """
 
 import asyncio
@@ -12,12 +12,15 @@ from paho.mqtt.properties import Properties
 
 DEADLINE = 60
 PORT, LEVEL, PREFIX = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-TRANSPORT = {"tcp": "tcp", "ws": "websockets"}[sys.argv[4]]
+TRANSPORT = {"tcp": "tcp", "ws": "websockets", "tls": "tcp", "wss": "websockets"}[sys.argv[4]]
+AUTHORITY = sys.argv[5] if sys.argv[4] in ("tls", "wss") else None
 V5 = LEVEL == 5
 
 
 def client(name, durable=False, will=None):
     arguments = {"transport": TRANSPORT, "protocol": aiomqtt.ProtocolVersion.V5 if V5 else aiomqtt.ProtocolVersion.V311}
+    if AUTHORITY:
+        arguments["tls_params"] = aiomqtt.TLSParameters(ca_certs=AUTHORITY)
     if V5:
         properties = Properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = 300 if durable else 0

@@ -1,6 +1,6 @@
 """paho-mqtt against the broker: connect, QoS 0 to 2 both ways, retained, will, a session that is resumed.
 
-Usage: paho_client.py PORT {3,5} PREFIX {tcp,ws}. Exits 0 when everything held.
+Usage: paho_client.py PORT {3,5} PREFIX {tcp,ws,tls,wss} AUTHORITY. Exits 0 when everything held.
 """
 
 import queue
@@ -12,7 +12,8 @@ from paho.mqtt.properties import Properties
 
 DEADLINE = 20
 PORT, LEVEL, PREFIX = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-TRANSPORT = {"tcp": "tcp", "ws": "websockets"}[sys.argv[4]]
+TRANSPORT = {"tcp": "tcp", "ws": "websockets", "tls": "tcp", "wss": "websockets"}[sys.argv[4]]
+AUTHORITY = sys.argv[5] if sys.argv[4] in ("tls", "wss") else None
 V5 = LEVEL == 5
 
 
@@ -29,6 +30,8 @@ class Client:
             transport=TRANSPORT,
             **arguments,
         )
+        if AUTHORITY:
+            self.client.tls_set(AUTHORITY)
         put = {kind: events.put for kind, events in self.events.items()}
         self.client.on_connect = lambda c, u, flags, code, p: put["connect"]((flags.session_present, code))
         self.client.on_disconnect = lambda c, u, flags, code, p: put["disconnect"](code)

@@ -7,12 +7,15 @@ mod rumqttc;
 
 use std::time::Duration;
 
+use ringmain_tests::authority;
 use ringmain_tests::process::Process;
 use ringmain_tests::program::root;
 use ringmain_tests::{Case, Transport, broker_tests};
 
 broker_tests!(both: paho, aiomqtt, mqttjs);
 broker_tests!(both ours: paho_over_websocket, aiomqtt_over_websocket, mqttjs_over_websocket);
+broker_tests!(both ours: paho_over_tls, aiomqtt_over_tls, mqttjs_over_tls);
+broker_tests!(both ours: paho_over_wss, aiomqtt_over_wss, mqttjs_over_wss);
 
 /// What a whole script may take.
 const SCRIPT: Duration = Duration::from_secs(90);
@@ -51,6 +54,36 @@ fn mqttjs_over_websocket(case: &Case) {
     script(case, MQTTJS, Transport::Ws);
 }
 
+/// Goal: the same over TLS.
+fn paho_over_tls(case: &Case) {
+    script(case, PAHO, Transport::Tls);
+}
+
+/// Goal: the same over TLS.
+fn aiomqtt_over_tls(case: &Case) {
+    script(case, AIOMQTT, Transport::Tls);
+}
+
+/// Goal: the same over TLS.
+fn mqttjs_over_tls(case: &Case) {
+    script(case, MQTTJS, Transport::Tls);
+}
+
+/// Goal: the same over WebSocket over TLS.
+fn paho_over_wss(case: &Case) {
+    script(case, PAHO, Transport::Wss);
+}
+
+/// Goal: the same over WebSocket over TLS.
+fn aiomqtt_over_wss(case: &Case) {
+    script(case, AIOMQTT, Transport::Wss);
+}
+
+/// Goal: the same over WebSocket over TLS, as pages of https do.
+fn mqttjs_over_wss(case: &Case) {
+    script(case, MQTTJS, Transport::Wss);
+}
+
 fn script(case: &Case, [interpreter, script]: [&str; 2], transport: Transport) {
     let modules = root().join("tests/clients/node_modules/mqtt");
     assert!(modules.exists(), "{} is not there; make test installs it", modules.display());
@@ -58,9 +91,15 @@ fn script(case: &Case, [interpreter, script]: [&str; 2], transport: Transport) {
         if interpreter.contains('/') { root().join(interpreter).display().to_string() } else { interpreter.to_owned() };
     let script = root().join(script).display().to_string();
     let broker = case.broker();
-    let address = if transport == Transport::tested() { broker.address() } else { broker.listening("ws") };
+    let address = match transport {
+        same if same == Transport::tested() => broker.address(),
+        Transport::Tls => broker.listening("tls, of the case"),
+        Transport::Wss => broker.listening("wss, web of the case"),
+        _ => broker.listening("ws"),
+    };
+    let authority = authority::of_this_run().0.file.display().to_string();
     let level = if case.v5() { "5" } else { "3" };
-    let arguments = [&script, &address.port().to_string(), level, &case.id("script"), transport.word()];
+    let arguments = [&script, &address.port().to_string(), level, &case.id("script"), transport.word(), &authority];
     let (status, printed) = Process::run(&interpreter, &arguments, SCRIPT);
     assert!(status.success() && printed.ends_with("ok\n"), "{status} (make test installs the clients):\n{printed}");
 }

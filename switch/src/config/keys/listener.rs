@@ -1,7 +1,7 @@
 //! The keys of each `[[listener]]`.
 
 use super::super::field::{Field, Kind};
-use super::super::settings::{Listener, Transport};
+use super::super::settings::{ClientCertificates, Listener, TlsVersion, Transport};
 use super::Key;
 
 /// The name of the section that may come many times.
@@ -18,6 +18,10 @@ pub const LISTENERS_MAX: usize = 64;
 const ORIGINS_MAX: usize = 256;
 /// Ranges of trusted proxies of one listener at most.
 const TRUSTED_MAX: usize = 256;
+/// Certificates of one listener at most.
+const CERTIFICATES_MAX: usize = 256;
+/// Revocation lists of one listener at most.
+const CRLS_MAX: usize = 64;
 
 type ListenerKey = Key<Listener>;
 
@@ -41,10 +45,10 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
     .absent("its address"),
     ListenerKey::new(
         "transport",
-        Kind::Choice(&Transport::WORDS, &["tls", "wss"]),
+        Kind::Choice(&Transport::WORDS, &[]),
         |listener| Field::Choice(&mut listener.transport),
-        "How MQTT travels: `tcp`, `ws` (WebSocket, for browsers: port 8083 by custom) or `unix` (a Unix socket). TLS is \
-         not in this version; until it is, a proxy can end it.",
+        "How MQTT travels: `tcp`, `ws` (WebSocket, for browsers: port 8083 by custom), `unix` (a Unix socket), `tls` \
+         (port 8883) or `wss` (WebSocket over TLS, port 8084).",
     ),
     ListenerKey::new(
         "allow_anonymous",
@@ -66,7 +70,7 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         "path",
         Kind::Text,
         |listener| Field::Text(&mut listener.path),
-        "Where WebSocket is spoken; requests for another path are answered with 404. For `ws` only.",
+        "Where WebSocket is spoken; requests for another path are answered with 404. For `ws` and `wss` only.",
     ),
     ListenerKey::new(
         "allowed_origins",
@@ -74,14 +78,66 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         |listener| Field::Words(&mut listener.allowed_origins),
         "Origins that pages may come from, as browsers write them: `https://app.example`, `http://localhost:3000`. A \
          request of any other is answered with 403; one that names no origin comes from no browser and may pass. Empty: \
-         pages of all origins. For `ws` only.",
+         pages of all origins. For `ws` and `wss` only.",
     ),
     ListenerKey::new(
         "max_header_size",
         Kind::Bytes(256..=1 << 20),
         |listener| Field::U32(&mut listener.max_header_size),
         "Largest request that opens a WebSocket, headers and all; a larger one is answered with 431. It must be complete \
-         within `limits.connect_timeout`, and the CONNECT too. For `ws` only.",
+         within `limits.connect_timeout`, and the CONNECT too. For `ws` and `wss` only.",
+    ),
+    ListenerKey::new(
+        "certificate",
+        Kind::File,
+        |listener| Field::MaybePath(&mut listener.tls.certificate),
+        "The certificate that clients are shown, and behind it those that lead to its authority (PEM). For `tls` and \
+         `wss`, which need one. SIGHUP reads all these files again without closing a connection.",
+    )
+    .absent("`certificates`"),
+    ListenerKey::new(
+        "key",
+        Kind::File,
+        |listener| Field::MaybePath(&mut listener.tls.key),
+        "The private key of `certificate` (PEM: PKCS #8, PKCS #1 or SEC 1, not encrypted). An ECDSA key costs a third \
+         of an RSA one in each handshake.",
+    )
+    .absent("`certificates`"),
+    ListenerKey::new(
+        "certificates",
+        Kind::KeyPairs(CERTIFICATES_MAX),
+        |listener| Field::KeyPairs(&mut listener.tls.certificates),
+        "Certificates for several names: `[{ certificate = \"a.crt\", key = \"a.key\" }, ...]`. The name that a client asks \
+         for (SNI) picks one by the names within; who asks for none, or for another one, is shown `certificate`, or else \
+         the first of these.",
+    ),
+    ListenerKey::new(
+        "client_certificates",
+        Kind::Choice(&ClientCertificates::WORDS, &[]),
+        |listener| Field::Choice(&mut listener.tls.client_certificates),
+        "Whether clients must show a certificate: `none` (nobody is asked), `optional` (who shows one must show a good \
+         one) or `required`.",
+    ),
+    ListenerKey::new(
+        "client_ca",
+        Kind::File,
+        |listener| Field::MaybePath(&mut listener.tls.client_ca),
+        "The authorities whose certificates clients may show (PEM, any number in one file). Needed where clients are \
+         asked.",
+    )
+    .absent("nobody is asked"),
+    ListenerKey::new(
+        "client_crl",
+        Kind::Words(CRLS_MAX),
+        |listener| Field::Words(&mut listener.tls.client_crl),
+        "Lists of certificates that hold no more (PEM or DER). Where there is any, a client's certificate whose issuer has \
+         none here is refused. A list that should have been renewed is still used.",
+    ),
+    ListenerKey::new(
+        "min_tls_version",
+        Kind::Choice(&TlsVersion::WORDS, &[]),
+        |listener| Field::Choice(&mut listener.tls.min_version),
+        "The oldest version of TLS that is spoken. 1.0 and 1.1 never are.",
     ),
     ListenerKey::new(
         "proxy_protocol",

@@ -1,0 +1,65 @@
+//! TLS without a socket: files become configurations, bytes come in and go out.
+//!
+//! ```text
+//!   files ─▶ ServerConfig ─▶ listener's policy ─▶ a shard's own reference ─▶ channel of each connection
+//! ```
+//!
+//! - [`files`] reads certificates, keys and revocation lists, and says what is wrong with them.
+//! - [`names`] picks the certificate for the name that a client asks for.
+//! - [`channel`] is one connection's TLS: a value that takes bytes and gives bytes.
+//! - [`failure`] is the closed list of reasons for which there is none.
+//!
+//! The cryptography and the protocol are rustls's, with aws-lc-rs below. `connection/secure` joins this to sockets.
+
+pub mod channel;
+pub mod failure;
+pub mod files;
+pub mod names;
+
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+use rustls::ServerConfig;
+use shard::mesh::ShardId;
+
+use crate::config;
+
+/// The TLS of one listener: what was read, and a letter box for each shard into which a reload puts what replaces it.
+/// A shard looks there when it accepts, so that no lock is taken; connections that are open keep what they began with.
+pub struct ListenerTls {
+    /// The files, to read them again.
+    pub files: config::Tls,
+    letters: Box<[ArrayQueue<Arc<Secrets>>]>,
+}
+
+/// What a listener shows and asks for, as it was read.
+pub struct Secrets {
+    /// For rustls.
+    pub config: Arc<ServerConfig>,
+    /// What the answer to a ClientHello costs, in units of [`crate::limits::HANDSHAKE_UNITS_PER_TURN`].
+    pub hello_units: u32,
+    /// What a client's second flight costs, in the same units.
+    pub finish_units: u32,
+}
+
+impl ListenerTls {
+    /// For `shards` shards, each of which finds `secrets` in its letter box.
+    pub fn new(files: config::Tls, secrets: &Arc<Secrets>, shards: u16) -> ListenerTls {
+        let tls = ListenerTls { files, letters: (0..shards).map(|_| ArrayQueue::new(1)).collect() };
+        tls.replace(secrets);
+        tls
+    }
+
+    /// From now on each shard begins connections with these.
+    pub fn replace(&self, secrets: &Arc<Secrets>) {
+        for letter in &self.letters {
+            // What nobody has taken yet is out of date.
+            let _ = letter.force_push(Arc::clone(secrets));
+        }
+    }
+
+    /// What has come for a shard since it looked last.
+    pub fn letter(&self, shard: ShardId) -> Option<Arc<Secrets>> {
+        self.letters[usize::from(shard.0)].pop()
+    }
+}
