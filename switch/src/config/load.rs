@@ -641,7 +641,7 @@ mod tests {
                 "f.toml:2:1: journal.staging_size = \"8MiB\": a quarter of it cannot hold a message of \
                  limits.max_connect_size = \"2MiB\"\n  remedy: write at least \"9MiB\", or lower",
             ),
-            ("[journal]\ndata_dir = \"\"", "f.toml:2:1: journal.data_dir = \"\": no directory has an empty name"),
+            ("[journal]\ndata_dir = \"\"", "f.toml:2:1: journal.data_dir = \"\": no file has an empty name"),
         ] {
             let error = only_error(file, &[], Flags::default());
             assert!(error.starts_with(expected) && error.contains("\n  remedy: "), "{error}");
