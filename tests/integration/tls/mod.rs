@@ -2,6 +2,7 @@
 //! both sides, and what is hostile.
 
 mod certificates;
+mod example;
 mod files;
 mod handshake;
 mod hostile;
