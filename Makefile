@@ -46,9 +46,9 @@ unit:
 	$(call stage,unit tests,$(CARGO) test --workspace --exclude ringmain-tests --locked --quiet)
 
 ## sim: the switch on a simulated kernel, the same seeds each time; half of them have journals, and three quarters of those
-## crash. As it is built for the unit tests, which is slower to run and sooner there. Fresh ones are for `make soak`
+## crash. As it was built with the unit tests, which is slower to run and sooner there. Fresh ones are for `make soak`
 sim:
-	$(call stage,simulation,$(CARGO) build --locked --quiet -p ringmain-sim --bin ringsim; \
+	$(call stage,simulation,$(CARGO) test --workspace --exclude ringmain-tests --locked --quiet --no-run; \
 	    $(or $(CARGO_TARGET_DIR),target)/debug/ringsim --jobs $$(nproc) --from 1 --seeds 1000)
 
 # The rings under every interleaving that the memory model allows; a target directory of its own keeps the others warm.
@@ -56,7 +56,7 @@ loom:
 	$(call stage,loom,RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom $(CARGO) test --release --locked --quiet -p ringmain-shard --lib loom)
 
 ## fuzz: each decoder for FUZZ_SECONDS under AddressSanitizer; needs the nightly toolchain, and says so where there is none
-FUZZ_SECONDS ?= 5
+FUZZ_SECONDS ?= 3
 fuzz:
 	$(call stage,fuzzing,FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/fuzz)
 
