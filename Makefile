@@ -26,7 +26,7 @@ all:
 ## test: everything that must pass before a change is good
 test:
 	@mkdir -p target; rm -f $(STAGES)
-	@for stage in tools format lint build unit sim loom fuzz instructions docs-check integration integration-ws; do $(MAKE) $$stage; done
+	@for stage in tools format lint build unit sim loom instructions docs-check integration integration-ws; do $(MAKE) $$stage; done
 	@echo; echo "make test: all stages passed"; cat $(STAGES); awk '{ sum += $$1 } END { printf "%6d s  all\n", sum }' $(STAGES)
 
 ## tools: what the tests need from Debian, PyPI and npm, where it is missing
@@ -55,7 +55,8 @@ sim:
 loom:
 	$(call stage,loom,RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom $(CARGO) test --release --locked --quiet -p ringmain-shard --lib loom)
 
-## fuzz: each decoder for FUZZ_SECONDS under AddressSanitizer; needs the nightly toolchain, and says so where there is none
+## fuzz: each decoder for FUZZ_SECONDS under AddressSanitizer; needs the nightly toolchain, and says so where there is none.
+## Part of `make soak`; `make test` replays what was found
 FUZZ_SECONDS ?= 3
 fuzz:
 	$(call stage,fuzzing,FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/fuzz)

@@ -57,7 +57,7 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         "Whether clients may connect without saying who they are. Where no back end of `[access]` is configured `false` \
          is refused (nobody could connect), and an address that other machines reach needs a written `true`.",
     )
-    .absent("`true` on loopback addresses and Unix sockets where no back end is configured, else `false`"),
+    .absent("`true` on loopback and Unix sockets where no back end is configured, else `false`"),
     ListenerKey::new(
         "max_connections",
         Kind::Count(1..=16_000_000),
@@ -107,9 +107,9 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         "certificates",
         Kind::KeyPairs(CERTIFICATES_MAX),
         |listener| Field::KeyPairs(&mut listener.tls.certificates),
-        "Certificates for several names: `[{ certificate = \"a.crt\", key = \"a.key\" }, ...]`. The name that a client asks \
-         for (SNI) picks one by the names within; who asks for none, or for another one, is shown `certificate`, or else \
-         the first of these.",
+        "Certificates for several names: `[{ certificate = \"a.crt\", key = \"a.key\" }, ...]`. The name that a client \
+         asks for (SNI) picks one by the names within; who asks for none, or for another one, is shown `certificate`, or \
+         else the first of these.",
     ),
     ListenerKey::new(
         "client_certificates",
