@@ -3,40 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::field::Choice;
+use super::field::choice_of_words;
 
-/// Declares a choice of words: the enumeration, its words, and both directions.
-macro_rules! choice {
-    ($(#[doc = $doc:literal])+ $name:ident { $($(#[$what:meta])+ $variant:ident => $word:literal,)+ }) => {
-        $(#[doc = $doc])+
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub enum $name {
-            $($(#[$what])+ $variant,)+
-        }
-
-        impl $name {
-            /// The words.
-            pub const WORDS: &[&str] = &[$($word),+];
-        }
-
-        impl Choice for $name {
-            fn choose(&mut self, word: &str) {
-                *self = match word {
-                    $($word => $name::$variant,)+
-                    _ => *self,
-                };
-            }
-
-            fn word(&self) -> &'static str {
-                match self {
-                    $($name::$variant => $word,)+
-                }
-            }
-        }
-    };
-}
-
-choice! {
+choice_of_words! {
     /// What becomes of what no rule matches.
     NoMatch {
         /// Denied where there are rules, or where other machines reach a listener; else allowed.
@@ -49,7 +18,7 @@ choice! {
     }
 }
 
-choice! {
+choice_of_words! {
     /// What a denial does.
     DenyAction {
         /// The client is told, where its version can be: a reason code in the acknowledgement.
@@ -62,7 +31,7 @@ choice! {
     }
 }
 
-choice! {
+choice_of_words! {
     /// Who may take over a client identifier.
     Takeover {
         /// The user that has it.
@@ -73,7 +42,7 @@ choice! {
     }
 }
 
-choice! {
+choice_of_words! {
     /// Where a token stands in CONNECT.
     TokenFrom {
         /// In the password.
@@ -84,7 +53,7 @@ choice! {
     }
 }
 
-choice! {
+choice_of_words! {
     /// How a request is written.
     BodyForm {
         /// A JSON object.
@@ -95,7 +64,7 @@ choice! {
     }
 }
 
-choice! {
+choice_of_words! {
     /// What becomes of a client where a service does not answer.
     WhenDown {
         /// It is refused.

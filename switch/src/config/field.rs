@@ -126,6 +126,39 @@ pub trait Choice {
     fn word(&self) -> &'static str;
 }
 
+/// Declares a choice of words: the enumeration, its words, and both directions.
+macro_rules! choice_of_words {
+    ($(#[doc = $doc:literal])+ $name:ident { $($(#[$what:meta])+ $variant:ident => $word:literal,)+ }) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$what])+ $variant,)+
+        }
+
+        impl $name {
+            /// The words.
+            pub const WORDS: &[&str] = &[$($word),+];
+        }
+
+        impl $crate::config::field::Choice for $name {
+            fn choose(&mut self, word: &str) {
+                *self = match word {
+                    $($word => $name::$variant,)+
+                    _ => *self,
+                };
+            }
+
+            fn word(&self) -> &'static str {
+                match self {
+                    $($name::$variant => $word,)+
+                }
+            }
+        }
+    };
+}
+
+pub(super) use choice_of_words;
+
 /// The place of a value in the settings.
 pub enum Field<'a> {
     /// A number.

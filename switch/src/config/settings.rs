@@ -8,7 +8,7 @@ use shard::config::KernelConfig;
 use shard::listen::{Endpoint, ListenOptions};
 
 use super::access::Access;
-use super::field::Choice;
+use super::field::choice_of_words;
 use super::network::Network;
 use super::value::CoreList;
 use crate::limits::Limits;
@@ -133,26 +133,24 @@ impl Listener {
     }
 }
 
-/// How MQTT travels on a listener.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Transport {
-    /// MQTT over TCP.
-    #[default]
-    Tcp,
-    /// MQTT over WebSocket over TCP.
-    Ws,
-    /// MQTT over a Unix socket.
-    Unix,
-    /// MQTT over TLS over TCP.
-    Tls,
-    /// MQTT over WebSocket over TLS over TCP.
-    Wss,
+choice_of_words! {
+    /// How MQTT travels on a listener.
+    Transport {
+        /// MQTT over TCP.
+        #[default]
+        Tcp => "tcp",
+        /// MQTT over WebSocket over TCP.
+        Ws => "ws",
+        /// MQTT over a Unix socket.
+        Unix => "unix",
+        /// MQTT over TLS over TCP.
+        Tls => "tls",
+        /// MQTT over WebSocket over TLS over TCP.
+        Wss => "wss",
+    }
 }
 
 impl Transport {
-    /// The words.
-    pub const WORDS: [&'static str; 5] = ["tcp", "ws", "unix", "tls", "wss"];
-
     /// Whether it is encrypted.
     pub fn is_encrypted(self) -> bool {
         matches!(self, Transport::Tls | Transport::Wss)
@@ -161,19 +159,6 @@ impl Transport {
     /// Whether MQTT lies in the frames of a WebSocket.
     pub fn is_web(self) -> bool {
         matches!(self, Transport::Ws | Transport::Wss)
-    }
-}
-
-impl Choice for Transport {
-    fn choose(&mut self, word: &str) {
-        let all = [Transport::Tcp, Transport::Ws, Transport::Unix, Transport::Tls, Transport::Wss];
-        if let Some(chosen) = all.into_iter().find(|transport| transport.word() == word) {
-            *self = chosen;
-        }
-    }
-
-    fn word(&self) -> &'static str {
-        Transport::WORDS[*self as usize]
     }
 }
 
@@ -215,60 +200,27 @@ pub struct KeyPair {
     pub key: PathBuf,
 }
 
-/// Whether clients show certificates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ClientCertificates {
-    /// Nobody is asked.
-    #[default]
-    None,
-    /// Who shows one shows a good one.
-    Optional,
-    /// Who shows none is refused.
-    Required,
-}
-
-impl ClientCertificates {
-    /// The words.
-    pub const WORDS: [&'static str; 3] = ["none", "optional", "required"];
-}
-
-impl Choice for ClientCertificates {
-    fn choose(&mut self, word: &str) {
-        let all = [ClientCertificates::None, ClientCertificates::Optional, ClientCertificates::Required];
-        if let Some(chosen) = all.into_iter().find(|choice| choice.word() == word) {
-            *self = chosen;
-        }
-    }
-
-    fn word(&self) -> &'static str {
-        ClientCertificates::WORDS[*self as usize]
+choice_of_words! {
+    /// Whether clients show certificates.
+    ClientCertificates {
+        /// Nobody is asked.
+        #[default]
+        None => "none",
+        /// Who shows one shows a good one.
+        Optional => "optional",
+        /// Who shows none is refused.
+        Required => "required",
     }
 }
 
-/// A version of TLS. Older ones are refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TlsVersion {
-    /// TLS 1.2.
-    #[default]
-    V12,
-    /// TLS 1.3.
-    V13,
-}
-
-impl TlsVersion {
-    /// The words.
-    pub const WORDS: [&'static str; 2] = ["1.2", "1.3"];
-}
-
-impl Choice for TlsVersion {
-    fn choose(&mut self, word: &str) {
-        if let Some(chosen) = [TlsVersion::V12, TlsVersion::V13].into_iter().find(|version| version.word() == word) {
-            *self = chosen;
-        }
-    }
-
-    fn word(&self) -> &'static str {
-        TlsVersion::WORDS[*self as usize]
+choice_of_words! {
+    /// A version of TLS. Older ones are refused.
+    TlsVersion {
+        /// TLS 1.2.
+        #[default]
+        V12 => "1.2",
+        /// TLS 1.3.
+        V13 => "1.3",
     }
 }
 
@@ -332,33 +284,16 @@ impl Default for Journal {
     }
 }
 
-/// What an acknowledgement promises about a message that a session is owed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// It is on disk.
-    #[default]
-    Fsync,
-    /// It survives the process, not the machine.
-    Written,
-    /// The owing shards hold it in memory.
-    Memory,
-}
-
-impl Durability {
-    /// The words, strongest first.
-    pub const WORDS: [&'static str; 3] = ["fsync", "written", "memory"];
-}
-
-impl Choice for Durability {
-    fn choose(&mut self, word: &str) {
-        let all = [Durability::Fsync, Durability::Written, Durability::Memory];
-        if let Some(chosen) = all.into_iter().find(|durability| durability.word() == word) {
-            *self = chosen;
-        }
-    }
-
-    fn word(&self) -> &'static str {
-        Durability::WORDS[*self as usize]
+choice_of_words! {
+    /// What an acknowledgement promises about a message that a session is owed, strongest first.
+    Durability {
+        /// It is on disk.
+        #[default]
+        Fsync => "fsync",
+        /// It survives the process, not the machine.
+        Written => "written",
+        /// The owing shards hold it in memory.
+        Memory => "memory",
     }
 }
 

@@ -33,7 +33,7 @@ pub const KEYS: &[Key<Settings>] = &[
     ),
     SettingsKey::new(
         "durability",
-        Kind::Choice(&Durability::WORDS, &[]),
+        Kind::Choice(Durability::WORDS, &[]),
         |s| Field::Choice(&mut s.journal.durability),
         "What an acknowledgement promises. `fsync`: what it acknowledges is on disk. `written`: it survives the end of the \
          process (kill -9 too), not that of the machine. `memory`: it is in memory alone; the disk follows soon after, but \

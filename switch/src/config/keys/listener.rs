@@ -45,7 +45,7 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
     .absent("its address"),
     ListenerKey::new(
         "transport",
-        Kind::Choice(&Transport::WORDS, &[]),
+        Kind::Choice(Transport::WORDS, &[]),
         |listener| Field::Choice(&mut listener.transport),
         "How MQTT travels: `tcp`, `ws` (WebSocket, for browsers: port 8083 by custom), `unix` (a Unix socket), `tls` \
          (port 8883) or `wss` (WebSocket over TLS, port 8084).",
@@ -113,7 +113,7 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
     ),
     ListenerKey::new(
         "client_certificates",
-        Kind::Choice(&ClientCertificates::WORDS, &[]),
+        Kind::Choice(ClientCertificates::WORDS, &[]),
         |listener| Field::Choice(&mut listener.tls.client_certificates),
         "Whether clients must show a certificate: `none` (nobody is asked), `optional` (who shows one must show a good \
          one) or `required`.",
@@ -135,7 +135,7 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
     ),
     ListenerKey::new(
         "min_tls_version",
-        Kind::Choice(&TlsVersion::WORDS, &[]),
+        Kind::Choice(TlsVersion::WORDS, &[]),
         |listener| Field::Choice(&mut listener.tls.min_version),
         "The oldest version of TLS that is spoken. 1.0 and 1.1 never are.",
     ),
