@@ -55,20 +55,26 @@ fn subscribers_get_the_same() {
             };
             let mut subscribers: Vec<Client> = clients.iter().map(ringmain_tests::Options::connect).collect();
             subscribers.extend(["d", "e", "f"].map(over_web));
-            for subscriber in &mut subscribers {
-                assert_eq!(subscriber.subscribe(&topic, qos), qos);
-            }
-            let mut publisher = over_web("publisher");
-            for len in [0, 100, 117, 118, 119, 120, 126, 130, 65_520, 65_535, 65_536, 300_000] {
-                publisher.publish(&topic, qos, vec![7; len]);
-                for subscriber in &mut subscribers {
-                    let message = subscriber.message();
-                    assert_eq!((message.payload.len(), message.qos), (len, qos));
-                }
-            }
-            publisher.disconnect();
+            let publisher = over_web("publisher");
+            let lens = [0, 100, 117, 118, 119, 120, 126, 130, 65_520, 65_535, 65_536, 300_000];
+            all_arrive(publisher, &mut subscribers, &topic, qos, &lens);
         }
     }
+}
+
+/// Messages of each of these lengths reach all of these, who subscribe first.
+pub fn all_arrive(mut publisher: Client, subscribers: &mut [Client], topic: &str, qos: u8, lens: &[usize]) {
+    for subscriber in &mut *subscribers {
+        assert_eq!(subscriber.subscribe(topic, qos), qos);
+    }
+    for len in lens {
+        publisher.publish(topic, qos, vec![7; *len]);
+        for subscriber in &mut *subscribers {
+            let message = subscriber.message();
+            assert_eq!((message.payload.len(), message.qos), (*len, qos));
+        }
+    }
+    publisher.disconnect();
 }
 
 /// Goal: how a client cuts its stream into frames, and frames into segments, means nothing (mosquitto#3704,

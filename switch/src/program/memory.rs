@@ -110,8 +110,8 @@ mod tests {
 
     /// All that a shard keeps for one idle client: MQTT over TCP, a keep alive, one subscription to a topic that others
     /// have too, a client identifier of 24 bytes at most. Each part is a ratchet: who needs more of one takes it from
-    /// another or says why (the last 8 of a session are who its client is). What the pools above bound,
-    /// and pages that are only reserved, are not in it.
+    /// another or says why (the last 8 of a session are who its client is). What the pools above bound, and pages that are
+    /// only reserved, are not in it.
     #[test]
     fn an_idle_client_is_small() {
         let parts = [

@@ -185,13 +185,10 @@ fn run_shard<H: Handler>(
     Ok(())
 }
 
-/// Reads the certificates again, at SIGHUP: what cannot be used changes nothing, and the log says why.
+/// Reads the certificates again, at SIGHUP, where some listener has any: what cannot be used changes nothing, and the log
+/// says why.
 fn reload_certificates(listeners: &[ListenerPolicy], log: Log) {
     match tls::files::reload(listeners) {
-        Ok(reloaded) if reloaded.names.is_empty() => {
-            let text = "SIGHUP: no listener speaks TLS, and nothing else is read again in this version; restart";
-            log.print(Level::Warn, &text);
-        }
         Ok(Reloaded { names, warnings }) => {
             warnings.iter().for_each(|line| log.print(Level::Warn, line));
             log.print(Level::Info, &format_args!("SIGHUP: certificates were read again: {}", names.join(", ")));

@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use rustls::HandshakeKind;
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus, WriteTraffic,
+};
 
 use super::Secrets;
 use super::failure::Failure;
@@ -190,8 +192,7 @@ impl Channel {
         }
     }
 
-    /// Appends `plain` in records; rustls is given what has arrived of the next message, from which it takes nothing as
-    /// it has seen it before. False: the keys are used up, and nothing can be sealed any more.
+    /// Appends `plain` in records. False: the keys are used up, and nothing can be sealed any more.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> bool {
         if self.failed || !self.complete {
             return plain.is_empty();
@@ -199,23 +200,11 @@ impl Channel {
         if plain.is_empty() {
             return true;
         }
-        loop {
-            let arrived = self.arrived.as_mut().map_or(&mut [][..], |arrived| &mut arrived[..]);
-            match self.connection.process_tls_records(arrived).state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(out, |out| data.encode(out)),
-                Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    let records = plain.len().div_ceil(RECORD_PLAIN_BYTES);
-                    let sealed = fill(out, plain.len() + records * RECORD_BYTES, |out| traffic.encrypt(plain, out));
-                    self.failed |= !sealed;
-                    return sealed;
-                }
-                _ => {
-                    self.failed = true;
-                    return false;
-                }
-            }
-        }
+        let records = plain.len().div_ceil(RECORD_PLAIN_BYTES);
+        let room = plain.len() + records * RECORD_BYTES;
+        let sealed = self.write(out, |traffic, out| fill(out, room, |out| traffic.encrypt(plain, out)));
+        self.failed |= !sealed;
+        sealed
     }
 
     /// Appends close_notify (RFC 8446, section 6.1), if it is due: all that waited is sealed.
@@ -224,16 +213,23 @@ impl Channel {
             return;
         }
         self.goodbye = Goodbye::Said;
+        self.write(out, |traffic, out| fill(out, 2 + RECORD_BYTES, |out| traffic.queue_close_notify(out)));
+    }
+
+    /// Appends what was to be said before, then what `then` does; rustls is given what has arrived of the next message,
+    /// from which it takes nothing as it has seen it before. False: nothing can be written.
+    fn write(
+        &mut self,
+        out: &mut Vec<u8>,
+        then: impl FnOnce(&mut WriteTraffic<'_, ServerConnectionData>, &mut Vec<u8>) -> bool,
+    ) -> bool {
         loop {
             let arrived = self.arrived.as_mut().map_or(&mut [][..], |arrived| &mut arrived[..]);
             match self.connection.process_tls_records(arrived).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(out, |out| data.encode(out)),
                 Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    fill(out, 2 + RECORD_BYTES, |out| traffic.queue_close_notify(out));
-                    return;
-                }
-                _ => return,
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => return then(&mut traffic, out),
+                _ => return false,
             }
         }
     }

@@ -8,6 +8,7 @@ use ringmain_tests::stream::Stream;
 use ringmain_tests::{Client, Options, Publish, Setup, TlsClient, Transport, Version};
 
 use super::{BOTH, TLS12, TLS13, VERSIONS, counted, greeted, start};
+use crate::websocket::all_arrive;
 
 /// Goal: a subscriber gets the same over TLS, over WebSocket over TLS and over TCP, from one feed or from its own queue,
 /// at every length at which a record ends.
@@ -29,18 +30,9 @@ fn subscribers_get_the_same() {
                 subscribers.push(of(Transport::Wss, wss, 3 * who + 1));
                 subscribers.push(of(Transport::Tcp, broker.tcp(), 3 * who + 2));
             }
-            for subscriber in &mut subscribers {
-                assert_eq!(subscriber.subscribe(&topic, qos), qos);
-            }
-            let mut publisher = Options::new(tls, version, &name(99)).connect_by(Transport::Tls);
-            for len in [0, 100, 16_300, 16_383, 16_384, 16_385, 32_768, 65_536, 300_000] {
-                publisher.publish(&topic, qos, vec![7; len]);
-                for subscriber in &mut subscribers {
-                    let message = subscriber.message();
-                    assert_eq!((message.payload.len(), message.qos), (len, qos));
-                }
-            }
-            publisher.disconnect();
+            let publisher = Options::new(tls, version, &name(99)).connect_by(Transport::Tls);
+            let lens = [0, 100, 16_300, 16_383, 16_384, 16_385, 32_768, 65_536, 300_000];
+            all_arrive(publisher, &mut subscribers, &topic, qos, &lens);
         }
     }
 }
