@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bundle::args::{Diff, Keep, Report, Rerun};
 use crate::journal::args::Journal;
 use crate::layers::Transport;
 use crate::packet::Version;
 use crate::payload::STAMP_BYTES;
+use crate::prove::args::Prove;
 use crate::suite::args::Suite;
 use crate::traffic::Pace;
 
@@ -26,7 +28,7 @@ pub struct Cli {
     help: Option<bool>,
 }
 
-#[derive(Subcommand)]
+#[derive(Subcommand, Clone)]
 pub enum Command {
     /// A few publishers, one topic, many subscribers (-c, 1000).
     Fanout(Run),
@@ -55,6 +57,16 @@ pub enum Command {
     Journal(Journal),
     /// Floor, ringmain and other brokers in interleaved rounds, and a report of it.
     Suite(Suite),
+    /// Is one configuration better than another? Pairs of runs on fresh nodes, and intervals.
+    ///
+    /// Exit status: 0 B is better at something and worse at nothing, 4 it is not, 1 it cannot be said.
+    Prove(Prove),
+    /// What differs between two kept runs (--keep): facts by name, and figures with intervals.
+    Diff(Diff),
+    /// Makes a kept run once more, and compares.
+    Rerun(Rerun),
+    /// Draws kept runs as one HTML page.
+    Report(Report),
 }
 
 /// Where to, who, what, how fast and how long.
@@ -62,6 +74,8 @@ pub enum Command {
 pub struct Run {
     #[command(flatten)]
     pub target: Target,
+    #[command(flatten)]
+    pub keep: Keep,
     /// Clients: publishers, subscribers or pairs; the scenario says which, and how many there are by default.
     #[arg(short = 'c', long)]
     pub count: Option<u32>,
@@ -187,6 +201,25 @@ pub enum Protocol {
     V311,
     #[value(name = "5", aliases = ["5.0", "mqttv5"])]
     V5,
+}
+
+impl Command {
+    /// The run that it makes, if it makes one.
+    pub fn run_mut(&mut self) -> Option<&mut Run> {
+        match self {
+            Command::Fanout(run)
+            | Command::Fanin(run)
+            | Command::Pairs(run)
+            | Command::Rooms(run)
+            | Command::PingPong(run)
+            | Command::Common(run)
+            | Command::Slow(run)
+            | Command::Storm(run)
+            | Command::Connect(run)
+            | Command::Idle(run) => Some(run),
+            _ => None,
+        }
+    }
 }
 
 impl Target {

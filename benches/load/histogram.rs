@@ -2,6 +2,7 @@
 //! medians.
 
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 use serde::Serialize;
 
 /// Finer than any clock that is read here, in nanoseconds; what is below counts as this.
@@ -40,6 +41,40 @@ impl Latencies {
     /// Takes all of another.
     pub fn add(&mut self, other: &Latencies) {
         self.0.add(&other.0).expect("the same bounds");
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The latency at a quantile (0 to 1), in µs.
+    pub fn at(&self, quantile: f64) -> f64 {
+        self.0.value_at_quantile(quantile) as f64 / 1e3
+    }
+
+    /// As HdrHistogram's V2 encoding has them.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        V2Serializer::new().serialize(&self.0, &mut bytes).expect("a vector takes all, and counts fit");
+        bytes
+    }
+
+    /// The inverse of [`Latencies::to_bytes`], also for histograms with other bounds.
+    ///
+    /// # Errors
+    /// These are no such bytes.
+    pub fn from_bytes(mut bytes: &[u8]) -> Result<Latencies, String> {
+        let wrong = |error: &dyn std::fmt::Debug| format!("no histogram in HdrHistogram's V2 encoding: {error:?}");
+        let read: Histogram<u64> = Deserializer::new().deserialize(&mut bytes).map_err(|error| wrong(&error))?;
+        let mut all = Latencies::new();
+        all.0.add(&read).map_err(|error| wrong(&error))?;
+        Ok(all)
     }
 
     /// Forgets all.

@@ -17,13 +17,17 @@
 
 mod args;
 mod broker;
+mod bundle;
 mod client;
 mod histogram;
+mod intervals;
 mod journal;
 mod layers;
+mod node;
 mod packet;
 mod payload;
 mod plan;
+mod prove;
 mod report;
 mod scenario;
 mod schedule;
@@ -67,9 +71,13 @@ fn run(command: &Command) -> Result<u8, Box<dyn Error>> {
         flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
         flag::register(signal, Arc::clone(&stop))?;
     }
-    let (core, json) = match command {
-        Command::Journal(args) => return journal::run(args, &stop),
-        Command::Suite(args) => return suite::run(args, &stop),
+    match command {
+        Command::Journal(args) => journal::run(args, &stop),
+        Command::Suite(args) => suite::run(args, &stop),
+        Command::Prove(args) => prove::run(args, &stop),
+        Command::Diff(args) => bundle::diff(args),
+        Command::Rerun(args) => bundle::rerun(args, &stop),
+        Command::Report(args) => bundle::report(args),
         Command::Fanout(run)
         | Command::Fanin(run)
         | Command::Pairs(run)
@@ -79,24 +87,24 @@ fn run(command: &Command) -> Result<u8, Box<dyn Error>> {
         | Command::Slow(run)
         | Command::Storm(run)
         | Command::Connect(run)
-        | Command::Idle(run) => (run.target.core, run.target.json),
-    };
-    if let Some(core) = core {
-        pin(core)?;
+        | Command::Idle(run) => match bundle::record::run(command, &run.keep, &stop) {
+            Err(_) if stop.load(Ordering::Relaxed) => {
+                eprintln!("ringload: interrupted before all clients were connected");
+                Ok(130)
+            }
+            other => other,
+        },
     }
-    let report = match scenario::run(command, &stop) {
-        Err(_) if stop.load(Ordering::Relaxed) => {
-            eprintln!("ringload: interrupted before all clients were connected");
-            return Ok(130);
-        }
-        other => other?,
-    };
+}
+
+/// Prints a report as the command wants it; returns the exit status.
+fn tell(report: &Report, json: bool) -> Result<u8, Box<dyn Error>> {
     if json {
-        println!("{}", serde_json::to_string(&report)?);
+        println!("{}", serde_json::to_string(report)?);
     } else {
         print!("{report}");
     }
-    Ok(status(&report))
+    Ok(status(report))
 }
 
 fn status(report: &Report) -> u8 {

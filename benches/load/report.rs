@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use crate::broker::Memory;
-use crate::histogram::Percentiles;
+use crate::histogram::{Latencies, Percentiles};
 use crate::tally::Faults;
 
 /// One run.
@@ -30,6 +30,9 @@ pub struct Report {
     pub slow: Option<Slow>,
     pub storm: Option<Storm>,
     pub faults: Faults,
+    /// The latencies behind the percentiles, by name.
+    #[serde(skip)]
+    pub histograms: Vec<(&'static str, Latencies)>,
 }
 
 /// How subscribers gather in rooms of several sizes.

@@ -19,6 +19,10 @@ use crate::windows;
 /// No run takes longer.
 const RUN_NS_MAX: u64 = 3_600_000_000_000;
 
+/// Names of histograms: of messages, from when they were due, and of connections, until they were served.
+const LATENCY: &str = "latency";
+const CONNECT: &str = "connect";
+
 /// Set by Ctrl-C.
 pub type Stop = Arc<AtomicBool>;
 
@@ -70,7 +74,7 @@ pub fn run(command: &Command, stop: &Stop) -> Result<Report, Box<dyn Error>> {
             // One message at the end tells whether every connection lives.
             traffic("idle", &Run { each: Some(1), ..args.clone() }, plan, stop)
         }
-        Command::Journal(_) | Command::Suite(_) => unreachable!("they start brokers of their own"),
+        _ => unreachable!("the others make no single run"),
     }
 }
 
@@ -124,6 +128,7 @@ fn traffic(name: &'static str, args: &Run, plan: Plan, stop: &Stop) -> Result<Re
         meter = Meter::new(args, &traffic, &swarm)?;
         ended = ended.and_then(|()| traffic.run(&mut swarm, Until::Time(start + ns(args.warmup) + ns(args.seconds))));
         report.traffic = measured(&meter, &traffic, &swarm, &ended)?;
+        report.histograms.push((LATENCY, traffic.latencies.clone()));
         ended = ended.and_then(|()| traffic.drain(&mut swarm));
     } else {
         let end = swarm.now() + RUN_NS_MAX;
@@ -131,6 +136,7 @@ fn traffic(name: &'static str, args: &Run, plan: Plan, stop: &Stop) -> Result<Re
         ended = ended.and_then(|()| traffic.run(&mut swarm, until));
         ended = ended.and_then(|()| traffic.drain(&mut swarm));
         report.traffic = measured(&meter, &traffic, &swarm, &ended)?;
+        report.histograms.push((LATENCY, traffic.latencies.clone()));
     }
     finish(report, &traffic, swarm, ended)
 }
@@ -342,6 +348,7 @@ pub fn finish(
     ended: Result<(), Stopped>,
 ) -> Result<Report, Box<dyn Error>> {
     swarm.disconnect();
+    report.histograms.push((CONNECT, swarm.connect_times.clone()));
     report.faults = traffic.faults;
     match ended {
         Ok(()) => {}

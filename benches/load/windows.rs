@@ -58,6 +58,7 @@ pub fn slow(args: &Run, stop: &Stop) -> Result<Report, Box<dyn Error>> {
         swarm.poll(Duration::from_millis(50), &mut traffic)?;
     }
     let (quiet_us, stalled_us) = (quiet.percentiles(), stalled.percentiles());
+    report.histograms.extend([("quiet", quiet), ("stalled", stalled)]);
     let p99 = |stalled| median(windows.iter().filter(|window| window.stalled == stalled).map(|w| w.p99_us).collect());
     let p99_ratio = p99(true).zip(p99(false)).map_or(0.0, |(stalled, quiet)| stalled / quiet);
     report.slow = Some(Slow {
@@ -90,6 +91,8 @@ pub fn storm(args: &Run, stop: &Stop) -> Result<Report, Box<dyn Error>> {
     let ended = (0..args.windows).try_for_each(|_| storms.quiet().and_then(|cpu| storms.stormy(cpu)));
     let ended = ended.and_then(|()| storms.traffic.drain(&mut storms.swarm));
     report.storm = Some(storms.report());
+    let [quiet, stormy] = storms.latencies;
+    report.histograms.extend([("quiet", quiet), ("stormy", stormy)]);
     finish(report, &storms.traffic, storms.swarm, ended)
 }
 

@@ -1,5 +1,7 @@
 //! Many clients at once, and an exact account of every message: `ringload` beside the real program.
 
+mod bundles;
+
 use std::process::Command;
 
 use ringmain_tests::program::{Program, ringload};

@@ -166,6 +166,7 @@ impl World {
         }
         // A DISCONNECT may not have been heard.
         session.certain &= name.changed <= kept;
+        session.none &= covered && !fenced;
         if !covered || fenced {
             let quiet = name.left_at.is_some() && name.left.tick <= kept;
             session.certain &= quiet;

@@ -149,6 +149,8 @@ pub struct Session {
     pub renewed: bool,
     /// Session Expiry Interval; 0: it ends with its connection.
     pub expiry: u32,
+    /// The client was told that there is no session but the one that ends with its connection.
+    pub none: bool,
     /// Copies of each message, redeliveries apart: QoS 0, and QoS 1 or 2.
     pub copies: HashMap<MessageId, [u32; 2]>,
     /// Messages in flight toward the client, in the order in which they came.

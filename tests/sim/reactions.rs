@@ -102,6 +102,9 @@ impl World {
         if session_present && clean {
             fail!("c{client} #{conn}: Session Present after Clean Start");
         }
+        if session.none && session_present && !raced {
+            fail!("c{client} #{conn}: a session is present of which it was said before that there is none");
+        }
         if session.certain && !raced && !clean {
             // What the switch noticed late it counts from then on.
             let left_last = name.left_at.max(name.left.latest.map(|(at, _)| at));
@@ -120,6 +123,7 @@ impl World {
             name.changed = tick;
         }
         session.expiry = expiry;
+        session.none = expiry == 0 && !session_present && !raced && !fenced;
         if let Some(will) = session.will.take()
             && session_present
             && session.certain
@@ -468,6 +472,7 @@ impl World {
             session.renewed |= state.clean || !lasts || !(session.certain || session.unanswered);
             session.unanswered |= session.certain;
             session.certain = false;
+            session.none = false;
             return;
         }
         name.left_at = Some(now);

@@ -97,9 +97,9 @@ const LEGEND_WIDTH: u32 = 150;
 const LEGEND_LINE: i32 = 24;
 
 /// Text, lines behind the curves, and paper; each has a dark counterpart in [`STYLE`].
-const INK: RGBColor = RGBColor(0x1F, 0x23, 0x28);
-const GRID: RGBColor = RGBColor(0xD8, 0xDE, 0xE4);
-const PAPER: RGBColor = RGBColor(0xFF, 0xFF, 0xFF);
+pub const INK: RGBColor = RGBColor(0x1F, 0x23, 0x28);
+pub const GRID: RGBColor = RGBColor(0xD8, 0xDE, 0xE4);
+pub const PAPER: RGBColor = RGBColor(0xFF, 0xFF, 0xFF);
 const STYLE: &str = "<style>@media (prefers-color-scheme: dark) { \
     [fill=\"#1F2328\"] { fill: #E6EDF3 } [stroke=\"#1F2328\"] { stroke: #E6EDF3 } \
     [fill=\"#D8DEE4\"] { fill: #30363D } [stroke=\"#D8DEE4\"] { stroke: #30363D } \
@@ -159,11 +159,16 @@ impl Plot {
             draw_legend(&legend, &shown)?;
             root.present()?;
         }
-        // Behind the opening tag.
-        let opened = text.find("<svg").and_then(|at| text[at..].find('>').map(|end| at + end + 1)).unwrap_or(0);
-        text.insert_str(opened, STYLE);
-        Ok(text)
+        Ok(dark(text))
     }
+}
+
+/// A drawing that is dark where its reader wants that.
+pub fn dark(mut text: String) -> String {
+    // Behind the opening tag.
+    let opened = text.find("<svg").and_then(|at| text[at..].find('>').map(|end| at + end + 1)).unwrap_or(0);
+    text.insert_str(opened, STYLE);
+    text
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -231,7 +236,7 @@ fn draw_legend(area: &Area, shown: &[Broker]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn font(size: u32) -> TextStyle<'static> {
+pub fn font(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&INK)
 }
 
@@ -249,7 +254,7 @@ fn stroke(broker: Broker) -> ShapeStyle {
 }
 
 /// Round numbers between these: powers of ten, and 2 and 5 of them where there is room.
-fn ticks(from: f64, to: f64) -> Vec<f64> {
+pub fn ticks(from: f64, to: f64) -> Vec<f64> {
     let steps: &[f64] = if to / from > 2000.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
     let decades = from.log10().floor() as i32..=to.log10().ceil() as i32;
     let all = decades.flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)));

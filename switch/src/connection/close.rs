@@ -282,7 +282,7 @@ impl Switch {
         }
         let Some(mut session) = self.sessions.remove(id) else { return };
         if let Some(uid) = uid.filter(|_| !planted(Fault::EndNotWritten)) {
-            self.journal.note(&Entry::SessionEnded { uid });
+            self.journal.note_end(uid, session.client_hash);
         }
         if let Some(timer) = session.timer.take() {
             fx.timers.cancel(timer);

@@ -13,6 +13,7 @@
 //!
 //! Without a journal (`journal.enabled = false`) nothing is written, and every ticket holds at once.
 
+pub mod ended;
 pub mod entries;
 pub mod marks;
 pub mod rehome;
@@ -32,6 +33,7 @@ use wire::frame::{Frame, FrameHeader};
 
 use crate::connection::ConnectionId;
 use crate::limits::{JOURNAL_NOTE_BYTES, JOURNAL_RESERVE_SHARE};
+use ended::{Ended, UNWRITTEN};
 use marks::Marks;
 use sweep::Sweeper;
 use wait::{Own, Refusals, Waiter};
@@ -51,6 +53,8 @@ pub struct Journal {
     pub(crate) own: Slab<Own>,
     /// Those that were refused, by key.
     pub(crate) own_refused: BTreeMap<usize, Refusals>,
+    /// Sessions that have ended, and would be back after a crash now.
+    pub(crate) ended: Ended,
     /// Sessions that were written for clients that are not accepted yet, and where that begins: memory does not tell of
     /// it, so a sweep leaves it where it is.
     pub(crate) admitting: Vec<(Position, u64)>,
@@ -89,6 +93,7 @@ impl Journal {
             marks: Marks::new(marks_max),
             own: Slab::new(),
             own_refused: BTreeMap::new(),
+            ended: Ended::default(),
             admitting: Vec::new(),
             sweeper: Sweeper::default(),
             wall,
@@ -217,10 +222,31 @@ impl Journal {
         self.later.push_back((entry.kind(), body));
     }
 
+    /// Writes that a session has ended. Its client is not told that there is none before that holds.
+    pub fn note_end(&mut self, uid: u64, client_hash: u64) {
+        self.note(&Entry::SessionEnded { uid });
+        let ticket = if self.later.is_empty() { self.tail() } else { UNWRITTEN };
+        if self.is_on() && !self.is_fenced() && !self.holds(ticket) {
+            self.ended.push(client_hash, ticket);
+        }
+    }
+
+    /// Whether a session of this client has ended, and a crash now would bring it back.
+    pub fn may_bring_back(&self, client_hash: u64) -> bool {
+        self.ended.contains(client_hash)
+    }
+
+    /// Forgets the ends of sessions that hold.
+    pub(crate) fn settle_ended(&mut self) {
+        let durable = self.log.as_ref().map_or(AT_ONCE, persistence::Journal::durable);
+        self.ended.settle(|ticket| ticket <= durable);
+    }
+
     /// Writes notes that found no room before.
     pub(crate) fn write_later(&mut self) {
         let Some(log) = &mut self.log else { return };
         if log.fenced().is_some() {
+            self.ended = Ended::default();
             return self.later.clear();
         }
         while let Some((kind, body)) = self.later.front() {
@@ -229,6 +255,7 @@ impl Journal {
             }
             self.later.pop_front();
         }
+        self.ended.written(log.tail());
     }
 
     /// Notes that wait for room.

@@ -115,6 +115,7 @@ impl Switch {
             self.tell_fence(fx);
         }
         self.journal.write_later();
+        self.journal.settle_ended();
         while let Some(waiter) = self.journal.next_kept() {
             self.kept(waiter, fx);
         }

@@ -323,6 +323,14 @@ impl Switch {
             self.end_session(session, fx);
             ticket = self.journal.tail();
         }
+        if stored.is_none() && self.journal.may_bring_back(self.placement.client_hash(client_id)) {
+            // It ended before, with its connection or because its client was not accepted.
+            if !self.journal.notes_fit() {
+                self.tell(client_id, claim, Verdict::Refuse, None, Some(ReasonCode::ServerBusy), fx);
+                return self.home.forget(client_id);
+            }
+            ticket = self.journal.tail();
+        }
         let lives_here = claim.durable || stored.is_some();
         let full = claim.durable && stored.is_none() && self.sessions.durable_len() >= self.sessions_max();
         let (verdict, reserved, reason) = if full {

@@ -312,7 +312,7 @@ impl Switch {
             self.close(connection.slot, Cause::Refused(ReasonCode::ServerUnavailable), fx);
         }
         if uid > 0 && new {
-            self.journal.note(&Entry::SessionEnded { uid });
+            self.journal.note_end(uid, self.placement.client_hash(&client_id));
         } else if uid > 0
             && let Some(id) = self.sessions.durable(&client_id)
         {
