@@ -2,23 +2,36 @@
 //!
 //! ```text
 //!   inspect     /sys, /proc, ethtool ──▶ Facts           the one look; what cannot be read says why
+//!   advice      Facts, Profile ──▶ Layout, Advice        pure: which cores do what, what should be otherwise
+//!   plan        Advice ──▶ ringmain.toml, system.sh,     pure: files that people read before they use them
+//!               a drop-in for systemd, a report
+//!   apply       Plan ──▶ the machine, and back           look, note on disk, act, look again
 //! ```
 //!
 //! # Invariants worth naming
 //!
 //! - Everything is read below a [root::Root], so a machine that was captured as a [text](tree) is looked at like the
 //!   one that this runs on.
-//! - Nothing but a look touches the machine, and a look changes nothing.
+//! - Only `apply` and `revert` change anything, only files that [change] understands, and only after what was there is
+//!   on disk.
 //! - Facts hold no counters: two looks at an untouched machine are equal.
 //!
 //! It must never import the switch: tuning and switch meet in a file, `ringmain.toml`.
 
 #![forbid(unsafe_code)]
 
+pub mod advice;
+pub mod apply;
+pub mod change;
 pub mod cores;
 pub mod fact;
 pub mod facts;
 mod inspect;
+pub mod journal;
+pub mod layout;
+pub mod plan;
+pub mod profile;
+mod render;
 pub mod root;
 pub mod table;
 pub mod tree;
