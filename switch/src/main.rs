@@ -11,7 +11,7 @@ use switch::program::args::{self, Options, Reference, Request};
 use switch::program::failure::{Failure, output};
 use switch::program::journals::Journals;
 use switch::program::plan::{self, Plan};
-use switch::program::{check, inspect, passwd, profile, serve};
+use switch::program::{check, inspect, passwd, profile, serve, tune};
 use switch::routing::parcel::rank_specs;
 use switch::tls::files::load_all;
 
@@ -63,6 +63,7 @@ fn run(request: Request) -> Result<(), Failure> {
         }
         Request::Journal(command) => inspect::run(&command, &mut io::BufWriter::new(io::stdout().lock())),
         Request::Passwd(command) => passwd::run(&command),
+        Request::Tune(command) => tune::run(&command, &mut io::BufWriter::new(io::stdout().lock())),
         Request::Reference(Reference::Markdown) => print(|out| out.write_all(reference::markdown().as_bytes())),
         Request::Reference(Reference::Toml) => print(|out| out.write_all(reference::annotated_toml().as_bytes())),
     }

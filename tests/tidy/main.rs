@@ -7,16 +7,17 @@ mod source;
 use source::{Line, Tree};
 
 /// Which of our crates each crate may import.
-const ARROWS: [(&str, &[&str]); 5] = [
+const ARROWS: [(&str, &[&str]); 6] = [
     ("wire", &[]),
     ("shard", &[]),
-    ("switch", &["wire", "shard"]),
-    ("benches", &["wire", "shard", "switch"]),
-    ("tests", &["wire", "shard", "switch"]),
+    ("tuning", &["shard"]),
+    ("switch", &["wire", "shard", "tuning"]),
+    ("benches", &["wire", "shard", "tuning", "switch"]),
+    ("tests", &["wire", "shard", "tuning", "switch"]),
 ];
 
 /// The crates that there are to import.
-const CRATES: [&str; 3] = ["wire", "shard", "switch"];
+const CRATES: [&str; 4] = ["wire", "shard", "tuning", "switch"];
 
 /// Folders and files that may have `unsafe` blocks.
 const UNSAFE_HOMES: [&str; 10] = [

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::tune::Tune;
 use crate::config::Flags;
 
 /// What the command line asks for.
@@ -19,6 +20,8 @@ pub enum Request {
     Journal(Journal),
     /// Change a password file.
     Passwd(Passwd),
+    /// Look at the machine, plan for it, change it, or take that back.
+    Tune(Tune),
     /// Print a text that is generated from the definitions.
     Reference(Reference),
 }
@@ -58,6 +61,12 @@ enum Command {
     },
     /// Change a password file: add a user, change a password, or remove a user
     Passwd(Passwd),
+    /// Look at this machine, plan for it, apply the plan, or take it back.
+    Tune {
+        /// What to do.
+        #[command(subcommand)]
+        tune: Tune,
+    },
     /// Print the configuration reference, or the annotated file.
     #[command(hide = true)]
     Reference {
@@ -262,6 +271,7 @@ impl Cli {
             Some(Command::Check(options)) => Request::Check(options),
             Some(Command::Journal { journal }) => Request::Journal(journal),
             Some(Command::Passwd(passwd)) => Request::Passwd(passwd),
+            Some(Command::Tune { tune }) => Request::Tune(tune),
             Some(Command::Reference { what }) => Request::Reference(what),
             Some(Command::Serve(serve)) => serve.request(),
             None => self.serve.request(),

@@ -18,3 +18,4 @@ pub mod serve;
 pub mod stop;
 pub mod storage;
 pub mod supervisor;
+pub mod tune;
