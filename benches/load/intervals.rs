@@ -88,7 +88,8 @@ fn rank_sums(first: usize, second: usize) -> Vec<f64> {
             // The largest of all is one of the first (it is above nothing), or of the second (above m).
             let (one, other) = (m as f64 / (m + n) as f64, n as f64 / (m + n) as f64);
             let at = |of: &Vec<f64>, sum: Option<usize>| sum.and_then(|sum| of.get(sum)).copied().unwrap_or(0.0);
-            let sums = (0..=m * n).map(|sum| one * at(&rows[n], Some(sum)) + other * at(&next[n - 1], sum.checked_sub(m)));
+            let sums =
+                (0..=m * n).map(|sum| one * at(&rows[n], Some(sum)) + other * at(&next[n - 1], sum.checked_sub(m)));
             let of = sums.collect();
             next.push(of);
         }

@@ -141,7 +141,8 @@ pub mod tests {
             Round { report, histograms: [("latency".to_owned(), latencies)].into() }
         };
         let node = Configuration { text: "[limits]\n".to_owned(), environment: [].into() };
-        let program = Program { name: "ringmain".to_owned(), version: "ringmain 1".to_owned(), sha256: "ab".to_owned() };
+        let program =
+            Program { name: "ringmain".to_owned(), version: "ringmain 1".to_owned(), sha256: "ab".to_owned() };
         Bundle {
             form: FORM,
             begun: "2026-01-02T03:04:05Z".to_owned(),

@@ -63,7 +63,8 @@ pub fn percentiles(runs: &[(&str, Latencies)]) -> Result<String, Box<dyn Error>>
                 (1.0..last).log_scale().with_key_points(nines),
                 (low..high).log_scale().with_key_points(ticks(low, high)),
             )?;
-        let label = |out: &f64| NINES.iter().find(|(of, _)| of == out).map_or(String::new(), |(_, name)| (*name).to_owned());
+        let label =
+            |out: &f64| NINES.iter().find(|(of, _)| of == out).map_or(String::new(), |(_, name)| (*name).to_owned());
         chart
             .configure_mesh()
             .bold_line_style(GRID)

@@ -18,8 +18,12 @@ const DECISIVE: &[&str] = &[
     "kernel.version",
     "kernel.mitigations",
     "processor.model",
-    "processor.cores",
-    "memory.total",
+    "processor.online",
+    "processor.allowed",
+    "processor.quota_millicores",
+    "processor.smt",
+    "memory.total_kib",
+    "memory.limit",
 ];
 
 /// The whole difference.
@@ -59,11 +63,8 @@ struct Compared {
 /// Of two bundles, with a confidence of 0 to 1.
 pub fn of(before: &Bundle, after: &Bundle, confidence: f64) -> Difference {
     let facts = differing(&leaves(before), &leaves(after));
-    let mut incomparable: Vec<_> = facts
-        .iter()
-        .filter(|fact| begins(&fact.name, DECISIVE))
-        .map(|fact| format!("{} differs", fact.name))
-        .collect();
+    let mut incomparable: Vec<_> =
+        facts.iter().filter(|fact| begins(&fact.name, DECISIVE)).map(|fact| format!("{} differs", fact.name)).collect();
     if before.told() != after.told() {
         incomparable.push("the load differs".to_owned());
     }
@@ -132,9 +133,16 @@ fn run(bundle: &Bundle) -> BTreeMap<String, String> {
 fn flatten(value: &Value, path: String, into: &mut BTreeMap<String, String>) {
     let deeper = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     match value {
+        Value::Object(fields) if fields.len() == 1 && fields.contains_key("unknown") => {
+            into.insert(path, format!("unknown: {}", fields["unknown"].as_str().unwrap_or_default()));
+        }
         Value::Object(fields) => fields.iter().for_each(|(name, value)| flatten(value, deeper(name), into)),
         Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
-            let named = |at: usize, item: &Value| item["name"].as_str().map_or_else(|| at.to_string(), str::to_owned);
+            let named = |at: usize, item: &Value| match (&item["name"], &item["number"]) {
+                (Value::String(name), _) => name.clone(),
+                (_, Value::Number(number)) => number.to_string(),
+                _ => at.to_string(),
+            };
             items.iter().enumerate().for_each(|(at, item)| flatten(item, deeper(&named(at, item)), into));
         }
         Value::String(text) => drop(into.insert(path, text.clone())),

@@ -96,8 +96,10 @@ fn figures(out: &mut String, all: &[(String, Bundle)]) -> Result<(), Box<dyn Err
 }
 
 fn latencies(out: &mut String, all: &[(String, Bundle)]) -> Result<(), Box<dyn Error>> {
-    let names: BTreeSet<String> =
-        all.iter().flat_map(|(_, bundle)| bundle.histograms().into_keys().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let names: BTreeSet<String> = all
+        .iter()
+        .flat_map(|(_, bundle)| bundle.histograms().into_keys().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
     writeln!(out, "<h2>Latency by percentile</h2>\n<div class=charts>")?;
     for name in names {
         let of = |(run, bundle): &'_ (String, Bundle)| Some((run.clone(), bundle.histograms().remove(name.as_str())?));

@@ -65,9 +65,8 @@ pub fn again(before: &Bundle, args: &Rerun, stop: &Stop) -> Result<Option<Bundle
          repeated",
     )?;
     let words = std::iter::once("ringload").chain(before.command.iter().map(String::as_str));
-    let command = Cli::try_parse_from(words)
-        .map_err(|error| format!("this version does not take its command: {error}"))?
-        .command;
+    let command =
+        Cli::try_parse_from(words).map_err(|error| format!("this version does not take its command: {error}"))?.command;
     let node = (Starter::new(&args.ringmain)?, configuration);
     let mut after = begin(before.command.clone(), &command, Some(&node))?;
     let count = args.rounds.unwrap_or(before.rounds.len() as u32);
@@ -124,7 +123,7 @@ fn begin(
         command: arguments,
         node: node.map(|(_, configuration)| configuration.clone()),
         programs,
-        facts: machine::all(),
+        facts: serde_json::to_value(tuning::inspect(Path::new("/")))?,
         rounds: Vec::new(),
     })
 }

@@ -47,11 +47,9 @@ pub fn run(args: &Prove, stop: &Stop) -> Result<u8, Box<dyn Error>> {
     let command = Cli::try_parse_from(std::iter::once("ringload").chain(load.iter().copied()))?.command;
     let needed = intervals::pairs_min(Verdict::share(args.confidence / 100.0, crate::bundle::FIGURES.len()));
     if (args.pairs as usize) < needed {
-        return Err(format!(
-            "--pairs {}: a confidence of {} % needs {needed} at least",
-            args.pairs, args.confidence
-        )
-        .into());
+        return Err(
+            format!("--pairs {}: a confidence of {} % needs {needed} at least", args.pairs, args.confidence).into()
+        );
     }
     let starter = Starter::new(&args.ringmain)?;
     let sides = [

@@ -27,11 +27,6 @@ pub fn facts() -> Vec<(String, String)> {
     all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
-/// The same as one object.
-pub fn all() -> serde_json::Value {
-    facts().into_iter().map(|(name, value)| (name, value.into())).collect::<serde_json::Map<_, _>>().into()
-}
-
 /// The time in UTC, as RFC 3339 has it.
 pub fn now() -> String {
     said("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]).unwrap_or_else(|| "unknown".to_owned())

@@ -65,8 +65,6 @@ pub enum Failure {
     },
     /// The machine cannot be looked at, planned for or changed so; the text says why.
     Tuning(String),
-    /// What was asked for is not there yet.
-    NotYet(&'static str),
     /// Something that should always work did not.
     Io {
         /// What was tried.
@@ -80,11 +78,9 @@ impl Failure {
     /// The exit code.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Failure::Configuration(_)
-            | Failure::Cores { .. }
-            | Failure::Tls { .. }
-            | Failure::Access(_)
-            | Failure::NotYet(_) => EXIT_CONFIGURATION,
+            Failure::Configuration(_) | Failure::Cores { .. } | Failure::Tls { .. } | Failure::Access(_) => {
+                EXIT_CONFIGURATION
+            }
             Failure::Directory(error) if !is_damage(error) => EXIT_CONFIGURATION,
             _ => EXIT_RUN_TIME,
         })
@@ -139,7 +135,6 @@ impl fmt::Display for Failure {
             Failure::Shard(error) => error.fmt(f),
             Failure::Access(what) => write!(f, "access control cannot be set up: {what}"),
             Failure::Passwords(what) | Failure::Tuning(what) => f.write_str(what),
-            Failure::NotYet(what) => write!(f, "{what} is not in this version"),
             Failure::Journal(error) => error.fmt(f),
             Failure::Directory(error) => error.fmt(f),
             Failure::Damaged { directory, places } => {

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod passwd;
 pub mod plan;
 pub mod profile;
+pub mod prove;
 pub mod serve;
 pub mod stop;
 pub mod storage;

@@ -11,6 +11,7 @@ use tuning::profile::Profile;
 use tuning::table;
 
 use super::failure::{Failure, output};
+use super::prove::{self, Prove};
 
 /// What is done with the machine.
 #[derive(Debug, Subcommand)]
@@ -59,13 +60,8 @@ pub enum Tune {
         #[command(flatten)]
         doing: Doing,
     },
-    /// Compare two configurations by interleaved runs; not in this version
-    #[command(hide = true)]
-    Prove {
-        /// The two configurations.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        configurations: Vec<String>,
-    },
+    /// Compare two configurations, or the machine before and after a plan, by runs of `ringload` in pairs
+    Prove(Prove),
 }
 
 const APPLY_HELP: &str = "\
@@ -125,7 +121,7 @@ pub fn run(command: &Tune, out: &mut dyn Write) -> Result<(), Failure> {
             doing.run(out, |machine, watch| machine.apply(&plan.changes(), doing.dry_run, watch))
         }
         Tune::Revert { doing } => doing.run(out, |machine, watch| machine.revert(doing.dry_run, watch)),
-        Tune::Prove { .. } => Err(Failure::NotYet("`ringmain tune prove`")),
+        Tune::Prove(command) => prove::run(command),
     }
 }
 
