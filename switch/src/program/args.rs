@@ -19,6 +19,8 @@ pub enum Request {
     Journal(Journal),
     /// Change a password file.
     Passwd(Passwd),
+    /// Ask a running node to read its files again.
+    Reload(Place),
     /// Print a text that is generated from the definitions.
     Reference(Reference),
 }
@@ -58,6 +60,9 @@ enum Command {
     },
     /// Change a password file: add a user, change a password, or remove a user
     Passwd(Passwd),
+    /// Ask a running node to read its configuration and files again, and say what came of it
+    #[command(after_help = RELOAD_HELP)]
+    Reload(Place),
     /// Print the configuration reference, or the annotated file.
     #[command(hide = true)]
     Reference {
@@ -65,6 +70,13 @@ enum Command {
         what: Reference,
     },
 }
+
+const RELOAD_HELP: &str = "\
+Certificates, password files, rules and bans are read again as at SIGHUP: all, or none if one of them cannot be used. A
+changed key of the configuration takes a restart: it is named, and nothing is changed.
+The node is found by its data directory, as the program finds that: --data-dir, else the environment, the file, and the
+user's own; or by node.control_socket.
+Exit codes: 0 everything was read again, 1 nothing was changed or no node was reached, 2 wrong usage or configuration.";
 
 const PASSWD_HELP: &str = "\
 The password is asked for on the terminal, or read from standard input where that is none. A running node reads
@@ -262,6 +274,7 @@ impl Cli {
             Some(Command::Check(options)) => Request::Check(options),
             Some(Command::Journal { journal }) => Request::Journal(journal),
             Some(Command::Passwd(passwd)) => Request::Passwd(passwd),
+            Some(Command::Reload(place)) => Request::Reload(place),
             Some(Command::Reference { what }) => Request::Reference(what),
             Some(Command::Serve(serve)) => serve.request(),
             None => self.serve.request(),
