@@ -5,8 +5,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .PHONY: all test tools format lint build unit sim loom fuzz instructions instructions-record docs-check integration
-.PHONY: integration-ws
-.PHONY: peers bench soak docs clean
+.PHONY: integration-wss
+.PHONY: peers bench soak docs deb clean
 .DEFAULT_GOAL := all
 
 CARGO ?= cargo
@@ -31,7 +31,7 @@ test:
 	@$(MAKE) build > target/build.log 2>&1 & build=$$!; \
 	    trap 'kill $$build 2> /dev/null' EXIT; $(MAKE) lint unit; trap - EXIT; \
 	    wait $$build || { cat target/build.log; exit 1; }; cat target/build.log
-	@for stage in sim loom instructions docs-check integration integration-ws; do $(MAKE) $$stage; done
+	@for stage in sim loom instructions docs-check integration integration-wss; do $(MAKE) $$stage; done
 	@echo; echo "make test: all stages passed"; cat $(STAGES); awk '{ sum += $$1 } END { printf "%6d s  all\n", sum }' $(STAGES)
 
 ## tools: what the tests need from Debian, PyPI and npm, where it is missing
@@ -80,11 +80,18 @@ docs-check:
 integration:
 	$(call stage,integration tests,RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RUST_TEST_THREADS=16 $(CARGO) test -p ringmain-tests --locked)
 
-## integration-ws: the suites of sockets, over WebSocket
-integration-ws:
-	$(call stage,suites over WebSocket,RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RINGMAIN_TEST_TRANSPORT=ws \
+# The suites of sockets over another transport than TCP; those that choose their transports themselves are left out.
+define over
+	$(call stage,suites over $(1),RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RINGMAIN_TEST_TRANSPORT=$(1) \
 	    RUST_TEST_THREADS=16 $(CARGO) test -p ringmain-tests --locked --test integration -- \
-	    --skip cli:: --skip stop:: --skip websocket:: --skip hazards::)
+	    --skip cli:: --skip stop:: --skip websocket:: --skip tls:: --skip browser:: --skip clients:: --skip packaging:: \
+	    --skip reload:: $(2))
+endef
+
+## integration-wss: the suites of sockets over WebSocket over TLS: both layers at once. Each alone, and what takes longer, is
+## part of `make soak`
+integration-wss:
+	$(call over,wss,--skip hazards::)
 
 ## peers: the brokers that `make bench` compares with, into target/peers; nothing is installed in the system
 peers:
@@ -102,8 +109,8 @@ bench: build
 	$(RELEASE)/ringload suite $(SUITE)
 
 ## soak: what takes too long for every change: SOAK_SEEDS of the simulator, the proof that it finds each planted fault,
-## SOAK_CASES of the keeper of the journal, cut off anywhere, kill -9 under load for SOAK_ROUNDS, AddressSanitizer, and each
-## decoder fuzzed for SOAK_SECONDS
+## SOAK_CASES of the keeper of the journal, cut off anywhere, kill -9 under load for SOAK_ROUNDS, AddressSanitizer, each
+## decoder fuzzed for SOAK_SECONDS, and the suites of sockets, hazards among them, over WebSocket, TLS, and both
 SOAK_SECONDS ?= 600
 SOAK_SEEDS ?= 30000
 SOAK_ROUNDS ?= 200
@@ -120,6 +127,9 @@ soak: build
 	RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=target/asan \
 	    $(CARGO) +nightly test --locked -p ringmain-shard --lib --tests --target x86_64-unknown-linux-gnu
 	FUZZ_SECONDS=$(SOAK_SECONDS) .ci/fuzz
+	$(call over,ws,)
+	$(call over,tls,)
+	$(call over,wss,)
 
 ## docs: write docs/configuration.md and ringmain.toml from the keys' definitions, docs/conformance.md from the cases
 docs:
@@ -128,6 +138,12 @@ docs:
 	mv target/configuration.md docs/configuration.md
 	mv target/ringmain.toml ringmain.toml
 	$(CARGO) test --quiet --locked -p ringmain-tests --test conformance -- --write-table
+
+## deb: a Debian package of the program, target/debian/*.deb; cargo-deb is built where it is missing
+deb: all
+	command -v cargo-deb >/dev/null || $(CARGO) install --locked cargo-deb
+	mkdir -p target/debian
+	cargo-deb -p ringmain --no-build --output target/debian/
 
 clean:
 	$(CARGO) clean

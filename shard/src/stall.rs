@@ -17,6 +17,7 @@ pub struct StallWatch {
 /// What a [`StallWatch`] has seen. Written by its shard alone, read by anyone at any time.
 #[derive(Debug, Default)]
 pub struct Stalls {
+    turns: AtomicU64,
     count: AtomicU64,
     longest_nanos: AtomicU64,
 }
@@ -33,6 +34,7 @@ impl StallWatch {
     /// A turn begins; the one before, if it was not ended by [`StallWatch::idle`], ends.
     pub fn turn(&mut self, now: Instant) {
         self.end(now);
+        self.stalls.turns.store(self.stalls.turns() + 1, Ordering::Relaxed);
         self.began = Some(now);
     }
 
@@ -59,6 +61,11 @@ impl StallWatch {
 }
 
 impl Stalls {
+    /// Turns that have begun: a shard that was woken and does not count on is stuck.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
     /// Turns that ran longer than the threshold.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
@@ -85,6 +92,6 @@ mod tests {
         watch.idle(at(10)); // 6 ms: a stall
         watch.turn(at(1000)); // 990 ms of sleep
         watch.turn(at(1009)); // 9 ms: a stall
-        assert_eq!((stalls.count(), stalls.longest()), (2, Duration::from_millis(9)));
+        assert_eq!((stalls.count(), stalls.longest(), stalls.turns()), (2, Duration::from_millis(9), 4));
     }
 }

@@ -11,7 +11,8 @@ use switch::program::args::{self, Options, Reference, Request};
 use switch::program::failure::{Failure, output};
 use switch::program::journals::Journals;
 use switch::program::plan::{self, Plan};
-use switch::program::{check, inspect, passwd, profile, serve, tune};
+use switch::program::reload::Origins;
+use switch::program::{check, control, inspect, passwd, profile, serve, tune};
 use switch::routing::parcel::rank_specs;
 use switch::tls::files::load_all;
 
@@ -47,7 +48,9 @@ fn run(request: Request) -> Result<(), Failure> {
             };
             let (node, switches) =
                 switches(settings, plan.shards(), recovered, desk.clone()).expect("checked rules make a placement");
-            let profiles = serve::until_stopped(settings, &plan, &ranks, keeping, desk, switches)?;
+            let origins =
+                Origins { file: options.config.clone(), flags: options.flags(), in_effect: configuration.clone() };
+            let profiles = serve::until_stopped(origins, &plan, &ranks, keeping, desk, switches)?;
             // Standard error may be closed; that is no failure of what has been served.
             let _ = io::stderr().write_all(profile::tables(&profiles, &node.counters).as_bytes());
             Ok(())
@@ -64,6 +67,7 @@ fn run(request: Request) -> Result<(), Failure> {
         Request::Journal(command) => inspect::run(&command, &mut io::BufWriter::new(io::stdout().lock())),
         Request::Passwd(command) => passwd::run(&command),
         Request::Tune(command) => tune::run(&command, &mut io::BufWriter::new(io::stdout().lock())),
+        Request::Reload(place) => control::reload(&place, &mut io::stdout().lock()),
         Request::Reference(Reference::Markdown) => print(|out| out.write_all(reference::markdown().as_bytes())),
         Request::Reference(Reference::Toml) => print(|out| out.write_all(reference::annotated_toml().as_bytes())),
     }

@@ -13,6 +13,7 @@ use switch::node::switches;
 use switch::program::failure::Failure;
 use switch::program::journals::Journals;
 use switch::program::plan::Plan;
+use switch::program::reload::Origins;
 use switch::program::serve;
 use switch::program::stop::StopFlag;
 use switch::routing::parcel::rank_specs;
@@ -60,7 +61,9 @@ impl Node {
             });
             let (recovered, keeping) = journals.unzip();
             let (_, make) = switches(settings, shards, recovered, None).expect("no rules");
-            serve::until_stopped(settings, &plan, &rank_specs(&settings.limits, shards), keeping, None, move |seat| {
+            let ranks = rank_specs(&settings.limits, shards);
+            let origins = Origins { file: None, flags, in_effect: configuration };
+            serve::until_stopped(origins, &plan, &ranks, keeping, None, move |seat| {
                 // Nobody listens any more where another shard was first.
                 let _ = tell.send(seat.stop.clone());
                 counting::watch_this_thread(counts);

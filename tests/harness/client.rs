@@ -85,10 +85,16 @@ impl Options {
 
     /// Connects by another transport than this run's; anything but success panics.
     pub fn connect_by(&self, transport: Transport) -> Client {
-        let mut client = Client::over(transport.open(self.address), self.packet.version);
-        client.send(&self.packet.bytes());
+        let mut client = self.send_by(transport);
         client.connack();
         assert_eq!(client.code, 0, "{:?} was refused", self.packet);
+        client
+    }
+
+    /// Sends the CONNECT by another transport than this run's, and does not wait.
+    pub fn send_by(&self, transport: Transport) -> Client {
+        let mut client = Client::over(transport.open(self.address), self.packet.version);
+        client.send(&self.packet.bytes());
         client
     }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod alias;
+mod browser;
 mod cli;
 mod clients;
 mod connect;
@@ -11,10 +12,12 @@ mod hazards;
 mod hostile;
 mod keepalive;
 mod limits;
+mod packaging;
 mod profile;
 mod properties;
 mod publish;
 mod regression;
+mod reload;
 mod retained;
 mod session;
 mod shared;

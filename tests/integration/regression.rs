@@ -11,7 +11,7 @@ use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
 
 broker_tests!(both ours:
     requests_keep_their_order, one_puback_for_each_publish, group_beside_a_fetch_of_its_filter,
-    many_groups_on_one_topic
+    many_groups_on_one_topic, longer_than_an_outbox
 );
 broker_tests!(v5 ours: redelivery_keeps_to_the_window, exact_packet_size_beside_aliases);
 
@@ -466,6 +466,26 @@ fn group_beside_a_fetch_of_its_filter(case: &Case) {
     assert_eq!(got, expected);
     topics.iter().for_each(|topic| _ = publisher.retain(topic, 0, ""));
     publisher.ping();
+}
+
+/// Goal: a QoS 0 message that is longer than `limits.max_outbox_bytes` reaches those who have nothing waiting, whatever QoS
+/// they subscribed with.
+///
+/// It was held against what is free of the limit, so that for subscribers of QoS 1 and 2, who read no feed, it was always
+/// too long: dropped, and counted as that of a full outbox. A page in a browser waited for it in vain.
+fn longer_than_an_outbox(case: &Case) {
+    let (mut publisher, topic) = (case.connect("publisher"), case.topic("t"));
+    let mut subscribers = [0, 1, 2].map(|qos| {
+        let mut client = case.connect(&format!("subscriber-{qos}"));
+        assert_eq!(client.subscribe(&topic, qos), qos);
+        client
+    });
+    for len in [(256 << 10) - 100, 256 << 10, 300_000, 700_000] {
+        publisher.publish(&topic, 0, vec![b'x'; len]);
+        for client in &mut subscribers {
+            assert_eq!(client.message().payload.len(), len);
+        }
+    }
 }
 
 /// Goal: a message that fits the client's Maximum Packet Size by name comes, aliases or not, and one that does not fit

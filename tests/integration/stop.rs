@@ -1,9 +1,12 @@
 //! Stopping: by signals, by kill -9, and starting again.
 
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ringmain_tests::program::Program;
+use ringmain_tests::program::{Program, root};
 use ringmain_tests::{Client, DEADLINE, Publish, Setup, Version};
 
 /// What a stop may take.
@@ -54,24 +57,95 @@ fn a_service_manager_is_told() {
     if Program::tested() != Program::Ringmain {
         return;
     }
-    // A name that fits: 107 bytes are the most (unix(7)).
-    let path = std::env::temp_dir().join(format!("ringmain-notify-{}", std::process::id()));
-    let socket = UnixDatagram::bind(&path).expect("a socket");
-    socket.set_read_timeout(Some(DEADLINE)).expect("a time");
-    let told = || {
-        let mut text = [0; 256];
-        let len = socket.recv(&mut text).expect("the switch says something");
-        String::from_utf8_lossy(&text[..len]).into_owned()
-    };
-    let mut broker = Setup::shards(2).env("NOTIFY_SOCKET", path.to_str().expect("a path in ASCII")).start();
-    assert_eq!(told().trim_end(), "READY=1");
+    let manager = Manager::open("told");
+    let mut broker = Setup::shards(2).env("NOTIFY_SOCKET", &manager.path).start();
+    assert_eq!(manager.told(), "READY=1");
     broker.process().signal("HUP");
-    let again = told();
+    let again = manager.told();
     assert!(again.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{again:?}");
-    assert_eq!(told().trim_end(), "READY=1");
+    assert_eq!(manager.told(), "READY=1");
     assert!(broker.terminate(STOP).success());
-    assert_eq!(told().trim_end(), "STOPPING=1");
-    std::fs::remove_file(&path).expect("it is there");
+    assert_eq!(manager.told(), "STOPPING=1");
+}
+
+/// Goal: a service manager that has a watchdog hears that the switch lives, also where nothing is to be done, until one
+/// shard hangs, while everything else goes on; and again when it turns again.
+#[test]
+fn the_watchdog_sees_a_shard_that_hangs() {
+    if Program::tested() != Program::Ringmain {
+        return;
+    }
+    const LIMIT: Duration = Duration::from_secs(2);
+    let manager = Manager::open("watchdog");
+    let setup = Setup::shards(2).env("NOTIFY_SOCKET", &manager.path);
+    let mut broker = setup.env("WATCHDOG_USEC", &LIMIT.as_micros().to_string()).start();
+    assert_eq!(manager.told(), "READY=1");
+    for _ in 0..2 {
+        assert_eq!(manager.told(), "WATCHDOG=1");
+    }
+    let hold = root().join("tests/clients/python/hold_thread.py");
+    let mut holder = Command::new("python3");
+    holder.arg(hold).arg(thread_of(broker.process().id(), "ringmain-1"));
+    let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python 3");
+    let mut held = String::new();
+    BufReader::new(holder.stdout.take().expect("a pipe")).read_line(&mut held).expect("a line");
+    assert_eq!(held, "held\n", "who runs the tests may trace processes of its own (ptrace(2))");
+    broker.process_log("no turn since it was woken: shard 1; the service manager is not told");
+    // What was said before is read; then nothing comes for as long as the service manager would wait.
+    manager.socket.set_read_timeout(Some(LIMIT)).expect("a time");
+    while manager.hears().is_some() {}
+    manager.socket.set_read_timeout(Some(DEADLINE)).expect("a time");
+    drop(holder.stdin.take());
+    assert!(holder.wait().is_ok_and(|status| status.success()));
+    broker.process_log("every shard turns again");
+    assert_eq!(manager.told(), "WATCHDOG=1");
+    assert!(broker.terminate(STOP).success());
+}
+
+/// The id of a process's thread with this name.
+fn thread_of(process: u32, name: &str) -> OsString {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("a process of our own");
+    let mut threads = threads.map(|thread| thread.expect("an entry"));
+    let named = threads.find(|thread| {
+        let comm = std::fs::read_to_string(thread.path().join("comm"));
+        comm.is_ok_and(|comm| comm.trim_end() == name)
+    });
+    named.expect("a thread of that name").file_name()
+}
+
+/// What a service manager has: the socket that `NOTIFY_SOCKET` names.
+struct Manager {
+    socket: UnixDatagram,
+    path: String,
+}
+
+impl Manager {
+    fn open(name: &str) -> Manager {
+        // A name that fits: 107 bytes are the most (unix(7)).
+        let path = std::env::temp_dir().join(format!("ringmain-{name}-{}", std::process::id()));
+        let socket = UnixDatagram::bind(&path).expect("a socket");
+        socket.set_read_timeout(Some(DEADLINE)).expect("a time");
+        Manager { socket, path: path.to_str().expect("a path in ASCII").to_owned() }
+    }
+
+    /// The next message, if one comes in time.
+    fn hears(&self) -> Option<String> {
+        let mut text = [0; 256];
+        let len = self.socket.recv(&mut text).ok()?;
+        Some(String::from_utf8_lossy(&text[..len]).trim_end().to_owned())
+    }
+
+    #[track_caller]
+    fn told(&self) -> String {
+        self.hears().expect("the switch says something")
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        // It may be gone.
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 /// Goal: SIGHUP changes nothing for clients.

@@ -114,18 +114,21 @@ impl Desk {
         self.book.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads all files again, and tells the shards. What cannot be used changes nothing.
+    /// Reads all files again.
     ///
     /// # Errors
     /// A file cannot be used: which, and why.
-    pub fn reload(&self) -> Result<(), String> {
-        let read = read(&self.access, self.public)?;
+    pub fn read_again(&self) -> Result<Book, String> {
+        read(&self.access, self.public)
+    }
+
+    /// Puts what was read again in the place of what back ends know, and tells the shards.
+    pub fn replace(&self, read: Book) {
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         *book = Book { published: Arc::clone(&book.published), ..read };
         for shard in 0..self.news.len() {
             self.tell(ShardId(shard as u16), News::Reloaded(Arc::clone(&book.policy), Arc::clone(&book.users)));
         }
-        Ok(())
     }
 
     /// Keys were published.

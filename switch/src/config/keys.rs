@@ -110,6 +110,13 @@ const NODE: &[Key<Settings>] = &[
         "Whether each shard measures how long it spends with each stage of a message. `$SYS/broker/shards/N/profile/` \
          shows it, and a table when the switch stops. It costs some 10 ns for each stage of a message.",
     ),
+    SettingsKey::new(
+        "control_socket",
+        Kind::File,
+        |s| Field::MaybePath(&mut s.node.control_socket),
+        "Where `ringmain reload` reaches this node: a Unix socket that its user and root may use.",
+    )
+    .absent("`control.sock` in the data directory; without a journal none"),
 ];
 
 const LIMITS: &[Key<Settings>] = &[

@@ -11,11 +11,13 @@
 //! - [`source`] turns files and variables into entries that are still text, each with its origin.
 //! - [`load`] applies the entries over the defaults and checks what no single value can tell.
 //! - [`data_dir`] says where the journal lies where no key does.
+//! - [`difference`] tells what a reload would change.
 //! - [`settings`] is what remains: whoever holds a [`Settings`] need not check it again.
 //! - [`mod@reference`] writes the documentation and the effective configuration.
 
 pub mod access;
 pub mod data_dir;
+pub mod difference;
 pub mod error;
 pub mod field;
 pub mod keys;

@@ -37,7 +37,8 @@ Ringmain needs no configuration to serve MQTT on loopback. It reads, later ones 
 4. command line flags.
 
 `ringmain check -c FILE` prints the configuration in effect, where each value comes from, and the memory that it bounds.
-Unknown keys are refused, with the nearest known one. A change takes effect at the next start.
+Unknown keys are refused, with the nearest known one. A change takes effect at the next start; the
+files that keys name are read again by `ringmain reload`.
 
 | value | written |
 |---|---|

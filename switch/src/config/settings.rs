@@ -235,6 +235,8 @@ pub struct Node {
     pub service_cores: Option<CoreList>,
     /// Whether shards measure what they spend their time with.
     pub profile: bool,
+    /// Where `ringmain reload` reaches the node; absent: in the data directory, if there is one.
+    pub control_socket: Option<PathBuf>,
 }
 
 /// The `[journal]` section.

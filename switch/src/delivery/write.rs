@@ -82,11 +82,12 @@ impl Switch {
         }
     }
 
-    /// Writes a PUBLISH that is encoded already.
+    /// Writes a PUBLISH that is encoded already. At QoS 0 only where less than the limit waits, however long it is itself: what
+    /// is longer than the limit comes through where nothing waits.
     pub fn write_encoded(&mut self, slot: Slot, qos: QoS, bytes: &[u8]) {
         let limit = self.limits.max_outbox_bytes as usize;
         let conn = self.connections.at(slot);
-        if !conn.writable() || (qos == QoS::AtMostOnce && waiting(conn) + bytes.len() > limit) {
+        if !conn.writable() || (qos == QoS::AtMostOnce && waiting(conn) >= limit) {
             return self.counters.add(Counter::DroppedOutboxFull, 1);
         }
         let framed = conn.framed;

@@ -58,17 +58,3 @@ pub fn start(desk: &Arc<Desk>, bells: Vec<Doorbell>, cores: &CorePlan, log: Log)
 fn no_thread(error: io::Error) -> Failure {
     Failure::io("cannot start a thread of access control")(error)
 }
-
-/// Reads the files again, at SIGHUP: what cannot be used changes nothing, and the log says why.
-pub fn reload(desk: Option<&Desk>, log: Log) {
-    let Some(desk) = desk else {
-        return log.print(Level::Warn, &"SIGHUP: there is no access control, and nothing else is read again; restart");
-    };
-    match desk.reload() {
-        Ok(()) => {
-            let files: Vec<String> = desk.files().map(|file| file.display().to_string()).collect();
-            log.print(Level::Info, &format_args!("SIGHUP: read again: {}", files.join(", ")));
-        }
-        Err(error) => log.print(Level::Error, &format_args!("SIGHUP: everything stays as it was: {error}")),
-    }
-}

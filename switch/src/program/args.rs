@@ -22,6 +22,8 @@ pub enum Request {
     Passwd(Passwd),
     /// Look at the machine, plan for it, change it, or take that back.
     Tune(Tune),
+    /// Ask a running node to read its files again.
+    Reload(Place),
     /// Print a text that is generated from the definitions.
     Reference(Reference),
 }
@@ -67,6 +69,9 @@ enum Command {
         #[command(subcommand)]
         tune: Tune,
     },
+    /// Ask a running node to read its configuration and files again, and say what came of it
+    #[command(after_help = RELOAD_HELP)]
+    Reload(Place),
     /// Print the configuration reference, or the annotated file.
     #[command(hide = true)]
     Reference {
@@ -74,6 +79,13 @@ enum Command {
         what: Reference,
     },
 }
+
+const RELOAD_HELP: &str = "\
+Certificates, password files, rules and bans are read again as at SIGHUP: all, or none if one of them cannot be used. A
+changed key of the configuration takes a restart: it is named, and nothing is changed.
+The node is found by its data directory, as the program finds that: --data-dir, else the environment, the file, and the
+user's own; or by node.control_socket.
+Exit codes: 0 everything was read again, 1 nothing was changed or no node was reached, 2 wrong usage or configuration.";
 
 const PASSWD_HELP: &str = "\
 The password is asked for on the terminal, or read from standard input where that is none. A running node reads
@@ -272,6 +284,7 @@ impl Cli {
             Some(Command::Journal { journal }) => Request::Journal(journal),
             Some(Command::Passwd(passwd)) => Request::Passwd(passwd),
             Some(Command::Tune { tune }) => Request::Tune(tune),
+            Some(Command::Reload(place)) => Request::Reload(place),
             Some(Command::Reference { what }) => Request::Reference(what),
             Some(Command::Serve(serve)) => serve.request(),
             None => self.serve.request(),

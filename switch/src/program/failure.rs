@@ -10,6 +10,7 @@ use shard::error::{AffinityError, KernelError, ListenError};
 use shard::launch::ShardError;
 use shard::mesh::MeshError;
 
+use super::control::ControlError;
 use super::journals::JournalError;
 use crate::config::{ConfigErrors, Origin};
 use crate::tls::files::TlsError;
@@ -52,6 +53,8 @@ pub enum Failure {
     Access(String),
     /// A password file cannot be changed.
     Passwords(String),
+    /// A running node was not reached, or refused.
+    Control(ControlError),
     /// The journals cannot be used.
     Journal(JournalError),
     /// A data directory cannot be looked at, copied or mended.
@@ -135,6 +138,7 @@ impl fmt::Display for Failure {
             Failure::Shard(error) => error.fmt(f),
             Failure::Access(what) => write!(f, "access control cannot be set up: {what}"),
             Failure::Passwords(what) | Failure::Tuning(what) => f.write_str(what),
+            Failure::Control(error) => error.fmt(f),
             Failure::Journal(error) => error.fmt(f),
             Failure::Directory(error) => error.fmt(f),
             Failure::Damaged { directory, places } => {

@@ -8,7 +8,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use persistence::Bell;
@@ -22,21 +22,24 @@ use shard::mesh::{Mesh, MeshEnd, RankSpec, ShardId};
 use shard::profile::{self, Reading};
 use shard::reactor::Reactor;
 use shard::ring::Doorbell;
+use shard::stall::Stalls;
 use shard::uring::{Features, Peer, UringDriver};
 
 use super::banner;
+use super::control::{self, ControlSocket};
 use super::failure::Failure;
 use super::journals::{JournalError, Keeping};
 use super::log::{Level, Log, LogSink, Logger};
 use super::plan::Plan;
+use super::reload::{Origins, Reload};
 use super::stop::{SignalThread, StopFlag};
 use super::supervisor;
+use super::watchdog;
 use crate::access::Desk;
 use crate::config::{Listener, Settings};
 use crate::journal::WallClock;
 use crate::listener::{self, ListenerPolicy};
 use crate::tls;
-use crate::tls::files::Reloaded;
 
 /// What the program gives to one shard's handler.
 pub struct Seat {
@@ -61,20 +64,21 @@ pub struct Seat {
 }
 
 /// Serves with a handler made by `handler` on each shard's own thread, until a stop was requested and every handler has
-/// finished. `ranks` are the rings between shards, `access` is where clients are judged. Returns the stage profile of each
-/// shard, in order, where it was to be measured.
+/// finished. `origins` has the settings, and where they are read again; `ranks` are the rings between shards, `access` is
+/// where clients are judged. Returns the stage profile of each shard, in order, where it was to be measured.
 pub fn until_stopped<H: Handler>(
-    settings: &Settings,
+    origins: Origins,
     plan: &Plan,
     ranks: &[RankSpec],
     keeping: Option<Keeping>,
     access: Option<Arc<Desk>>,
     handler: impl Fn(Seat) -> H + Clone + Send + 'static,
 ) -> Result<Vec<(ShardId, Reading)>, Failure> {
+    let settings = Arc::new(origins.in_effect.settings.clone());
     let features = Features::probe(&plan.kernel)?;
     let (origin, wall_origin) = (Instant::now(), SystemTime::now());
     let (logger, sinks) = Logger::start(&settings.log, &plan.cores, wall_origin).map_err(Failure::io(NO_THREAD))?;
-    let listeners = open_listeners(settings, plan.shards(), logger.log())?;
+    let listeners = open_listeners(&settings, plan.shards(), logger.log())?;
     let mesh = Mesh::build(plan.shards(), ranks)?;
 
     for line in keeping.iter().flat_map(|keeping| &keeping.told) {
@@ -95,25 +99,16 @@ pub fn until_stopped<H: Handler>(
 
     let stop = StopFlag::default();
     let doorbells: Vec<_> = mesh.iter().map(MeshEnd::doorbell).collect();
+    let (pulses, bells) = (watchdog::pulses(plan.shards()), doorbells.clone());
     let wake = move || doorbells.iter().for_each(|doorbell| doorbell.ring());
     let policies: listener::Listeners = listeners.policies.into();
-    let (log, listening, again) = (logger.log(), Arc::clone(&policies), wake.clone());
-    let reload = move || {
-        supervisor::reloading();
-        let encrypted = listening.iter().any(|policy| policy.tls.is_some());
-        if encrypted {
-            reload_certificates(&listening, log);
-        }
-        if access.is_some() || !encrypted {
-            super::access::reload(access.as_deref(), log);
-        }
-        again();
-        supervisor::ready();
-    };
-    let _signals =
-        SignalThread::start(stop.clone(), logger.log(), &plan.cores, wake, reload).map_err(Failure::io(NO_THREAD))?;
+    let reload = Reload::new(origins, Arc::clone(&policies), access, logger.log(), wake.clone());
+    let reload = Arc::new(reload);
+    let hangup = Arc::clone(&reload);
+    let on_hangup = move || _ = hangup.run("SIGHUP");
+    let _signals = SignalThread::start(stop.clone(), logger.log(), &plan.cores, wake, on_hangup)
+        .map_err(Failure::io(NO_THREAD))?;
 
-    let settings = Arc::new(settings.clone());
     let endpoints = listeners.endpoints;
     let parts = mesh.into_iter().zip(listeners.sockets).zip(sinks);
     let meetings = Meeting::of(plan.shards().into()).into_iter().zip(Meeting::of(plan.shards().into()));
@@ -124,6 +119,7 @@ pub fn until_stopped<H: Handler>(
         let (settings, shards, slots) = (settings.clone(), plan.shards(), plan.kernel.slots);
         let (report, ready, listeners) = (report.clone(), ready.clone(), policies.clone());
         let bell = kept.as_ref().map(|kept| kept.bell(mesh.id().0.into()));
+        let pulses = Arc::clone(&pulses);
         move || {
             if settings.node.profile {
                 profile::start();
@@ -136,7 +132,8 @@ pub fn until_stopped<H: Handler>(
                 let _ = ready.send(());
                 made
             };
-            run_shard(driver, mesh, begin, end, IdlePolicy { spin: kernel.spin }, handler)?;
+            let pulse = &pulses[usize::from(shard.0)];
+            run_shard(driver, mesh, (begin, end), IdlePolicy { spin: kernel.spin }, pulse, handler)?;
             // The receiver is gone if another shard failed; nobody wants to know then.
             if let Some(reading) = profile::read() {
                 let _ = report.send((shard, reading));
@@ -147,13 +144,17 @@ pub fn until_stopped<H: Handler>(
     let shards = launch(&plan.cores, work.collect())?;
     let banner_lines: Vec<_> = endpoints.iter().zip(&*policies).collect();
     drop(ready);
+    let mut control = None;
     // Who reads that it listens finds every shard and all its memory there. A shard that cannot start says nothing here.
     if all_ready.iter().take(plan.shards().into()).count() == usize::from(plan.shards()) {
+        control = open_control(&settings, plan, &reload, logger.log());
         // A log that cannot be written (a full disk, a closed pipe) is no reason not to serve.
         let _ = io::stderr().write_all(banner::text(&settings, plan, &features, &banner_lines).as_bytes());
+        watchdog::start(pulses, bells, stop, &plan.cores, logger.log()).map_err(Failure::io(NO_THREAD))?;
         supervisor::ready();
     }
     shards.join()?;
+    drop(control);
     if kept.is_some_and(|kept| !kept.stop(KEEPER_STOP_MAX)) {
         logger.log().print(Level::Warn, &"the disk is slow: what was not synced is taken up at the next start");
     }
@@ -171,33 +172,30 @@ const NO_THREAD: &str = "cannot start a service thread";
 fn run_shard<H: Handler>(
     mut driver: UringDriver,
     mesh: MeshEnd,
-    begin: Meeting<Peer>,
-    end: Meeting<()>,
+    (begin, end): (Meeting<Peer>, Meeting<()>),
     idle: IdlePolicy,
+    pulse: &OnceLock<Arc<Stalls>>,
     handler: impl FnOnce() -> H,
 ) -> Result<(), KernelError> {
     let Ok(peers) = begin.meet(driver.peer()) else { return Ok(()) };
     driver.set_peers(peers);
     let mut reactor = Reactor::new(driver, handler(), mesh, idle);
+    let _ = pulse.set(reactor.stalls());
     reactor.run();
     // The ring stays until nobody can send a socket to it any more.
     let _ = end.meet(());
     Ok(())
 }
 
-/// Reads the certificates again, at SIGHUP, where some listener has any: what cannot be used changes nothing, and the log
-/// says why.
-fn reload_certificates(listeners: &[ListenerPolicy], log: Log) {
-    match tls::files::reload(listeners) {
-        Ok(Reloaded { names, warnings }) => {
-            warnings.iter().for_each(|line| log.print(Level::Warn, line));
-            log.print(Level::Info, &format_args!("SIGHUP: certificates were read again: {}", names.join(", ")));
-        }
-        Err((name, error)) => {
-            let text = format_args!("SIGHUP: all certificates stay as they were: listener {name}: {error}");
-            log.print(Level::Error, &text);
-        }
-    }
+/// Opens the control socket, where there is to be one. Serving matters more: without it `ringmain reload` does not work.
+fn open_control(settings: &Settings, plan: &Plan, reload: &Arc<Reload>, log: Log) -> Option<ControlSocket> {
+    let path = control::path(settings, plan.storage.as_ref())?;
+    let opened = ControlSocket::open(&path, Arc::clone(reload), &plan.cores, log);
+    let failed = |error| {
+        let text = format_args!("no control socket at {}: {error}; `ringmain reload` does not work", path.display());
+        log.print(Level::Warn, &text);
+    };
+    opened.map_err(failed).ok()
 }
 
 /// What the shards listen on.

@@ -1,6 +1,8 @@
 //! What a service manager is told, where there is one: the protocol of sd_notify(3) on the socket that `NOTIFY_SOCKET`
 //! names. Without that variable nothing is said; and that it could not be said is no reason not to serve.
 
+use std::time::Duration;
+
 use sd_notify::{NotifyState, notify};
 
 /// The shards serve, or serve again with what was read anew.
@@ -16,6 +18,16 @@ pub fn reloading() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
         Err(_) => notify(&[NotifyState::Reloading]),
     };
+}
+
+/// How often it wants to hear that the switch lives, at least; `None`: not at all.
+pub fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero())
+}
+
+/// Every shard turns.
+pub fn alive() {
+    let _ = notify(&[NotifyState::Watchdog]);
 }
 
 /// The end has begun.

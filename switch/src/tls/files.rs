@@ -68,10 +68,9 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
-/// What a reload has come to.
-pub struct Reloaded<'a> {
-    /// The listeners that have new certificates.
-    pub names: Vec<&'a str>,
+/// Files that were read again, and are not used yet.
+pub struct ReadAgain<'a> {
+    read: Vec<(&'a ListenerPolicy, Arc<Secrets>)>,
     /// What an operator should know of them: a line for each.
     pub warnings: Vec<String>,
 }
@@ -85,22 +84,27 @@ pub fn load_all(settings: &Settings) -> Result<Vec<Option<Loaded>>, TlsError> {
     settings.listeners.iter().enumerate().map(load_one).collect()
 }
 
-/// Reads all files again, and puts what was read in the place of what is used. Where one cannot be used nothing changes.
-/// The error comes with the name of its listener.
-pub fn reload(listeners: &[ListenerPolicy]) -> Result<Reloaded<'_>, (&str, TlsError)> {
+/// Reads all files again. The error comes with the name of its listener.
+pub fn read_again(listeners: &[ListenerPolicy]) -> Result<ReadAgain<'_>, (&str, TlsError)> {
     let (mut read, mut warnings) = (Vec::new(), Vec::new());
     for policy in listeners {
         let Some(tls) = &policy.tls else { continue };
         let loaded = load(&tls.files, policy.transport).map_err(|error| (&*policy.name, error))?;
         warnings.extend(loaded.warnings);
-        read.push((policy, tls, loaded.secrets));
+        read.push((policy, loaded.secrets));
     }
-    let mut names = Vec::new();
-    for (policy, tls, secrets) in read {
-        tls.replace(&secrets);
-        names.push(&*policy.name);
+    Ok(ReadAgain { read, warnings })
+}
+
+impl<'a> ReadAgain<'a> {
+    /// Puts what was read in the place of what is used. Returns the names of the listeners.
+    pub fn swap(self) -> Vec<&'a str> {
+        let swap = |(policy, secrets): (&'a ListenerPolicy, Arc<Secrets>)| {
+            policy.tls.iter().for_each(|tls| tls.replace(&secrets));
+            &*policy.name
+        };
+        self.read.into_iter().map(swap).collect()
     }
-    Ok(Reloaded { names, warnings })
 }
 
 /// Reads the files of a listener that speaks TLS. The start, a reload and `ringmain check` all come here.

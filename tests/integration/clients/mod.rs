@@ -5,6 +5,7 @@
 mod mosquitto;
 mod rumqttc;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ringmain_tests::authority;
@@ -90,16 +91,31 @@ fn script(case: &Case, [interpreter, script]: [&str; 2], transport: Transport) {
     let interpreter =
         if interpreter.contains('/') { root().join(interpreter).display().to_string() } else { interpreter.to_owned() };
     let script = root().join(script).display().to_string();
-    let broker = case.broker();
-    let address = match transport {
-        same if same == Transport::tested() => broker.address(),
-        Transport::Tls => broker.listening("tls, of the case"),
-        Transport::Wss => broker.listening("wss, web of the case"),
-        _ => broker.listening("ws"),
-    };
+    let address = Via { case, transport }.address();
     let authority = authority::of_this_run().0.file.display().to_string();
     let level = if case.v5() { "5" } else { "3" };
     let arguments = [&script, &address.port().to_string(), level, &case.id("script"), transport.word(), &authority];
     let (status, printed) = Process::run(&interpreter, &arguments, SCRIPT);
     assert!(status.success() && printed.ends_with("ok\n"), "{status} (make test installs the clients):\n{printed}");
+}
+
+/// How a client reaches the broker of a case.
+#[derive(Clone, Copy)]
+struct Via<'a> {
+    case: &'a Case,
+    transport: Transport,
+}
+
+impl Via<'_> {
+    /// Where the broker listens for it.
+    fn address(self) -> SocketAddr {
+        let broker = self.case.broker();
+        match self.transport {
+            same if same == Transport::tested() => broker.address(),
+            Transport::Tcp => broker.tcp(),
+            Transport::Tls => broker.listening("tls, of the case"),
+            Transport::Wss => broker.listening("wss, web of the case"),
+            Transport::Ws => broker.listening("ws"),
+        }
+    }
 }

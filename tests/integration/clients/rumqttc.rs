@@ -1,12 +1,53 @@
 //! rumqttc (crates.io): its clients of 3.1.1 and of 5.0 are two sets of types with the same shape.
 
-use ringmain_tests::broker_tests;
+use std::sync::Arc;
+
+use ringmain_tests::{Case, TlsClient, Transport, broker_tests};
+use rumqttc::TlsConfiguration;
 
 use self::new::of_5;
 use self::old::of_311;
+use super::Via;
 
-broker_tests!(v311: of_311);
-broker_tests!(v5: of_5);
+broker_tests!(both: over_tcp);
+broker_tests!(both ours: over_websocket, over_tls, over_wss);
+
+/// Goal: everything that users of rumqttc do.
+fn over_tcp(case: &Case) {
+    exchange(case, Transport::Tcp);
+}
+
+/// Goal: the same over WebSocket.
+fn over_websocket(case: &Case) {
+    exchange(case, Transport::Ws);
+}
+
+/// Goal: the same over TLS.
+fn over_tls(case: &Case) {
+    exchange(case, Transport::Tls);
+}
+
+/// Goal: the same over WebSocket over TLS.
+fn over_wss(case: &Case) {
+    exchange(case, Transport::Wss);
+}
+
+fn exchange(case: &Case, transport: Transport) {
+    let via = Via { case, transport };
+    if case.v5() { of_5(via) } else { of_311(via) }
+}
+
+/// What a client of rumqttc calls its server, and how it goes there.
+fn destination(via: Via<'_>) -> (String, rumqttc::Transport) {
+    let address = via.address();
+    let trusting = || TlsConfiguration::Rustls(Arc::clone(&TlsClient::of_this_run().config));
+    match via.transport {
+        Transport::Tcp => (address.ip().to_string(), rumqttc::Transport::tcp()),
+        Transport::Tls => (address.ip().to_string(), rumqttc::Transport::tls_with_config(trusting())),
+        Transport::Ws => (format!("ws://{address}/mqtt"), rumqttc::Transport::ws()),
+        Transport::Wss => (format!("wss://{address}/mqtt"), rumqttc::Transport::wss_with_config(trusting())),
+    }
+}
 
 /// The whole exchange for one of the two sets of types, which `$import` brings in; `$durable` sets how long a session
 /// is kept.
@@ -16,7 +57,9 @@ macro_rules! exchange {
             use std::collections::VecDeque;
             use std::time::Instant;
 
-            use ringmain_tests::{Case, DEADLINE};
+            use ringmain_tests::DEADLINE;
+
+            use super::{Via, destination};
             $($import)*
 
             const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -30,9 +73,10 @@ macro_rules! exchange {
             }
 
             impl Peer {
-                fn connect(case: &Case, name: &str, durable: bool, will: Option<&str>) -> Self {
-                    let address = case.broker().tcp();
-                    let mut options = MqttOptions::new(case.id(name), address.ip().to_string(), address.port());
+                fn connect(via: Via<'_>, name: &str, durable: bool, will: Option<&str>) -> Self {
+                    let (host, transport) = destination(via);
+                    let mut options = MqttOptions::new(via.case.id(name), host, via.address().port());
+                    options.set_transport(transport);
                     let keep: fn(&mut MqttOptions, bool) = $durable;
                     let will_of: fn(&str) -> LastWill = $will;
                     keep(&mut options, durable);
@@ -99,18 +143,18 @@ macro_rules! exchange {
                 }
             }
 
-            /// Goal: everything that users of rumqttc do.
-            pub fn $test(case: &Case) {
-                both_ways(case);
-                retained(case);
-                will(case);
-                session(case);
+            /// Everything that users of rumqttc do.
+            pub fn $test(via: Via<'_>) {
+                both_ways(via);
+                retained(via);
+                will(via);
+                session(via);
             }
 
-            fn both_ways(case: &Case) {
-                let mut publisher = Peer::connect(case, "publisher", false, None);
-                let mut subscriber = Peer::connect(case, "subscriber", false, None);
-                let topic = case.topic("both");
+            fn both_ways(via: Via<'_>) {
+                let mut publisher = Peer::connect(via, "publisher", false, None);
+                let mut subscriber = Peer::connect(via, "subscriber", false, None);
+                let topic = via.case.topic("both");
                 for granted in QOS {
                     subscriber.subscribe(&topic, granted);
                     for qos in QOS {
@@ -125,39 +169,39 @@ macro_rules! exchange {
                 subscriber.disconnect();
             }
 
-            fn retained(case: &Case) {
-                let topic = case.topic("retained");
-                let mut publisher = Peer::connect(case, "publisher", false, None);
+            fn retained(via: Via<'_>) {
+                let topic = via.case.topic("retained");
+                let mut publisher = Peer::connect(via, "publisher", false, None);
                 publisher.publish(&topic, QoS::AtLeastOnce, true, "kept");
-                let mut subscriber = Peer::connect(case, "subscriber", false, None);
+                let mut subscriber = Peer::connect(via, "subscriber", false, None);
                 subscriber.subscribe(&topic, QoS::ExactlyOnce);
                 subscriber.expect(&topic, QoS::AtLeastOnce, true, "kept");
                 publisher.publish(&topic, QoS::AtLeastOnce, true, "");
                 subscriber.expect(&topic, QoS::AtLeastOnce, false, "");
             }
 
-            fn will(case: &Case) {
-                let topic = case.topic("will");
-                let mut watcher = Peer::connect(case, "watcher", false, None);
+            fn will(via: Via<'_>) {
+                let topic = via.case.topic("will");
+                let mut watcher = Peer::connect(via, "watcher", false, None);
                 watcher.subscribe(&topic, QoS::AtLeastOnce);
-                Peer::connect(case, "content", false, Some(&topic)).disconnect();
+                Peer::connect(via, "content", false, Some(&topic)).disconnect();
                 // Dropped: the socket closes without a DISCONNECT.
-                drop(Peer::connect(case, "mortal", false, Some(&topic)));
+                drop(Peer::connect(via, "mortal", false, Some(&topic)));
                 watcher.expect(&topic, QoS::AtLeastOnce, false, "gone");
                 assert!(watcher.messages.is_empty());
             }
 
-            fn session(case: &Case) {
-                let topic = case.topic("session");
-                let mut durable = Peer::connect(case, "durable", true, None);
+            fn session(via: Via<'_>) {
+                let topic = via.case.topic("session");
+                let mut durable = Peer::connect(via, "durable", true, None);
                 assert!(!durable.session_present);
                 durable.subscribe(&topic, QoS::ExactlyOnce);
                 durable.disconnect();
-                let mut publisher = Peer::connect(case, "publisher", false, None);
+                let mut publisher = Peer::connect(via, "publisher", false, None);
                 for number in 0..20 {
                     publisher.publish(&topic, QOS[1 + number % 2], false, &number.to_string());
                 }
-                let mut durable = Peer::connect(case, "durable", true, None);
+                let mut durable = Peer::connect(via, "durable", true, None);
                 assert!(durable.session_present);
                 for number in 0..20 {
                     durable.expect(&topic, QOS[1 + number % 2], false, &number.to_string());

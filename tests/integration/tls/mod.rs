@@ -8,6 +8,7 @@ mod handshake;
 mod hostile;
 mod moving;
 mod stream;
+mod testssl;
 
 use std::io::Write;
 use std::net::SocketAddr;
