@@ -10,8 +10,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crossbeam::utils::CachePadded;
 use shard::mesh::ShardId;
 
+use crate::admission::pace::Pace;
 use crate::config::field::Choice;
 use crate::config::{Listener, Network, Transport};
+use crate::connection::meter::Rates;
+use crate::limits::Limits;
 use crate::tls::{ListenerTls, Secrets};
 
 /// The listeners in service, by [`ListenerId`](shard::ListenerId).
@@ -25,6 +28,12 @@ pub struct ListenerPolicy {
     pub transport: Transport,
     /// Connections at once, on the whole node.
     pub connections_max: u32,
+    /// How fast they come, where that is bounded.
+    pub pace: Option<Pace>,
+    /// Messages, and bytes of them, that each client may publish in a second, where that is not as for all.
+    pub publish_rate: Option<u32>,
+    /// Likewise.
+    pub publish_bytes_rate: Option<u32>,
     /// What a request for WebSocket must be like; absent: there is none.
     pub upgrade: Option<UpgradeRules>,
     /// Who is asked for a client's real address; absent: nobody.
@@ -79,6 +88,9 @@ impl ListenerPolicy {
             name: listener.name.clone().unwrap_or_else(address),
             transport: listener.transport,
             connections_max: listener.max_connections.unwrap_or(u32::MAX),
+            pace: Pace::new(listener.max_conn_rate),
+            publish_rate: listener.max_publish_rate,
+            publish_bytes_rate: listener.max_publish_bytes_rate,
             upgrade: listener.transport.is_web().then(|| UpgradeRules {
                 path: listener.path.clone(),
                 origins: listener.allowed_origins.clone(),
@@ -94,6 +106,14 @@ impl ListenerPolicy {
     pub fn with_tls(listener: &Listener, shards: u16, secrets: &Arc<Secrets>) -> ListenerPolicy {
         let tls = ListenerTls::new(listener.tls.clone(), secrets, shards);
         ListenerPolicy { tls: Some(tls), ..ListenerPolicy::new(listener, shards) }
+    }
+
+    /// What each of its clients may publish.
+    pub fn rates(&self, limits: &Limits) -> Rates {
+        Rates {
+            messages: self.publish_rate.unwrap_or(limits.max_publish_rate),
+            bytes: self.publish_bytes_rate.unwrap_or(limits.max_publish_bytes_rate),
+        }
     }
 
     /// The name of its transport.

@@ -223,8 +223,13 @@ impl Switch {
         match (&self.gate, &identity.user) {
             (None, _) => 0,
             (_, Some(user)) => self.placement.client_hash(&format!("user\0{user}")).max(1),
-            (_, None) => self.placement.client_hash("anonymous\0").max(1),
+            (_, None) => self.nobody(),
         }
+    }
+
+    /// The owner of what belongs to clients that name nobody.
+    pub(crate) fn nobody(&self) -> u64 {
+        self.placement.client_hash("anonymous\0").max(1)
     }
 
     /// Whether a client identifier is its user's alone.

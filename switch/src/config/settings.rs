@@ -71,6 +71,12 @@ pub struct Listener {
     pub allow_anonymous: Option<bool>,
     /// Connections at once that came in by it, on the whole node; absent: as the node's own limit says.
     pub max_connections: Option<u32>,
+    /// Connections that come in by it in a second, on the whole node; 0: no bound.
+    pub max_conn_rate: u32,
+    /// Messages that each client may publish in a second; absent: as for all.
+    pub max_publish_rate: Option<u32>,
+    /// Bytes of them; absent: as for all.
+    pub max_publish_bytes_rate: Option<u32>,
     /// Where WebSocket is spoken. Checked: begins with `/`, and has no query.
     pub path: String,
     /// Origins that pages of browsers may come from; empty: any.
@@ -97,6 +103,9 @@ impl Default for Listener {
             transport: Transport::Tcp,
             allow_anonymous: None,
             max_connections: None,
+            max_conn_rate: 0,
+            max_publish_rate: None,
+            max_publish_bytes_rate: None,
             path: "/mqtt".to_owned(),
             allowed_origins: Vec::new(),
             max_header_size: 8 << 10,

@@ -16,6 +16,7 @@ use crate::access::desk::News;
 use crate::connection::address::Address;
 use crate::connection::close::Cause;
 use crate::connection::stack::Stack;
+use crate::config::keys::LISTENERS_MAX;
 use crate::connection::{Connection, ConnectionId, Phase};
 use crate::counters::Counter;
 use crate::journal::AT_ONCE;
@@ -64,6 +65,9 @@ impl Switch {
             Ok(Deframed::Packet(raw)) => {
                 self.counters.add(Counter::PacketsReceived, 1);
                 match self.examine(slot, &raw) {
+                    Ok(_) if self.connections.at(slot).hasty => {
+                        self.close(slot, Cause::Refused(ReasonCode::ConnectionRateExceeded), fx);
+                    }
                     Ok((client_id, claim)) => {
                         self.connections.at_mut(slot).residue = Some(bytes);
                         self.authenticate(slot, client_id, claim, fx);
@@ -135,9 +139,11 @@ impl Switch {
             layers.save(&mut stack);
             channel = layers.channel.take();
         }
+        // It was counted where it came in.
+        let counted = if std::mem::take(&mut conn.counted) { COUNTED } else { 0 };
         let encrypted = if channel.is_some() { ENCRYPTED } else { 0 };
         let lengths = (stack.len() as u64) << 32 | unsent.len() as u64;
-        let words = [reserved.to_word(), high, low, rest | listener | encrypted, lengths];
+        let words = [reserved.to_word(), high, low, rest | listener | encrypted | counted, lengths];
         let home = self.placement.home(&client_id);
         if let Some(channel) = channel {
             // It is there before the parcel that tells of its connection.
@@ -162,7 +168,8 @@ impl Switch {
         assert_eq!(conn.phase, Phase::Arriving, "a reserved slot waits for its socket");
         conn.phase = Phase::Claimed;
         conn.peer = Address::from_words([words[1], words[2], words[3]]);
-        conn.listener = (words[3] >> 16) as u16;
+        conn.counted = words[3] & COUNTED != 0;
+        conn.listener = ((words[3] & !(ENCRYPTED | COUNTED)) >> 16) as u16;
         self.listeners[usize::from(conn.listener)].opened(self.id);
         conn.residue = Some(Box::new(bytes.to_vec()));
         if let Some(stack) = Stack::restore(stack, channel) {
@@ -538,8 +545,12 @@ impl Switch {
     }
 }
 
-/// Beside a listener's number in a parcel: the connection's channel has gone ahead.
-const ENCRYPTED: u64 = 1 << 63;
+/// Above a listener's number in a parcel: the connection's channel has gone ahead.
+const ENCRYPTED: u64 = 1 << 31;
+/// Likewise: the connection is counted to its address.
+const COUNTED: u64 = 1 << 30;
+
+const _: () = assert!(LISTENERS_MAX <= 1 << 14, "a listener's number fits below these");
 
 /// The CONNECT at the front of bytes that begin with a whole one.
 pub(crate) fn first_packet(bytes: &[u8], max: u32) -> RawPacket<'_> {

@@ -67,6 +67,27 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
     )
     .absent("`limits.max_connections`"),
     ListenerKey::new(
+        "max_conn_rate",
+        Kind::Rate(0..=1_000_000),
+        |listener| Field::U32(&mut listener.max_conn_rate),
+        "Connections that may come in here in each second, on the whole node, of which a second's worth may come at once; \
+         `0/s`: no such bound. Further clients wait in the listen backlog. Each shard may take one more in the same moment.",
+    ),
+    ListenerKey::new(
+        "max_publish_rate",
+        Kind::Rate(0..=1_000_000),
+        |listener| Field::MaybeU32(&mut listener.max_publish_rate),
+        "Messages that each client that came in here may publish in a second; `0/s`: no bound.",
+    )
+    .absent("`limits.max_publish_rate`"),
+    ListenerKey::new(
+        "max_publish_bytes_rate",
+        Kind::Bytes(0..=u32::MAX as u64),
+        |listener| Field::MaybeU32(&mut listener.max_publish_bytes_rate),
+        "Bytes of PUBLISH packets that each client that came in here may send in a second; 0: no bound.",
+    )
+    .absent("`limits.max_publish_bytes_rate`"),
+    ListenerKey::new(
         "path",
         Kind::Text,
         |listener| Field::Text(&mut listener.path),
