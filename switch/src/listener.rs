@@ -30,6 +30,8 @@ pub struct ListenerPolicy {
     pub connections_max: u32,
     /// How fast they come, where that is bounded.
     pub pace: Option<Pace>,
+    /// Bytes of a packet at most, where that is not as for all.
+    pub packet_bytes_max: Option<u32>,
     /// Messages, and bytes of them, that each client may publish in a second, where that is not as for all.
     pub publish_rate: Option<u32>,
     /// Likewise.
@@ -77,7 +79,6 @@ impl Proxies {
 impl ListenerPolicy {
     /// The policy of a listener that is open, on a node of `shards` shards.
     pub fn new(listener: &Listener, shards: u16) -> ListenerPolicy {
-        let address = || listener.bind.as_ref().map(ToString::to_string).unwrap_or_default();
         let proxies = match listener.transport {
             Transport::Unix => Proxies::All,
             Transport::Tcp | Transport::Ws | Transport::Tls | Transport::Wss => {
@@ -85,10 +86,11 @@ impl ListenerPolicy {
             }
         };
         ListenerPolicy {
-            name: listener.name.clone().unwrap_or_else(address),
+            name: listener.called(),
             transport: listener.transport,
             connections_max: listener.max_connections.unwrap_or(u32::MAX),
             pace: Pace::new(listener.max_conn_rate),
+            packet_bytes_max: listener.max_packet_size,
             publish_rate: listener.max_publish_rate,
             publish_bytes_rate: listener.max_publish_bytes_rate,
             upgrade: listener.transport.is_web().then(|| UpgradeRules {

@@ -242,6 +242,8 @@ impl Switch {
     }
 
     fn process_packets<const METERED: bool>(&mut self, slot: Slot, bytes: &[u8], fx: &mut Effects) -> usize {
+        let listener = self.connections.at(slot).listener;
+        let bytes_max = if METERED { self.packet_bytes_max(listener) } else { self.limits.max_packet_size };
         self.profile.at(Stage::Parse);
         let generation = self.connections.at(slot).generation;
         let mut consumed = 0;
@@ -250,7 +252,7 @@ impl Switch {
             if conn.phase != Phase::Open || conn.generation != generation {
                 return bytes.len();
             }
-            let raw = match deframe(&bytes[consumed..], self.limits.max_packet_size) {
+            let raw = match deframe(&bytes[consumed..], bytes_max) {
                 Ok(Deframed::Packet(raw)) => raw,
                 Ok(Deframed::Incomplete { .. }) => return consumed,
                 Err(error) => {

@@ -17,7 +17,8 @@ use crate::switch::{Switch, TimerKind, timer_word};
 const BURST: Duration = Duration::from_secs(1);
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// What clients have published lately, by slot; only where that is bounded for some listener.
+/// What clients have published lately, by slot; only where that is bounded for some listener, or where one has a bound of
+/// its own on packets.
 pub struct Meters {
     rows: Vec<Meter>,
     /// By listener.
@@ -52,7 +53,8 @@ impl Meters {
     /// As limits and listeners have it; none where nothing is bounded.
     pub fn new(limits: &Limits, listeners: &[ListenerPolicy]) -> Option<Box<Meters>> {
         let rates: Box<[Rates]> = listeners.iter().map(|listener| listener.rates(limits)).collect();
-        let bounded = rates.iter().any(|rates| rates.messages > 0 || rates.bytes > 0);
+        let sized = |listener: &ListenerPolicy| listener.packet_bytes_max.is_some();
+        let bounded = rates.iter().any(|rates| rates.messages > 0 || rates.bytes > 0) || listeners.iter().any(sized);
         bounded.then(|| Box::new(Meters { rows: Vec::new(), rates, patience: limits.max_held_back }))
     }
 

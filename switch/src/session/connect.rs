@@ -13,10 +13,10 @@ use wire::mqtt::{
 
 use super::{EXPIRY_NEVER, Matched, Session, SessionId, Will};
 use crate::access::desk::News;
+use crate::config::keys::LISTENERS_MAX;
 use crate::connection::address::Address;
 use crate::connection::close::Cause;
 use crate::connection::stack::Stack;
-use crate::config::keys::LISTENERS_MAX;
 use crate::connection::{Connection, ConnectionId, Phase};
 use crate::counters::Counter;
 use crate::journal::AT_ONCE;
@@ -356,7 +356,8 @@ impl Switch {
         // A refusal keeps to it, too ([MQTT-3.1.2-24]).
         conn.packet_bytes_max = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
         let v5 = connect.version == ProtocolVersion::V5;
-        if connect.properties.authentication_method.is_some_and(|method| !self.knows_method(method)) {
+        let listener = conn.listener;
+        if connect.properties.authentication_method.is_some_and(|method| !self.knows_method(method, listener)) {
             return Err(Cause::Refused(ReasonCode::BadAuthenticationMethod));
         }
         if let Some(will) = &connect.will {
@@ -514,7 +515,8 @@ impl Switch {
             connack.receive_maximum = (limits.receive_maximum < u16::MAX).then_some(limits.receive_maximum);
             connack.maximum_qos = Some(self.qos_max()).filter(|qos| *qos < QoS::ExactlyOnce);
             connack.retain_available = (!limits.retain_available).then_some(false);
-            connack.maximum_packet_size = Some(limits.max_packet_size);
+            let listener = self.connections.at(slot).listener;
+            connack.maximum_packet_size = Some(self.packet_bytes_max(listener));
             connack.assigned_client_identifier = connect.client_id.is_empty().then_some(client_id);
             connack.topic_alias_maximum = (limits.max_topic_alias > 0).then_some(limits.max_topic_alias);
             connack.server_keep_alive = self.server_keep_alive(connect.keep_alive);
@@ -537,6 +539,11 @@ impl Switch {
             ProtocolVersion::V311 if connect.clean_start => 0,
             ProtocolVersion::V311 => max,
         }
+    }
+
+    /// Bytes of a packet at most of a client that came in by this listener.
+    pub fn packet_bytes_max(&self, listener: u16) -> u32 {
+        self.listeners[usize::from(listener)].packet_bytes_max.unwrap_or(self.limits.max_packet_size)
     }
 
     /// The highest QoS that clients may use.

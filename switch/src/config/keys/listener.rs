@@ -1,7 +1,7 @@
 //! The keys of each `[[listener]]`.
 
 use super::super::field::{Field, Kind};
-use super::super::settings::{ClientCertificates, Listener, TlsVersion, Transport};
+use super::super::settings::{CertificateName, ClientCertificates, Listener, TlsVersion, Transport};
 use super::Key;
 
 /// The name of the section that may come many times.
@@ -58,6 +58,34 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
          is refused (nobody could connect), and an address that other machines reach needs a written `true`.",
     )
     .absent("`true` on loopback and Unix sockets where no back end is configured, else `false`"),
+    ListenerKey::new(
+        "backends",
+        Kind::Words(3),
+        |listener| Field::Words(&mut listener.backends),
+        "The back ends of `[access]` that are asked here, and in which order. Empty: as `access.backends` says.",
+    ),
+    ListenerKey::new(
+        "acl_file",
+        Kind::File,
+        |listener| Field::MaybePath(&mut listener.acl_file),
+        "Rules in mosquitto's form for those who came in here. A listener with this or `rules_file` has rules of its own, \
+         in place of those of `[access]`. Read again at SIGHUP.",
+    )
+    .absent("`access.acl_file`"),
+    ListenerKey::new(
+        "rules_file",
+        Kind::File,
+        |listener| Field::MaybePath(&mut listener.rules_file),
+        "Rules in our own form for those who came in here, likewise.",
+    )
+    .absent("`access.rules_file`"),
+    ListenerKey::new(
+        "max_packet_size",
+        Kind::Bytes(256..=255 << 20),
+        |listener| Field::MaybeU32(&mut listener.max_packet_size),
+        "Largest packet that a client that came in here may send after CONNECT; not more than `limits.max_packet_size`.",
+    )
+    .absent("`limits.max_packet_size`"),
     ListenerKey::new(
         "max_connections",
         Kind::Count(1..=16_000_000),
@@ -153,6 +181,15 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         |listener| Field::Words(&mut listener.tls.client_crl),
         "Lists of certificates that hold no more (PEM or DER). Where there is any, a client's certificate whose issuer has \
          none here is refused. A list that should have been renewed is still used.",
+    ),
+    ListenerKey::new(
+        "use_identity_as_username",
+        Kind::Choice(CertificateName::WORDS, &[]),
+        |listener| Field::Choice(&mut listener.tls.identity),
+        "Whether a client's certificate proves who it is, and by which name: `cn` (the Common Name), or the first `dns`, \
+         `email` or `uri` of its alternative names. That is its user name, whatever CONNECT says; one without such a name \
+         is refused (0x87, 3.1.1: 5). Who shows no certificate is asked as everywhere. `none`: certificates open the \
+         connection and say no more.",
     ),
     ListenerKey::new(
         "min_tls_version",
