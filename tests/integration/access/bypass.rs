@@ -146,10 +146,10 @@ fn retained_messages_lose_their_rights() {
         let options = of(&broker, Version::V5, "alice", "alice");
         let options = if durable { options.durable() } else { options };
         let mut alice = options.will(Will { qos: 1, retain: true, ..Will::new("will", "x") }).connect();
-        let property = Property::UserProperty("k".into(), "v".into());
+        let property = Property::User("k".into(), "v".into());
         alice.publish_packet(&Publish { retain: true, properties: vec![property], ..Publish::new("a", 1, "x") });
         alice.retain("own/alice/alice", 0, "x");
-        alice.disconnect_with(0x04, &[Property::SessionExpiryInterval(0)]);
+        alice.disconnect_with(0x04, &[Property::SessionExpiry(0)]);
         let all = ["a", "own/alice/alice", "will"];
         seen(&broker, &all);
         drop(broker);

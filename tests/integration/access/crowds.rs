@@ -51,7 +51,7 @@ fn connections_of_an_address() {
             }
         }
     }
-    counted(&broker, broker.client(Version::V5, "watcher"), "connections_over_address");
+    counted(&broker, broker.client(Version::V5, "watcher"), "connections/over_address");
 }
 
 /// Goal: where a proxy is trusted its clients are counted by their own addresses, and not by the proxy's.
@@ -155,7 +155,7 @@ fn the_pace_of_a_listener() {
     });
     let mut sent: Vec<Client> = sent.collect();
     sent.iter_mut().for_each(Client::connack);
-    counted(&broker, broker.client(Version::V5, "watcher"), "accepts_paused");
+    counted(&broker, broker.client(Version::V5, "watcher"), "accepts/paused");
 }
 
 /// Goal: two devices with one client identifier that throw each other out are refused for a while; others are not, and
@@ -228,7 +228,7 @@ fn who_publishes_too_fast_is_held_back() {
         (0..10).for_each(|number| drop(publisher.acknowledged(1, number * 2 + 2)));
         publisher.ping();
     }
-    counted(&broker, broker.client(Version::V5, "watcher"), "connections_held_back");
+    counted(&broker, broker.client(Version::V5, "watcher"), "connections/held_back");
 }
 
 /// Goal: bytes are bounded likewise: a packet that is larger than a second's worth passes, and what follows waits.
@@ -246,7 +246,7 @@ fn bytes_are_held_back() {
     publisher.publish("t", 0, "behind");
     assert_eq!(subscriber.message().payload.len(), 25_000);
     assert_eq!(subscriber.message().text(), "behind");
-    counted(&broker, broker.client(Version::V5, "watcher"), "connections_held_back");
+    counted(&broker, broker.client(Version::V5, "watcher"), "connections/held_back");
 }
 
 /// Goal: where patience is bounded, who never pauses is disconnected, and told so.
