@@ -49,6 +49,18 @@ shard::counters! {
         TlsFailedTimeout => "tls_failed_timeout",
         /// The client closed the connection before the end.
         TlsFailedClosed => "tls_failed_closed",
+        /// Connections closed because their address had as many as it may have.
+        ConnectionsOverAddress => "connections_over_address",
+        /// Connections that came too fast behind others of their address.
+        ConnectionsTooFast => "connections_too_fast",
+        /// Times that a listener took no connections because they came too fast.
+        AcceptsPaused => "accepts_paused",
+        /// Clients refused because their user had as many as it may have.
+        ClientsOverUser => "clients_over_user",
+        /// Clients refused because they came back too often.
+        ClientsFlapping => "clients_flapping",
+        /// Times that a connection was parked because it published faster than it may.
+        HeldBack => "connections_held_back",
         /// Clients that did not prove who they are.
         AuthenticationsFailed => "authentications_failed",
         /// Clients refused because too many waited for their verdict.

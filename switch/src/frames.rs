@@ -41,6 +41,20 @@ pub fn own(frame: &Frame<'_>) -> bool {
     frame.header.flags & OWN != 0
 }
 
+/// Whether its publisher is told in front of its properties ([`FrameHeader::SOURCED`]).
+pub fn is_sourced(frame: &Frame<'_>) -> bool {
+    frame.header.flags & FrameHeader::SOURCED != 0
+}
+
+/// What the publisher of a sourced frame is called, and the frame without it.
+pub fn split_source<'a>(frame: &Frame<'a>) -> (&'a [u8], Frame<'a>) {
+    let (len, rest) = frame.properties.split_first_chunk().expect("a sourced frame has a source");
+    let (source, properties) = rest.split_at(usize::from(u16::from_le_bytes(*len)));
+    let flags = frame.header.flags & !FrameHeader::SOURCED;
+    let header = FrameHeader { flags, properties_len: properties.len() as u32, ..frame.header };
+    (source, Frame { header, properties, ..*frame })
+}
+
 /// The Message Expiry Interval to forward: whole seconds left, rounded up; `None` without one ([MQTT-3.3.2-6]).
 pub fn expiry_left(frame: &Frame<'_>, now: Instant) -> Option<u32> {
     let expires = frame.header.expires;

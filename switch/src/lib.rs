@@ -37,6 +37,7 @@
 //! know that there are files, threads or sockets.
 
 pub mod access;
+pub mod admission;
 pub mod audit;
 pub mod config;
 pub mod connection;

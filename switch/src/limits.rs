@@ -9,6 +9,18 @@ use std::time::Duration;
 pub struct Limits {
     /// Connections at once, on the whole node; further clients wait in the listen backlog.
     pub max_connections: u32,
+    /// Connections at once of one address, or one IPv6 network of 64 bits, on the whole node; 0: no bound.
+    pub max_connections_per_address: u32,
+    /// Clients at once of one user name, on the whole node; 0: no bound.
+    pub max_connections_per_user: u32,
+    /// Connections of one address in a second; 0: no bound.
+    pub max_conn_rate_per_address: u32,
+    /// How often one client may connect within the window; 0: no bound.
+    pub max_reconnects: u32,
+    /// The window of `max_reconnects`.
+    pub reconnect_window: Duration,
+    /// How long a client is refused that connects more often.
+    pub reconnect_ban: Duration,
     /// How long a new connection may take to send its whole CONNECT.
     pub connect_timeout: Duration,
     /// Largest CONNECT packet, in bytes; a larger one closes the connection before it is read.
@@ -17,6 +29,12 @@ pub struct Limits {
     pub max_packet_size: u32,
     /// Longest keep alive that a client may ask for, in seconds; 0: no cap. v5 clients over it get Server Keep Alive.
     pub max_keepalive: u16,
+    /// Messages that a client may publish in a second; 0: no bound.
+    pub max_publish_rate: u32,
+    /// Bytes of PUBLISH packets that a client may send in a second; 0: no bound.
+    pub max_publish_bytes_rate: u32,
+    /// How long a client may be held back without a pause before it is disconnected; zero: for ever.
+    pub max_held_back: Duration,
     /// QoS 1 and 2 messages sent to one client and not yet acknowledged.
     pub max_inflight: u16,
     /// QoS 1 and 2 messages of one client being handled; announced to v5 clients as Receive Maximum.
@@ -66,10 +84,19 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_connections: 1_000_000,
+            max_connections_per_address: 0,
+            max_connections_per_user: 0,
+            max_conn_rate_per_address: 0,
+            max_reconnects: 0,
+            reconnect_window: Duration::from_secs(60),
+            reconnect_ban: Duration::from_secs(300),
             connect_timeout: Duration::from_secs(10),
             max_connect_size: 64 << 10,
             max_packet_size: 1 << 20,
             max_keepalive: 0,
+            max_publish_rate: 0,
+            max_publish_bytes_rate: 0,
+            max_held_back: Duration::ZERO,
             max_inflight: 32,
             receive_maximum: 1024,
             max_queued_messages: 1000,

@@ -10,8 +10,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crossbeam::utils::CachePadded;
 use shard::mesh::ShardId;
 
+use crate::admission::pace::Pace;
 use crate::config::field::Choice;
 use crate::config::{Listener, Network, Transport};
+use crate::connection::meter::Rates;
+use crate::limits::Limits;
 use crate::tls::{ListenerTls, Secrets};
 
 /// The listeners in service, by [`ListenerId`](shard::ListenerId).
@@ -25,6 +28,14 @@ pub struct ListenerPolicy {
     pub transport: Transport,
     /// Connections at once, on the whole node.
     pub connections_max: u32,
+    /// How fast they come, where that is bounded.
+    pub pace: Option<Pace>,
+    /// Bytes of a packet at most, where that is not as for all.
+    pub packet_bytes_max: Option<u32>,
+    /// Messages, and bytes of them, that each client may publish in a second, where that is not as for all.
+    pub publish_rate: Option<u32>,
+    /// Likewise.
+    pub publish_bytes_rate: Option<u32>,
     /// What a request for WebSocket must be like; absent: there is none.
     pub upgrade: Option<UpgradeRules>,
     /// Who is asked for a client's real address; absent: nobody.
@@ -68,7 +79,6 @@ impl Proxies {
 impl ListenerPolicy {
     /// The policy of a listener that is open, on a node of `shards` shards.
     pub fn new(listener: &Listener, shards: u16) -> ListenerPolicy {
-        let address = || listener.bind.as_ref().map(ToString::to_string).unwrap_or_default();
         let proxies = match listener.transport {
             Transport::Unix => Proxies::All,
             Transport::Tcp | Transport::Ws | Transport::Tls | Transport::Wss => {
@@ -76,9 +86,13 @@ impl ListenerPolicy {
             }
         };
         ListenerPolicy {
-            name: listener.name.clone().unwrap_or_else(address),
+            name: listener.called(),
             transport: listener.transport,
             connections_max: listener.max_connections.unwrap_or(u32::MAX),
+            pace: Pace::new(listener.max_conn_rate),
+            packet_bytes_max: listener.max_packet_size,
+            publish_rate: listener.max_publish_rate,
+            publish_bytes_rate: listener.max_publish_bytes_rate,
             upgrade: listener.transport.is_web().then(|| UpgradeRules {
                 path: listener.path.clone(),
                 origins: listener.allowed_origins.clone(),
@@ -94,6 +108,14 @@ impl ListenerPolicy {
     pub fn with_tls(listener: &Listener, shards: u16, secrets: &Arc<Secrets>) -> ListenerPolicy {
         let tls = ListenerTls::new(listener.tls.clone(), secrets, shards);
         ListenerPolicy { tls: Some(tls), ..ListenerPolicy::new(listener, shards) }
+    }
+
+    /// What each of its clients may publish.
+    pub fn rates(&self, limits: &Limits) -> Rates {
+        Rates {
+            messages: self.publish_rate.unwrap_or(limits.max_publish_rate),
+            bytes: self.publish_bytes_rate.unwrap_or(limits.max_publish_bytes_rate),
+        }
     }
 
     /// The name of its transport.

@@ -9,6 +9,7 @@ use shard::counters::{CounterReader, CounterWriter, block};
 use shard::mesh::ShardId;
 
 use crate::access::Desk;
+use crate::admission::Counts;
 use crate::config::Settings;
 use crate::connection::ConnectionId;
 use crate::counters::Counter;
@@ -40,6 +41,8 @@ pub struct Node {
     pub channels: Vec<SegQueue<(ConnectionId, Box<Channel>)>>,
     /// Who may do what, where that is asked.
     pub access: Option<Arc<Desk>>,
+    /// Who has how many connections, where that is bounded.
+    pub counts: Counts,
 }
 
 /// What one switch gets of its own.
@@ -85,7 +88,8 @@ impl Node {
         let (writers, counters) = (0..shards).map(|_| block::<Counter>()).unzip();
         let channels = (0..shards).map(|_| SegQueue::new()).collect();
         let quiet = AtomicU32::new(0);
-        (Node { settings, placement, seeds, counters, quiet, channels, access: None }, writers)
+        let counts = Counts::new(&settings.limits);
+        (Node { settings, placement, seeds, counters, quiet, channels, access: None, counts }, writers)
     }
 }
 

@@ -15,7 +15,9 @@ use shard::{Effects, Event, Handler, Instant, ListenerId, Op, SendResult, Slot, 
 use slab::Slab;
 
 use crate::access::gate::Gate;
+use crate::admission::flapping::Flapping;
 use crate::connection::close::Leaving;
+use crate::connection::meter::Meters;
 use crate::connection::secure::Secure;
 use crate::connection::stack::{Stack, Stacks};
 use crate::connection::table::ConnectionTable;
@@ -66,6 +68,8 @@ pub struct Switch {
     stopping: Stopping,
     started: bool,
     accepts: Vec<u32>,
+    /// A timer is set for those that are to be armed later.
+    pub(crate) accepts_later: bool,
     pub(crate) listeners: Listeners,
 
     // Connections and sessions.
@@ -80,6 +84,8 @@ pub struct Switch {
     /// What is received through a stack, unwrapped.
     pub(crate) unwrapped: Vec<u8>,
     pub(crate) buffers: Vec<Box<Vec<u8>>>,
+    /// What clients publish, where that is bounded.
+    pub(crate) meters: Option<Box<Meters>>,
 
     // Subscribers of this shard.
     pub(crate) filters: FilterTree<Subscribers>,
@@ -102,6 +108,8 @@ pub struct Switch {
     pub(crate) book: OwnerBook,
     pub(crate) heads: Vec<Progress>,
     pub(crate) home: Home,
+    /// Clients that come and go too often, where that is bounded.
+    pub(crate) flapping: Option<Box<Flapping>>,
 
     // Who may do what; none where there is no access control.
     pub(crate) gate: Option<Box<Gate>>,
@@ -167,6 +175,10 @@ pub enum TimerKind {
     Fetch = 6,
     /// The stop's: often, while it lasts.
     Stop = 5,
+    /// A connection's that publishes faster than it may.
+    Meter = 7,
+    /// The accepts' of a listener whose clients came too fast.
+    Accept = 8,
 }
 
 /// The word of a timer: kind, index, generation.
@@ -231,6 +243,9 @@ impl Switch {
             stopping: Stopping::No,
             started: false,
             accepts: vec![0; part.listeners.len()],
+            accepts_later: false,
+            meters: Meters::new(&limits, &part.listeners),
+            flapping: Flapping::new(&limits, hasher.clone()),
             listeners: part.listeners,
             connections: ConnectionTable::new(part.slots),
             sessions: SessionTable::new(hasher.clone()),
@@ -318,7 +333,12 @@ impl Switch {
             return;
         }
         for listener in 0..self.accepts.len() {
-            let most = ACCEPTS_ARMED.min(self.listeners[listener].room());
+            let policy = &self.listeners[listener];
+            let (room, due) = policy.pace.as_ref().map_or((u32::MAX, None), |pace| pace.room(self.now));
+            let most = ACCEPTS_ARMED.min(policy.room()).min(room);
+            if let Some(due) = due {
+                self.accept_later(due, fx);
+            }
             while self.accepts[listener] < most {
                 let Some(ConnectionId { slot, generation }) = self.connections.take(Phase::Accepting) else { return };
                 self.accepts[listener] += 1;
@@ -337,13 +357,21 @@ impl Switch {
         conn.listener = listener.0;
         let policy = &self.listeners[usize::from(listener.0)];
         policy.opened(self.id);
+        if let Some(pace) = &policy.pace {
+            pace.count(self.now);
+        }
+        // Whom a proxy serves it says later.
+        let proxied = policy.proxies.as_ref().is_some_and(|proxies| proxies.include(peer.ip()));
         if self.stopping != Stopping::No || policy.is_over() {
             self.begin_closing(id.slot, fx);
             return;
         }
-        conn.receiving = true;
+        if !proxied && self.count_address(id.slot).is_some() {
+            return self.begin_closing(id.slot, fx);
+        }
         let channel = self.new_channel(listener.0);
         let conn = self.connections.at_mut(id.slot);
+        conn.receiving = true;
         conn.encrypted = channel.is_some();
         if let Some(stack) = Stack::new(&self.listeners[usize::from(listener.0)], peer, channel) {
             conn.wrapped = true;
@@ -365,6 +393,11 @@ impl Switch {
             3 => self.second(fx),
             5 => self.stop_timer(fx),
             6 => self.fetch_timer(ConnectionId { slot: Slot(index), generation }, fx),
+            7 => self.meter_timer(ConnectionId { slot: Slot(index), generation }),
+            8 => {
+                self.accepts_later = false;
+                self.arm_accepts(fx);
+            }
             _ => self.end_interest(fx),
         }
     }

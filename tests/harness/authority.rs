@@ -83,6 +83,11 @@ impl Authority {
         self.issue(name, &[], holds, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// The same with these alternative names, all of hosts.
+    pub fn client_named(&self, name: &str, hosts: &[&str]) -> Identity {
+        self.issue(name, hosts, Holds::Now, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
     fn issue(&self, file: &str, names: &[&str], holds: Holds, purpose: ExtendedKeyUsagePurpose) -> Identity {
         static SERIAL: AtomicU64 = AtomicU64::new(1000);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);

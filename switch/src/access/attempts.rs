@@ -77,7 +77,7 @@ impl Attempts {
 }
 
 /// What one person has: an address of version 4, or 64 bits of one of version 6.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::from((u128::from(address) >> 64 << 64).to_be_bytes()),
         v4 => v4,

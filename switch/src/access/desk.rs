@@ -18,7 +18,7 @@ use super::policy::Policy;
 use super::scram::Exchange;
 use super::users::{Known, Users};
 use crate::config::access::{Access, Backend};
-use crate::config::{Listener, Settings};
+use crate::config::{CertificateName, Listener, Settings};
 use crate::connection::ConnectionId;
 
 /// What a shard asks.
@@ -68,17 +68,28 @@ pub struct Book {
 
 /// The meeting point of a node.
 pub struct Desk {
-    /// The settings.
+    /// The settings of it.
     pub access: Access,
-    /// The back ends in use, in order.
-    pub chain: Vec<Backend>,
-    /// Whether each listener lets clients in that name nobody.
-    anonymous: Vec<bool>,
-    public: bool,
+    settings: Settings,
+    /// By listener.
+    doors: Vec<Door>,
     book: Mutex<Book>,
     local: (Sender<Request>, Receiver<Request>),
     remote: (Sender<Request>, Receiver<Request>),
     news: Vec<SegQueue<News>>,
+}
+
+/// How clients come in by one listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Door {
+    /// Those that name nobody are let in.
+    pub anonymous: bool,
+    /// The back ends in use, in order.
+    pub chain: Vec<Backend>,
+    /// Which name in a client's certificate is its user name.
+    pub identity: CertificateName,
+    /// What the listener is called, where it has rules of its own.
+    pub rules: Option<Box<str>>,
 }
 
 /// No place is free.
@@ -91,22 +102,27 @@ impl Desk {
     /// # Errors
     /// A file that they name cannot be used: which, and why.
     pub fn open(settings: &Settings, shards: u16) -> Result<Option<Arc<Desk>>, String> {
-        if !settings.access.is_on() {
+        if !settings.judges() {
             return Ok(None);
         }
-        let (access, public) = (settings.access.clone(), settings.listeners.iter().any(Listener::public));
-        let book = read(&access, public)?;
+        let (access, settings) = (settings.access.clone(), settings.clone());
+        let book = read(&settings)?;
         let places = access.max_waiting as usize;
-        let anonymous = settings.listeners.iter().map(|listener| listener.anonymous(&access)).collect();
-        let chain = access.chain();
+        let door = |listener: &Listener| Door {
+            anonymous: listener.anonymous(&access),
+            chain: listener.chain(&access),
+            identity: listener.tls.identity,
+            rules: listener.has_rules().then(|| listener.called().into()),
+        };
+        let doors = settings.listeners.iter().map(door).collect();
         let news = std::iter::repeat_with(SegQueue::new).take(shards.into()).collect();
         let (local, remote) = (bounded(places), bounded(places));
-        Ok(Some(Arc::new(Desk { access, chain, anonymous, public, book: Mutex::new(book), local, remote, news })))
+        Ok(Some(Arc::new(Desk { access, settings, doors, book: Mutex::new(book), local, remote, news })))
     }
 
-    /// Whether a listener lets clients in that name nobody.
-    pub fn anonymous(&self, listener: u16) -> bool {
-        self.anonymous.get(usize::from(listener)).copied().unwrap_or(false)
+    /// How clients come in by a listener.
+    pub fn door(&self, listener: u16) -> &Door {
+        &self.doors[usize::from(listener)]
     }
 
     /// What back ends know now. For service threads, and for a shard before its first turn.
@@ -119,7 +135,7 @@ impl Desk {
     /// # Errors
     /// A file cannot be used: which, and why.
     pub fn read_again(&self) -> Result<Book, String> {
-        read(&self.access, self.public)
+        read(&self.settings)
     }
 
     /// Puts what was read again in the place of what back ends know, and tells the shards.
@@ -147,7 +163,9 @@ impl Desk {
     /// Whether a question goes to a service, which may take its time.
     pub fn waits_for_somebody(&self, question: &Question) -> bool {
         match question {
-            Question::Connect(_, at) => self.chain.get(*at) == Some(&Backend::Http),
+            Question::Connect(credentials, at) => {
+                self.door(credentials.listener).chain.get(*at) == Some(&Backend::Http)
+            }
             _ => false,
         }
     }
@@ -172,14 +190,16 @@ impl Desk {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let Access { password_file, acl_file, rules_file, ban_file, jwt, .. } = &self.access;
         let files = [password_file, acl_file, rules_file, ban_file, &jwt.key_file, &jwt.secret_file];
-        files.into_iter().filter_map(|file| file.as_deref())
+        let own = self.settings.listeners.iter().flat_map(|listener| [&listener.acl_file, &listener.rules_file]);
+        files.into_iter().chain(own).filter_map(|file| file.as_deref())
     }
 }
 
-fn read(access: &Access, public: bool) -> Result<Book, String> {
+fn read(settings: &Settings) -> Result<Book, String> {
+    let access = &settings.access;
     let users = access.password_file.as_deref().map(Users::read).transpose()?.unwrap_or_default();
     let keys = Keys::read(&access.jwt)?;
-    let policy = Policy::load(access, public)?;
+    let policy = Policy::load(settings)?;
     Ok(Book { users: Arc::new(users), keys: Arc::new(keys), published: Arc::default(), policy: Arc::new(policy) })
 }
 

@@ -18,11 +18,12 @@ use wire::mqtt::{Auth, Deframed, Packet, ProtocolVersion, ReasonCode, decode_con
 use zeroize::Zeroizing;
 
 use super::desk::{Desk, News, Question, Request};
-use super::identity::{Credentials, Identity, Verdict};
+use super::identity::{Credentials, Identity, Origin, Particulars, Verdict};
 use super::policy::Policy;
 use super::rules::Actions;
 use super::scram::{Exchange, MESSAGE_BYTES_MAX, METHOD};
 use super::users::Users;
+use crate::config::CertificateName;
 use crate::config::access::{Backend, Takeover};
 use crate::connection::close::Cause;
 use crate::connection::inbound::Flow;
@@ -32,6 +33,7 @@ use crate::routing::home::Claim;
 use crate::session::SessionId;
 use crate::session::connect::first_packet;
 use crate::switch::Switch;
+use crate::tls::holder::Holder;
 
 /// Bytes of an AUTH packet that is awaited.
 const AUTH_BYTES_MAX: u32 = MESSAGE_BYTES_MAX as u32 + 1024;
@@ -103,9 +105,10 @@ impl Gate {
 }
 
 impl Switch {
-    /// Whether an enhanced authentication is one of ours.
-    pub(crate) fn knows_method(&self, method: &str) -> bool {
-        method == METHOD && self.gate.as_ref().is_some_and(|gate| gate.desk.chain.contains(&Backend::Passwords))
+    /// Whether an enhanced authentication is one of a listener's.
+    pub(crate) fn knows_method(&self, method: &str, listener: u16) -> bool {
+        let gate = self.gate.as_ref().filter(|_| method == METHOD);
+        gate.is_some_and(|gate| gate.desk.door(listener).chain.contains(&Backend::Passwords))
     }
 
     /// Finds out who a client is whose CONNECT was checked, and goes on to ask its home.
@@ -117,6 +120,10 @@ impl Switch {
         let connection = self.connections.id(slot);
         let conn = self.connections.at_mut(slot);
         conn.phase = Phase::Authenticating;
+        let desk = Arc::clone(&gate.desk);
+        let door = desk.door(conn.listener);
+        let shown = self.stacks.get(slot).and_then(|stack| stack.channel.as_ref()?.client_certificates()?.first());
+        let holder = shown.map(|certificate| Holder::of(certificate, door.identity));
         let bytes = conn.residue.as_ref().expect("CONNECT waits in the residue");
         let connect =
             decode_connect(&first_packet(bytes, self.limits.max_connect_size)).expect("it was decoded before");
@@ -125,8 +132,12 @@ impl Switch {
             password: connect.password.map(|password| Zeroizing::new(password.to_vec())),
             client_id: client_id.as_str().into(),
             peer: SocketAddr::from(conn.peer).ip(),
-            subject: None,
-            anonymous: gate.desk.anonymous(conn.listener),
+            listener: conn.listener,
+            origin: Origin {
+                subject: holder.as_ref().map(|holder| holder.subject.as_str().into()),
+                listener: door.rules.clone(),
+            },
+            anonymous: door.anonymous,
         };
         let data = connect.properties.authentication_data.map(<[u8]>::to_vec);
         let enhanced = connect.properties.authentication_method.is_some();
@@ -136,10 +147,18 @@ impl Switch {
         if bans.has_address(credentials.peer) || bans.has_client(&credentials.client_id) {
             return self.proved(connection, Verdict::Refused(ReasonCode::Banned), None, fx);
         }
-        let asked = gate.desk.chain.contains(&Backend::Http);
-        if gate.desk.chain.is_empty() || (!named && credentials.anonymous && !asked) {
+        if let Some(holder) = holder.filter(|_| door.identity != CertificateName::None && !enhanced) {
+            let verdict = certified(holder.user.as_deref(), &credentials);
+            return self.proved(connection, verdict, None, fx);
+        }
+        let asked = door.chain.contains(&Backend::Http);
+        if door.chain.is_empty() && !credentials.anonymous {
+            // Only a certificate would have told.
+            return self.proved(connection, Verdict::Refused(ReasonCode::NotAuthorized), None, fx);
+        }
+        if door.chain.is_empty() || (!named && credentials.anonymous && !asked) {
             // There is nothing to prove, or nobody to prove it to: a name that nobody has checked is none.
-            let identity = Identity::anonymous(&credentials.client_id, None);
+            let identity = Identity::anonymous(&credentials.client_id, &credentials.origin);
             return self.proved(connection, Verdict::Accepted(Arc::new(identity)), None, fx);
         }
         if !named && !asked {
@@ -223,8 +242,13 @@ impl Switch {
         match (&self.gate, &identity.user) {
             (None, _) => 0,
             (_, Some(user)) => self.placement.client_hash(&format!("user\0{user}")).max(1),
-            (_, None) => self.placement.client_hash("anonymous\0").max(1),
+            (_, None) => self.nobody(),
         }
+    }
+
+    /// The owner of what belongs to clients that name nobody.
+    pub(crate) fn nobody(&self) -> u64 {
+        self.placement.client_hash("anonymous\0").max(1)
     }
 
     /// Whether a client identifier is its user's alone.
@@ -327,7 +351,8 @@ impl Switch {
                     password: None,
                     client_id: session.client_id.as_str().into(),
                     peer: SocketAddr::from(conn.peer).ip(),
-                    subject: None,
+                    listener: conn.listener,
+                    origin: session.access.as_ref().map(|access| access.identity.origin.clone()).unwrap_or_default(),
                     anonymous: false,
                 };
                 gate.waiting.insert(connection, Waiting::default());
@@ -420,6 +445,16 @@ impl Switch {
             gate.row = Some(end);
         }
         more
+    }
+}
+
+/// What comes of a certificate that proves who a client is.
+fn certified(user: Option<&str>, credentials: &Credentials) -> Verdict {
+    let identity =
+        user.map(|user| Identity::new(Some(user), &credentials.client_id, &credentials.origin, Particulars::default()));
+    match identity {
+        Some(Ok(identity)) => Verdict::Accepted(Arc::new(identity)),
+        _ => Verdict::Refused(ReasonCode::NotAuthorized),
     }
 }
 

@@ -132,7 +132,7 @@ impl Service {
             "password" => password,
             "clientid" => Some(&*credentials.client_id),
             "peerhost" => Some(peer.as_str()),
-            "subject" => credentials.subject.as_deref(),
+            "subject" => credentials.origin.subject.as_deref(),
             _ => None,
         };
         let standard = ["username", "password", "clientid", "peerhost"].map(|name| format!("{name}=${{{name}}}"));
@@ -200,7 +200,7 @@ fn key(credentials: &Credentials) -> [u8; 32] {
     put(credentials.password.as_ref().map(|password| password.as_slice()));
     put(Some(credentials.client_id.as_bytes()));
     put(Some(credentials.peer.to_string().as_bytes()));
-    put(credentials.subject.as_deref().map(str::as_bytes));
+    put(credentials.origin.subject.as_deref().map(str::as_bytes));
     let digest = context.finish();
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }

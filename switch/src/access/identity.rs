@@ -28,10 +28,21 @@ pub struct Credentials {
     pub client_id: Box<str>,
     /// Where it comes from.
     pub peer: IpAddr,
-    /// The subject of its certificate.
-    pub subject: Option<Box<str>>,
+    /// Where it came in.
+    pub listener: u16,
+    /// Whence it comes.
+    pub origin: Origin,
     /// Its listener lets clients in that name nobody.
     pub anonymous: bool,
+}
+
+/// Whence a client comes, as far as that matters later.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The subject of its certificate.
+    pub subject: Option<Box<str>>,
+    /// What its listener is called, where that has rules of its own.
+    pub listener: Option<Box<str>>,
 }
 
 /// Secrets are not for logs, whoever prints this.
@@ -49,8 +60,8 @@ pub struct Identity {
     pub client_id: Box<str>,
     /// What a token or a service says of it, by name.
     pub claims: Box<[(Box<str>, Box<str>)]>,
-    /// The subject of its certificate.
-    pub subject: Option<Box<str>>,
+    /// Whence it comes.
+    pub origin: Origin,
     /// Rules of its own, before all others.
     pub rules: Box<[Rule]>,
     /// It brought rules, be it none: what they do not allow is denied.
@@ -105,13 +116,13 @@ impl Identity {
     pub fn new(
         user: Option<&str>,
         client_id: &str,
-        subject: Option<&str>,
+        origin: &Origin,
         particulars: Particulars,
     ) -> Result<Identity, Unusable> {
         let Particulars { mut claims, rules, superuser, expires_ms } = particulars;
         claims.retain(|(_, value)| value.len() <= CLAIM_BYTES_MAX);
         claims.truncate(CLAIMS_MAX);
-        let stored = stored(user, subject, &claims, rules.as_ref(), superuser, expires_ms);
+        let stored = stored(user, origin, &claims, rules.as_ref(), superuser, expires_ms);
         if stored.len() > STORED_BYTES_MAX {
             return Err(Unusable("claims and rules are too large"));
         }
@@ -120,7 +131,7 @@ impl Identity {
             user: user.map(Box::from),
             client_id: client_id.into(),
             claims: claims.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
-            subject: subject.map(Box::from),
+            origin: origin.clone(),
             own_rules: compiled.is_some(),
             rules: compiled.unwrap_or_default().into(),
             superuser,
@@ -131,8 +142,8 @@ impl Identity {
     }
 
     /// Somebody who names nobody.
-    pub fn anonymous(client_id: &str, subject: Option<&str>) -> Identity {
-        Identity::new(None, client_id, subject, Particulars::default()).expect("it has neither claims nor rules")
+    pub fn anonymous(client_id: &str, origin: &Origin) -> Identity {
+        Identity::new(None, client_id, origin, Particulars::default()).expect("it has neither claims nor rules")
     }
 
     /// The one that the journal keeps of a session. What cannot be read is anonymous, which may no more than anybody.
@@ -148,9 +159,11 @@ impl Identity {
                 superuser: value.get("superuser").and_then(Value::as_bool).unwrap_or(false),
                 expires_ms: value.get("expires_ms").and_then(Value::as_u64),
             };
-            Identity::new(text("user"), client_id, text("subject"), particulars).ok()
+            let own = |key| text(key).map(Box::from);
+            let origin = Origin { subject: own("subject"), listener: own("listener") };
+            Identity::new(text("user"), client_id, &origin, particulars).ok()
         };
-        read().unwrap_or_else(|| Identity::anonymous(client_id, None))
+        read().unwrap_or_else(|| Identity::anonymous(client_id, &Origin::default()))
     }
 
     /// What the journal keeps of it: one JSON object.
@@ -166,7 +179,7 @@ impl Identity {
 
 fn stored(
     user: Option<&str>,
-    subject: Option<&str>,
+    origin: &Origin,
     claims: &[(String, String)],
     rules: Option<&Value>,
     superuser: bool,
@@ -179,7 +192,8 @@ fn stored(
         }
     };
     put("user", user.map(Value::from));
-    put("subject", subject.map(Value::from));
+    put("subject", origin.subject.as_deref().map(Value::from));
+    put("listener", origin.listener.as_deref().map(Value::from));
     let claims: Map<String, Value> = claims.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     put("claims", (!claims.is_empty()).then_some(Value::Object(claims)));
     put("rules", rules.cloned());
@@ -201,11 +215,12 @@ mod tests {
             superuser: false,
             expires_ms: Some(5000),
         };
-        let made = Identity::new(Some("al:ice"), "c", Some("CN=x"), particulars).expect("good rules");
+        let origin = Origin { subject: Some("CN=x".into()), listener: Some("inner".into()) };
+        let made = Identity::new(Some("al:ice"), "c", &origin, particulars).expect("good rules");
         let again = Identity::restored("c", made.stored());
         assert_eq!((again.user.as_deref(), again.claim("room")), (Some("al:ice"), Some("7")));
         assert_eq!((again.claim("long"), again.rules.len(), again.own_rules), (None, 1, true));
-        assert_eq!((again.subject.as_deref(), again.expires_ms), (Some("CN=x"), Some(5000)));
+        assert_eq!((&again.origin, again.expires_ms), (&origin, Some(5000)));
         assert!(Identity::restored("c", "no JSON").user.is_none());
     }
 
@@ -217,10 +232,11 @@ mod tests {
             password: Some(Zeroizing::new(b"secret".to_vec())),
             client_id: "client".into(),
             peer: IpAddr::from([127, 0, 0, 1]),
-            subject: None,
+            listener: 0,
+            origin: Origin::default(),
             anonymous: false,
         };
-        let printed = format!("{credentials:?} {:?}", Identity::anonymous("client", None));
+        let printed = format!("{credentials:?} {:?}", Identity::anonymous("client", &credentials.origin));
         assert!(!printed.contains("alice") && !printed.contains("secret") && !printed.contains("client"), "{printed}");
     }
 }

@@ -9,7 +9,7 @@ use wire::mqtt::{Publish, QoS, ReasonCode};
 
 use super::decisions::Decisions;
 use super::gate::Gate;
-use super::identity::Identity;
+use super::identity::{Identity, Origin};
 use super::policy::Grant;
 use super::rules::{Actions, Extent, Ways};
 use crate::config::access::DenyAction;
@@ -103,7 +103,7 @@ impl Switch {
         let judge = |who: &Identity| gate.policy.topic(who, Actions::PUBLISH, topic).has(qos, retain);
         match &session.access {
             Some(access) => judge(&access.identity),
-            None => judge(&Identity::anonymous(&session.client_id, None)),
+            None => judge(&Identity::anonymous(&session.client_id, &Origin::default())),
         }
     }
 
@@ -178,7 +178,8 @@ impl Switch {
         let Some(gate) = &mut self.gate else { return };
         let enhanced = proof.data.is_some();
         let session = self.sessions.at_mut(id);
-        let identity = proof.identity.unwrap_or_else(|| Arc::new(Identity::anonymous(&session.client_id, None)));
+        let identity =
+            proof.identity.unwrap_or_else(|| Arc::new(Identity::anonymous(&session.client_id, &Origin::default())));
         if let Some(at_ms) = identity.expires_ms {
             gate.expires(self.connections.id(slot), at_ms);
         }

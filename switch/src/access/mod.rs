@@ -14,6 +14,7 @@
 //! - [`identity`]: who a client is, and what it said to prove that.
 //! - [`service`]: everything that costs time or waits for somebody; no shard ever does.
 //! - [`gate`]: the shard's side. A client waits for its verdict in a phase of its own, in which nothing is read from it.
+//! - [`source`]: who published a retained message, which is judged again when it is delivered.
 //! - [`policy`] and [`rules`]: what an identity may do, from mosquitto's file ([`mosquitto`]), our own ([`native`]), tokens
 //!   and answers of services ([`json`]).
 //!
@@ -39,6 +40,7 @@ pub mod policy;
 pub mod rules;
 pub mod scram;
 pub mod service;
+pub mod source;
 pub mod template;
 pub mod users;
 

@@ -171,7 +171,7 @@ fn names(value: &DeValue<'_>) -> Result<Vec<Box<str>>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::identity::Particulars;
+    use super::super::identity::{Origin, Particulars};
     use super::*;
 
     /// A file with every key.
@@ -182,8 +182,8 @@ mod tests {
                     anonymous = true\n";
         let entries = parse(text).expect("a good file");
         assert_eq!(entries.len(), 3);
-        let alice = Identity::new(Some("alice"), "c", None, Particulars::default()).expect("no rules");
-        let nobody = Identity::anonymous("c", None);
+        let alice = Identity::new(Some("alice"), "c", &Origin::default(), Particulars::default()).expect("no rules");
+        let nobody = Identity::anonymous("c", &Origin::default());
         assert!(entries[0].is_for(&alice) && !entries[0].is_for(&nobody));
         assert!(!entries[2].is_for(&alice) && entries[2].is_for(&nobody));
         assert_eq!(entries[0].rule.ways, Ways::of(&[QoS::AtMostOnce, QoS::AtLeastOnce], Some(false)));

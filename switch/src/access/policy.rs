@@ -11,6 +11,7 @@ use super::native::{self, Entry};
 use super::rules::{Actions, Extent, Rule, Ways, judge_filter, judge_topic};
 use super::users::read_text;
 use crate::config::access::{Access, DenyAction, NoMatch};
+use crate::config::{Listener, Settings};
 
 /// Rules, in the order in which they are asked: an identity's own, mosquitto's for its user, mosquitto's patterns, ours.
 #[derive(Default)]
@@ -31,6 +32,8 @@ pub struct Policy {
     pub deny_action: DenyAction,
     /// Who is not let in.
     pub bans: Bans,
+    /// Those of listeners that have rules of their own, by what the listener is called.
+    pub listeners: HashMap<Box<str>, Policy>,
 }
 
 /// What was judged about a subscription.
@@ -43,11 +46,21 @@ pub struct Grant {
 }
 
 impl Policy {
-    /// Reads the files that the settings name. `public`: other machines reach a listener.
+    /// Reads the files that the settings name.
     ///
     /// # Errors
     /// What is wrong, with file and line.
-    pub fn load(access: &Access, public: bool) -> Result<Policy, String> {
+    pub fn load(settings: &Settings) -> Result<Policy, String> {
+        let mut policy = Policy::read(&settings.access, settings.listeners.iter().any(Listener::public))?;
+        for listener in settings.listeners.iter().filter(|listener| listener.has_rules()) {
+            let (acl_file, rules_file) = (listener.acl_file.clone(), listener.rules_file.clone());
+            let own = Access { acl_file, rules_file, ban_file: None, ..settings.access.clone() };
+            policy.listeners.insert(listener.called().into(), Policy::read(&own, listener.public())?);
+        }
+        Ok(policy)
+    }
+
+    fn read(access: &Access, public: bool) -> Result<Policy, String> {
         let mut policy = Policy::default();
         if let Some(path) = &access.acl_file {
             let text = read_text(path)?;
@@ -77,7 +90,13 @@ impl Policy {
     /// How many rules there are.
     pub fn len(&self) -> usize {
         let of_users: usize = self.users.values().map(Vec::len).sum();
-        of_users + self.anonymous.len() + self.patterns.len() + self.entries.len()
+        let of_listeners: usize = self.listeners.values().map(Policy::len).sum();
+        of_users + of_listeners + self.anonymous.len() + self.patterns.len() + self.entries.len()
+    }
+
+    /// The rules for whom came in where this one did.
+    fn of(&self, who: &Identity) -> &Policy {
+        who.origin.listener.as_ref().and_then(|listener| self.listeners.get(listener)).unwrap_or(self)
     }
 
     /// Whether there is none.
@@ -90,7 +109,8 @@ impl Policy {
         if who.superuser {
             return Ways::ALL;
         }
-        judge_topic(self.rules(who), who, action, topic, self.otherwise(who, topic))
+        let policy = self.of(who);
+        judge_topic(policy.rules(who), who, action, topic, policy.otherwise(who, topic))
     }
 
     /// What becomes of a subscription to a filter. A shared one, which has no list of its own for each member, is
@@ -99,7 +119,8 @@ impl Policy {
         if who.superuser {
             return Grant { extent: Extent::Whole, qos: QoS::ExactlyOnce };
         }
-        let judge = |action| judge_filter(self.rules(who), who, action, filter, self.otherwise(who, filter));
+        let policy = self.of(who);
+        let judge = |action| judge_filter(policy.rules(who), who, action, filter, policy.otherwise(who, filter));
         let (asked, qos) = judge(Actions::SUBSCRIBE);
         let (received, qos_received) = judge(Actions::RECEIVE);
         let extent = match (asked, received) {
@@ -130,7 +151,7 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use super::super::identity::Particulars;
+    use super::super::identity::{Origin, Particulars};
     use super::*;
 
     fn policy(acl: &str, rules: &str) -> Policy {
@@ -141,7 +162,7 @@ mod tests {
     }
 
     fn user(name: &str) -> Identity {
-        Identity::new(Some(name), "c", None, Particulars::default()).expect("no rules")
+        Identity::new(Some(name), "c", &Origin::default(), Particulars::default()).expect("no rules")
     }
 
     /// Mosquitto's file: its own user, patterns for all, nothing where no line matches; an empty file denies.
@@ -150,7 +171,7 @@ mod tests {
         let acl = "topic read news/#\nuser alice\ntopic deny room/secret\ntopic room/#\npattern write dev/%u/%c\n";
         let policy = policy(acl, "");
         let may = |who: &Identity, action, topic| policy.topic(who, action, topic) != Ways::NONE;
-        let (alice, nobody) = (user("alice"), Identity::anonymous("c", None));
+        let (alice, nobody) = (user("alice"), Identity::anonymous("c", &Origin::default()));
         assert!(may(&alice, Actions::PUBLISH, "room/7") && may(&alice, Actions::RECEIVE, "room/7"));
         assert!(!may(&alice, Actions::PUBLISH, "room/secret") && !may(&alice, Actions::RECEIVE, "news/1"));
         assert!(may(&alice, Actions::PUBLISH, "dev/alice/c") && !may(&alice, Actions::RECEIVE, "dev/alice/c"));
@@ -191,10 +212,30 @@ mod tests {
     fn own_rules_go_first() {
         let open = Policy { otherwise: true, ..policy("", "") };
         let rules = Some(serde_json::json!([{ "permission": "allow", "action": "publish", "topic": "t/${clientid}" }]));
-        let who = Identity::new(Some("u"), "c", None, Particulars { rules, ..Particulars::default() }).expect("good");
+        let particulars = Particulars { rules, ..Particulars::default() };
+        let who = Identity::new(Some("u"), "c", &Origin::default(), particulars).expect("good");
         assert_eq!(open.topic(&who, Actions::PUBLISH, "t/c"), Ways::ALL);
         assert_eq!(open.topic(&who, Actions::PUBLISH, "t/d"), Ways::NONE);
         assert_eq!(open.subscription(&who, "t/c", false).extent, Extent::None);
+    }
+
+    /// A listener's own rules stand in place of those for all; what it does not know of is for all.
+    #[test]
+    fn listeners_have_rules() {
+        let mut all = policy("user u\ntopic readwrite a/#\n", "");
+        all.listeners.insert("inner".into(), policy("user u\ntopic read b/#\n", ""));
+        let from = |listener: Option<&str>| {
+            let origin = Origin { listener: listener.map(Box::from), ..Origin::default() };
+            Identity::new(Some("u"), "c", &origin, Particulars::default()).expect("no rules")
+        };
+        let may = |who: &Identity, action, topic| all.topic(who, action, topic) != Ways::NONE;
+        for outer in [from(None), from(Some("gone"))] {
+            assert!(may(&outer, Actions::PUBLISH, "a/1") && !may(&outer, Actions::RECEIVE, "b/1"));
+        }
+        let inner = from(Some("inner"));
+        assert!(may(&inner, Actions::RECEIVE, "b/1") && !may(&inner, Actions::RECEIVE, "a/1"));
+        assert_eq!(all.subscription(&inner, "a/#", false).extent, Extent::None);
+        assert_eq!(all.subscription(&inner, "b/#", false).extent, Extent::Whole);
     }
 
     /// Receiving can be denied within what may be subscribed to.

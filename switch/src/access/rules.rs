@@ -152,6 +152,7 @@ pub fn judge_filter<'a>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::identity::Origin;
     use super::super::template::Syntax;
     use super::*;
 
@@ -170,7 +171,7 @@ mod tests {
     /// The first rule that matches decides; conditions leave what they do not speak of to the next.
     #[test]
     fn the_first_match_decides() {
-        let who = Identity::anonymous("c", None);
+        let who = Identity::anonymous("c", &Origin::default());
         let once = Ways::of(&[QoS::AtMostOnce], Some(false));
         let rules = [deny("a/secret"), rule(true, Actions::PUBLISH, once, "a/#"), deny("a/b"), allow("a/+")];
         let ways = |topic| judge_topic(rules.iter(), &who, Actions::PUBLISH, topic, false);
@@ -186,7 +187,7 @@ mod tests {
     /// How much of a filter may be received, by what rules before and behind say.
     #[test]
     fn extents_of_filters() {
-        let who = Identity::anonymous("c", None);
+        let who = Identity::anonymous("c", &Origin::default());
         let of =
             |rules: &[Rule], filter, otherwise| judge_filter(rules.iter(), &who, Actions::RECEIVE, filter, otherwise).0;
         for (rules, filter, otherwise, extent) in [
@@ -212,7 +213,7 @@ mod tests {
     /// What is judged whole lets no topic through that would be denied alone: random lists, all small filters.
     #[test]
     fn whole_means_every_topic() {
-        let who = Identity::anonymous("c", None);
+        let who = Identity::anonymous("c", &Origin::default());
         let filters = ["#", "+", "a", "a/#", "a/+", "a/b", "+/b", "+/#", "a/b/#", "b", "b/#"];
         let topics = ["a", "b", "c", "a/b", "a/c", "b/b", "a/b/c", "c/c/c"];
         for seed in 0..20_000_u64 {

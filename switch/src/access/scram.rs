@@ -146,12 +146,21 @@ fn made_up(secret: &[u8], user: &str) -> Scram {
 mod tests {
     use std::net::IpAddr;
 
+    use super::super::identity::Origin;
     use super::*;
 
     fn credentials() -> Credentials {
         let peer = IpAddr::from([127, 0, 0, 1]);
         let client_id = "c".into();
-        Credentials { user: None, password: None, client_id, peer, subject: None, anonymous: false }
+        Credentials {
+            user: None,
+            password: None,
+            client_id,
+            peer,
+            listener: 0,
+            origin: Origin::default(),
+            anonymous: false,
+        }
     }
 
     /// The keys of `pencil` with the salt and the count of RFC 7677.

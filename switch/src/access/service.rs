@@ -86,9 +86,10 @@ impl Service {
         if !self.attempts().may_try(credentials.peer, now) {
             return Ok(Verdict::Refused(ReasonCode::ConnectionRateExceeded));
         }
-        let remote = self.desk.chain.get(at) == Some(&Backend::Http);
+        let chain = &self.desk.door(credentials.listener).chain;
+        let remote = chain.get(at) == Some(&Backend::Http);
         let book = self.desk.book();
-        for (index, backend) in self.desk.chain.iter().enumerate().skip(at) {
+        for (index, backend) in chain.iter().enumerate().skip(at) {
             if (*backend == Backend::Http) != remote {
                 return Err((credentials, index));
             }
@@ -108,7 +109,7 @@ impl Service {
         }
         let named = credentials.user.is_some() || credentials.password.is_some();
         if !named && credentials.anonymous {
-            let identity = Identity::anonymous(&credentials.client_id, credentials.subject.as_deref());
+            let identity = Identity::anonymous(&credentials.client_id, &credentials.origin);
             return Ok(Verdict::Accepted(Arc::new(identity)));
         }
         let reason = if named { ReasonCode::BadUserNameOrPassword } else { ReasonCode::NotAuthorized };
@@ -219,7 +220,7 @@ impl Service {
 
 /// The identity that a back end has proved. One that cannot be made is refused.
 fn identity(user: Option<&str>, credentials: &Credentials, particulars: Particulars) -> Step {
-    match Identity::new(user, &credentials.client_id, credentials.subject.as_deref(), particulars) {
+    match Identity::new(user, &credentials.client_id, &credentials.origin, particulars) {
         Ok(identity) => Step::Is(Box::new(identity)),
         Err(_) => Step::IsNot(ReasonCode::NotAuthorized),
     }

@@ -252,13 +252,14 @@ pub fn covers(rule: &str, filter: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::identity::Particulars;
+    use super::super::identity::{Origin, Particulars};
     use super::*;
     use wire::mqtt::topic::matches;
 
     fn who(user: Option<&str>, client: &str) -> Identity {
         let claims = vec![("room".to_owned(), "7".to_owned())];
-        Identity::new(user, client, None, Particulars { claims, ..Particulars::default() }).expect("no rules")
+        Identity::new(user, client, &Origin::default(), Particulars { claims, ..Particulars::default() })
+            .expect("no rules")
     }
 
     /// A placeholder stands for its value, in a level and in a part of one.

@@ -123,6 +123,8 @@ pub struct Access {
     pub deny_action: DenyAction,
     /// Who may take over a client identifier.
     pub takeover: Takeover,
+    /// Whether a retained message is judged again when it is delivered.
+    pub check_retain_source: bool,
     /// Users that may look below `$SYS`.
     pub operators: Vec<String>,
     /// Threads that hash passwords and check tokens.
@@ -255,6 +257,7 @@ impl Default for Access {
             no_match: NoMatch::Auto,
             deny_action: DenyAction::Reason,
             takeover: Takeover::SameUser,
+            check_retain_source: true,
             operators: Vec::new(),
             threads: 2,
             max_waiting: 1000,

@@ -128,6 +128,47 @@ const LIMITS: &[Key<Settings>] = &[
          may allow fewer; the banner tells how many fit.",
     ),
     SettingsKey::new(
+        "max_connections_per_address",
+        Kind::Count(0..=16_000_000),
+        |s| Field::U32(&mut s.limits.max_connections_per_address),
+        "Connections at once of one address (IPv6: of one /64), on the whole node; 0: no such bound. Further ones are \
+         closed at once, counted. Unix sockets have no address.",
+    ),
+    SettingsKey::new(
+        "max_connections_per_user",
+        Kind::Count(0..=16_000_000),
+        |s| Field::U32(&mut s.limits.max_connections_per_user),
+        "Clients at once of one user name, on the whole node; 0: no such bound. A further one is refused (0x97, 3.1.1: \
+         3), counted. Clients that a back end of `[access]` has not named are not counted.",
+    ),
+    SettingsKey::new(
+        "max_conn_rate_per_address",
+        Kind::Rate(0..=100_000),
+        |s| Field::U32(&mut s.limits.max_conn_rate_per_address),
+        "Connections of one address (IPv6: of one /64) in each second, of which a second's worth may come at once; `0/s`: \
+         no such bound. Further ones are refused (0x9F, 3.1.1: 3), with TLS closed before the handshake, counted.",
+    ),
+    SettingsKey::new(
+        "max_reconnects",
+        Kind::Count(0..=1_000_000),
+        |s| Field::U32(&mut s.limits.max_reconnects),
+        "How often a client may connect within `reconnect_window`, such as two devices with one client identifier that \
+         throw each other out; 0: no such bound. Who connects more often is refused for `reconnect_ban` (0x9F, 3.1.1: \
+         3), counted. Clients are told apart by client identifier and user.",
+    ),
+    SettingsKey::new(
+        "reconnect_window",
+        Kind::Duration(1000..=DAY),
+        |s| Field::Duration(&mut s.limits.reconnect_window),
+        "The time in which a client may connect `max_reconnects` times.",
+    ),
+    SettingsKey::new(
+        "reconnect_ban",
+        Kind::Duration(1000..=DAY),
+        |s| Field::Duration(&mut s.limits.reconnect_ban),
+        "How long a client is refused that connects more often. Whoever is connected stays.",
+    ),
+    SettingsKey::new(
         "connect_timeout",
         Kind::Duration(100..=600_000),
         |s| Field::Duration(&mut s.limits.connect_timeout),
@@ -153,6 +194,27 @@ const LIMITS: &[Key<Settings>] = &[
         |s| Field::Seconds(&mut s.limits.max_keepalive),
         "Longest keep alive that a client may ask for, in whole seconds; `0s`: no cap. MQTT 5.0 clients over it, or \
          without one, get it as Server Keep Alive.",
+    ),
+    SettingsKey::new(
+        "max_publish_rate",
+        Kind::Rate(0..=1_000_000),
+        |s| Field::U32(&mut s.limits.max_publish_rate),
+        "Messages that each client may publish in a second, of which a second's worth may come at once; `0/s`: no such \
+         bound. A client that is faster is not read until it may go on, so that TCP holds it back; it is counted.",
+    ),
+    SettingsKey::new(
+        "max_publish_bytes_rate",
+        Kind::Bytes(0..=U32),
+        |s| Field::U32(&mut s.limits.max_publish_bytes_rate),
+        "Bytes of PUBLISH packets that each client may send in a second, likewise; 0: no such bound. A packet that is \
+         larger than that is let through, and the client pays for it with silence.",
+    ),
+    SettingsKey::new(
+        "max_held_back",
+        Kind::Duration(0..=DAY),
+        |s| Field::Duration(&mut s.limits.max_held_back),
+        "How long a client may publish faster than it may, without a pause, before it is disconnected (0x96); `0s`: it is \
+         held back, and never disconnected for it.",
     ),
     SettingsKey::new(
         "max_inflight",

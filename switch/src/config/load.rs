@@ -11,6 +11,7 @@ use super::field::{Choice, Field, Kind, Raw, Refused};
 use super::keys::{LISTENER_KEYS, LISTENERS_MAX};
 use super::settings::{ClientCertificates, Listener, Settings, Tls, Transport};
 use super::source::{self, ENVIRONMENT_PREFIX, Entry, Source, Table};
+use super::value::show_bytes;
 use crate::limits::{PAGE_BYTES, RECORDS_STAGED_MIN};
 use crate::routing::place::Placement;
 
@@ -256,7 +257,7 @@ impl Builder {
             let remedy = format!("write bind = \"127.0.0.1:1883\", or set {ENVIRONMENT_PREFIX}LISTENER__{index}__BIND");
             return self.error(origin("bind"), &table.path("bind"), None, "missing", remedy);
         };
-        let authenticated = !self.settings.access.chain().is_empty();
+        let authenticated = listener.authenticates(&self.settings.access);
         if listener.allow_anonymous == Some(false) && !authenticated {
             let remedy = "write password_file, or another back end, in [access]; or remove the line".to_owned();
             let what = "nobody could connect: no back end of [access] is configured";
@@ -283,6 +284,7 @@ impl Builder {
         self.check_proxy(index, &listener);
         self.check_websocket(index, &listener);
         self.check_tls(index, &listener);
+        self.check_own(index, &listener);
         let others = &self.settings.listeners[..index];
         let same_name = |other: &Listener| listener.name.is_some() && other.name == listener.name;
         if let Some(earlier) = others.iter().position(same_name) {
@@ -344,6 +346,34 @@ impl Builder {
         }
     }
 
+    /// What a listener has of its own, where there is something for all.
+    fn check_own(&mut self, index: usize, listener: &Listener) {
+        let (table, all) = (Table::Listener(index), self.settings.access.chain());
+        let mut errors = Vec::new();
+        for (at, word) in listener.backends.iter().enumerate() {
+            let remedy = "list back ends that [access] configures, each once";
+            match Backend::named(word) {
+                Some(backend) if !all.contains(&backend) => {
+                    errors.push(("backends", format!("{word} is listed, and [access] does not configure it"), remedy));
+                }
+                Some(_) if listener.backends[..at].contains(word) => {
+                    errors.push(("backends", format!("{word} is listed twice"), remedy));
+                }
+                Some(_) => {}
+                None => errors.push(("backends", format!("there is no back end {word:?}"), remedy)),
+            }
+        }
+        let most = self.settings.limits.max_packet_size;
+        if listener.max_packet_size.is_some_and(|own| own > most) {
+            let what = format!("larger than limits.max_packet_size, {}", show_bytes(most.into()));
+            errors.push(("max_packet_size", what, "write a smaller size here, or a larger one there"));
+        }
+        for (key, what, remedy) in errors {
+            let origin = self.origins.get(&(table, key)).unwrap_or(&self.listeners[index]).clone();
+            self.error(origin, &table.path(key), None, &what, remedy.to_owned());
+        }
+    }
+
     /// Keys that mean something with TLS alone, and belong together.
     fn check_tls(&mut self, index: usize, listener: &Listener) {
         let (table, tls, default) = (Table::Listener(index), &listener.tls, Tls::default());
@@ -372,6 +402,10 @@ impl Builder {
                 let remedy = "write client_certificates = \"required\" or \"optional\", or remove the line";
                 errors.push(("client_ca", "no client is asked for a certificate".to_owned(), remedy));
             }
+            if !asks && tls.identity != default.identity {
+                let remedy = "write client_certificates = \"required\" or \"optional\", or remove the line";
+                errors.push(("use_identity_as_username", "no client is asked for a certificate".to_owned(), remedy));
+            }
             if !asks && !tls.client_crl.is_empty() {
                 let remedy = "write client_certificates = \"required\" or \"optional\", or remove the line";
                 errors.push(("client_crl", "no client is asked for a certificate".to_owned(), remedy));
@@ -384,6 +418,7 @@ impl Builder {
                 ("client_certificates", tls.client_certificates != default.client_certificates),
                 ("client_ca", tls.client_ca.is_some()),
                 ("client_crl", !tls.client_crl.is_empty()),
+                ("use_identity_as_username", tls.identity != default.identity),
                 ("min_tls_version", tls.min_version != default.min_version),
             ] {
                 if written {
@@ -408,7 +443,8 @@ impl Builder {
         }
         let ruled = access.acl_file.is_some() || access.rules_file.is_some();
         let silent = access.chain() == [Backend::Passwords] && !ruled && access.no_match == NoMatch::Auto;
-        if silent && self.settings.listeners.iter().any(Listener::public) {
+        let bare = |listener: &Listener| !listener.has_rules();
+        if silent && self.settings.listeners.iter().any(Listener::public) && self.settings.listeners.iter().any(bare) {
             let origin = self.origins.get(&(table, "password_file")).cloned().unwrap_or(Origin::Default);
             let what = "there are users and no rules: on an address that other machines reach nobody could do anything";
             let remedy = "write acl_file or rules_file, or no_match = \"allow\" to let users do everything".to_owned();
@@ -428,7 +464,7 @@ impl Builder {
                 let table = Table::named("limits");
                 let written = |key| self.origins.get(&(table, key)).cloned();
                 let origin = written(larger).or_else(|| written(smaller)).unwrap_or(Origin::Default);
-                let show = super::value::show_bytes;
+                let show = show_bytes;
                 let (what, value) = (format!("less than {smaller} = \"{}\"", show(least)), show(value));
                 let remedy = format!("raise {larger} or lower {smaller}");
                 self.error(origin, &table.path(larger), Some(&format!("\"{value}\"")), &what, remedy);
@@ -447,7 +483,7 @@ impl Builder {
         let record = limits.record_bytes_max();
         let packet =
             if limits.max_packet_size >= limits.max_connect_size { "max_packet_size" } else { "max_connect_size" };
-        let show = super::value::show_bytes;
+        let show = show_bytes;
         let bytes = show(u64::from(limits.max_packet_size.max(limits.max_connect_size)));
         for (key, value, records, part) in [
             ("segment_size", journal.segment_size, 1, ""),

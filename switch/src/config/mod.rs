@@ -32,4 +32,6 @@ pub use access::Access;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use load::{Configuration, Flags};
 pub use network::Network;
-pub use settings::{ClientCertificates, Durability, Journal, KeyPair, Listener, Settings, Tls, TlsVersion, Transport};
+pub use settings::{
+    CertificateName, ClientCertificates, Durability, Journal, KeyPair, Listener, Settings, Tls, TlsVersion, Transport,
+};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use shard::config::KernelConfig;
 use shard::listen::{Endpoint, ListenOptions};
 
-use super::access::Access;
+use super::access::{Access, Backend};
 use super::field::choice_of_words;
 use super::network::Network;
 use super::value::CoreList;
@@ -40,6 +40,14 @@ pub struct Settings {
     pub sys: Sys,
 }
 
+impl Settings {
+    /// Whether clients are judged at all.
+    pub fn judges(&self) -> bool {
+        let judges = |listener: &Listener| listener.has_rules() || listener.tls.identity != CertificateName::None;
+        self.access.is_on() || self.listeners.iter().any(judges)
+    }
+}
+
 impl Default for Settings {
     /// MQTT on the loopback addresses, one shard for each allowed core, a journal below the user's home.
     fn default() -> Settings {
@@ -69,8 +77,22 @@ pub struct Listener {
     /// Whether clients need no authentication; written or not. Checked: it is written, or this machine alone reaches the
     /// address, or there is a back end to ask.
     pub allow_anonymous: Option<bool>,
+    /// Words of back ends in the order in which they are asked here; empty: as everywhere. Checked: all are configured.
+    pub backends: Vec<String>,
+    /// Rules in mosquitto's form, in place of those of all listeners.
+    pub acl_file: Option<PathBuf>,
+    /// Rules in our own form, likewise.
+    pub rules_file: Option<PathBuf>,
+    /// Bytes of a packet at most; absent: as everywhere. Checked: no more than that.
+    pub max_packet_size: Option<u32>,
     /// Connections at once that came in by it, on the whole node; absent: as the node's own limit says.
     pub max_connections: Option<u32>,
+    /// Connections that come in by it in a second, on the whole node; 0: no bound.
+    pub max_conn_rate: u32,
+    /// Messages that each client may publish in a second; absent: as for all.
+    pub max_publish_rate: Option<u32>,
+    /// Bytes of them; absent: as for all.
+    pub max_publish_bytes_rate: Option<u32>,
     /// Where WebSocket is spoken. Checked: begins with `/`, and has no query.
     pub path: String,
     /// Origins that pages of browsers may come from; empty: any.
@@ -96,7 +118,14 @@ impl Default for Listener {
             name: None,
             transport: Transport::Tcp,
             allow_anonymous: None,
+            backends: Vec::new(),
+            acl_file: None,
+            rules_file: None,
+            max_packet_size: None,
             max_connections: None,
+            max_conn_rate: 0,
+            max_publish_rate: None,
+            max_publish_bytes_rate: None,
             path: "/mqtt".to_owned(),
             allowed_origins: Vec::new(),
             max_header_size: 8 << 10,
@@ -117,7 +146,32 @@ impl Listener {
 
     /// Whether clients may connect here that do not say who they are.
     pub fn anonymous(&self, access: &Access) -> bool {
-        self.allow_anonymous.unwrap_or_else(|| !self.public() && access.chain().is_empty())
+        self.allow_anonymous.unwrap_or_else(|| !self.public() && !self.authenticates(access))
+    }
+
+    /// Whether there is a way to find out who a client is.
+    pub fn authenticates(&self, access: &Access) -> bool {
+        self.tls.identity != CertificateName::None || !access.chain().is_empty()
+    }
+
+    /// The back ends that are asked here, in order.
+    pub fn chain(&self, access: &Access) -> Vec<Backend> {
+        let all = access.chain();
+        if self.backends.is_empty() {
+            return all;
+        }
+        self.backends.iter().filter_map(|word| Backend::named(word)).filter(|backend| all.contains(backend)).collect()
+    }
+
+    /// Whether its clients are judged by rules of its own.
+    pub fn has_rules(&self) -> bool {
+        self.acl_file.is_some() || self.rules_file.is_some()
+    }
+
+    /// What it is called: its name, or its address.
+    pub fn called(&self) -> String {
+        let address = || self.bind.as_ref().map(ToString::to_string).unwrap_or_default();
+        self.name.clone().unwrap_or_else(address)
     }
 
     /// Whether other machines reach it.
@@ -178,6 +232,8 @@ pub struct Tls {
     pub client_ca: Option<PathBuf>,
     /// Lists of certificates that hold no more.
     pub client_crl: Vec<String>,
+    /// Which name in a client's certificate is its user name.
+    pub identity: CertificateName,
     /// The oldest version that is spoken.
     pub min_version: TlsVersion,
 }
@@ -210,6 +266,23 @@ choice_of_words! {
         Optional => "optional",
         /// Who shows none is refused.
         Required => "required",
+    }
+}
+
+choice_of_words! {
+    /// A name within a certificate.
+    CertificateName {
+        /// Certificates say nothing about who a client is.
+        #[default]
+        None => "none",
+        /// The Common Name of the subject.
+        Cn => "cn",
+        /// The first DNS name of the Subject Alternative Name.
+        Dns => "dns",
+        /// The first address of mail there.
+        Email => "email",
+        /// The first URI there.
+        Uri => "uri",
     }
 }
 

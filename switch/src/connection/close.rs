@@ -60,6 +60,10 @@ pub enum Cause {
     Moved,
     /// A proxy that is trusted did not say whom it serves.
     NoProxyHeader,
+    /// Its address has as many connections as it may have.
+    Crowded,
+    /// Its address connects too fast, and it speaks TLS.
+    Hasty,
     /// A request for WebSocket was refused.
     NotUpgraded(Refusal),
     /// The WebSocket has ended on the client's side.
@@ -88,6 +92,8 @@ impl Cause {
             | Cause::Superseded
             | Cause::NoConnackFits
             | Cause::NoProxyHeader
+            | Cause::Crowded
+            | Cause::Hasty
             | Cause::NotUpgraded(_)
             | Cause::WebSocket(_)
             | Cause::Tls(_)
@@ -100,7 +106,7 @@ impl Cause {
     pub(super) fn close_code(self) -> Option<Option<CloseCode>> {
         let code = match self {
             Cause::Eof | Cause::Broken(_) | Cause::Moved | Cause::NotUpgraded(_) | Cause::NoProxyHeader => return None,
-            Cause::Tls(_) | Cause::TlsClosed => return None,
+            Cause::Tls(_) | Cause::TlsClosed | Cause::Crowded | Cause::Hasty => return None,
             Cause::WebSocket(Ending::Closed(code)) => return Some(code),
             Cause::WebSocket(Ending::Violated(violation)) => violation.code(),
             Cause::Disconnect { .. } => CloseCode::NORMAL,
@@ -138,6 +144,8 @@ impl Cause {
             Cause::Reason(reason) | Cause::Refused(reason) => reason.name(),
             Cause::NoConnackFits => "no CONNACK fits the client's Maximum Packet Size",
             Cause::NoProxyHeader => "a trusted proxy sent no PROXY header",
+            Cause::Crowded => "its address has as many connections as it may have",
+            Cause::Hasty => "its address connects too fast",
             Cause::NotUpgraded(refusal) => refusal.description(),
             Cause::WebSocket(ending) => ending.description(),
             Cause::Tls(failure) => failure.description(),
@@ -266,6 +274,7 @@ impl Switch {
         if self.connections.at(slot).wrapped {
             self.stacks.take(slot);
         }
+        self.uncount_address(slot);
         self.connections.free(slot);
         self.counters.sub(Counter::ConnectionsOpen, 1);
         self.arm_accepts(fx);

@@ -15,6 +15,7 @@ pub mod address;
 pub mod close;
 pub mod inbound;
 pub mod keepalive;
+pub mod meter;
 pub mod secure;
 pub mod stack;
 pub mod table;
@@ -97,6 +98,10 @@ pub struct Connection {
     pub encrypted: bool,
     /// A CONNECT with the bridge bit: own messages are not echoed.
     pub bridge: bool,
+    /// It is counted to its address.
+    pub counted: bool,
+    /// It came too fast behind others of its address.
+    pub hasty: bool,
     /// The listener that it came in by.
     pub listener: u16,
     /// SUBSCRIBE and UNSUBSCRIBE packets that wait for owners.
@@ -151,6 +156,8 @@ impl Connection {
             framed: false,
             encrypted: false,
             bridge: false,
+            counted: false,
+            hasty: false,
             listener: 0,
             requests: 0,
             session: None,

@@ -358,7 +358,10 @@ impl Switch {
             filled += written;
             match step {
                 None | Some(Step::Client(None)) => {}
-                Some(Step::Client(Some(client))) => self.connections.at_mut(slot).peer = Address::from(client),
+                Some(Step::Client(Some(client))) => {
+                    self.connections.at_mut(slot).peer = Address::from(client);
+                    cause = self.count_address(slot);
+                }
                 Some(Step::Upgraded(answer)) => {
                     self.write_raw(slot, &answer);
                     self.connections.at_mut(slot).framed = true;

@@ -46,6 +46,10 @@ pub struct Delivered {
 impl Switch {
     /// Delivers a frame to all subscribers on this shard.
     pub fn deliver(&mut self, frame: &Frame<'_>, blob: Option<&Blob>, picks: Picks<'_>, fx: &mut Effects) -> Delivered {
+        if frames::is_sourced(frame) {
+            let (_, plain) = frames::split_source(frame);
+            return self.deliver(&plain, blob, picks, fx);
+        }
         if matches!(picks, Picks::Only([])) {
             // The owner of a message that is for another shard's member: its own memory does not matter.
             return Delivered::default();
@@ -189,6 +193,13 @@ impl Switch {
         blob: Option<&Blob>,
         fx: &mut Effects,
     ) {
+        if frames::is_sourced(frame) {
+            let (source, plain) = frames::split_source(frame);
+            if self.may_still_publish(source, &plain) {
+                self.deliver_retained(session, options, identifier, &plain, blob, fx);
+            }
+            return;
+        }
         if options.no_local() && self.sessions.at(session).client_hash == frame.header.publisher {
             return;
         }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use shard::mesh::Mesh;
 
+use crate::admission::Counts;
 use crate::config::value::{about_bytes, show_bytes};
 use crate::config::{Durability, Listener, Settings, Transport};
 use crate::limits::OUTBOX_POOL_BYTES;
@@ -79,6 +80,7 @@ impl Memory {
                     ),
                 },
             ),
+            pool("counts of addresses and users", Counts::bytes(limits), "limits.max_connections_per_...".into()),
             pool("log records", shards.saturating_mul(log::queue_bytes()), format!("shards: {shards}")),
         ])
     }

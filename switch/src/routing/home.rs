@@ -13,7 +13,6 @@
 
 use compact_str::CompactString;
 use hashbrown::HashMap;
-use persistence::Position;
 use shard::Effects;
 use shard::mesh::{Inbound, ShardId};
 use wire::mqtt::ReasonCode;
@@ -137,13 +136,14 @@ impl Home {
         Some(&mut self.clients[row])
     }
 
-    /// Remembers whose a client is that somebody is now, or forgets it.
-    fn set_owner(&mut self, client_id: &str, owner: u64) {
-        match self.row(client_id) {
-            Some(row) if owner != 0 => drop(self.owners.insert(row, owner)),
-            Some(row) if !self.owners.is_empty() => drop(self.owners.remove(&row)),
-            _ => {}
-        }
+    /// Remembers whose a client is that somebody is now, or (0) forgets it. Whose it was before.
+    fn set_owner(&mut self, client_id: &str, owner: u64) -> u64 {
+        let before = match self.row(client_id) {
+            Some(row) if owner != 0 => self.owners.insert(row, owner),
+            Some(row) if !self.owners.is_empty() => self.owners.remove(&row),
+            _ => None,
+        };
+        before.unwrap_or(0)
     }
 
     /// Whose a client is that somebody is or is about to be; 0: nobody's.
@@ -179,7 +179,7 @@ impl Switch {
     pub fn ask_home(&mut self, client_id: &str, claim: Claim, fx: &mut Effects) {
         let home = self.placement.home(client_id);
         if home == self.id {
-            return self.claimed(client_id, claim, fx);
+            return self.asked(client_id, claim, fx);
         }
         let flags = (u64::from(claim.clean_start) * CLEAN_START) | (u64::from(claim.durable) * DURABLE);
         let words = [claim.connection.to_word(), flags, claim.owner];
@@ -246,9 +246,18 @@ impl Switch {
                 durable: flags & DURABLE != 0,
                 owner: parcel::word(&parcel, 2),
             };
-            self.claimed(parcel::text(&parcel, 3), claim, fx);
+            self.asked(parcel::text(&parcel, 3), claim, fx);
             rx.release(source, CLAIM);
         }
+    }
+
+    /// Home: a connection asks to be a client.
+    fn asked(&mut self, client_id: &str, claim: Claim, fx: &mut Effects) {
+        if self.is_flapping(client_id, &claim) {
+            let reason = Some(ReasonCode::ConnectionRateExceeded);
+            return self.tell(client_id, claim, Verdict::Refuse, None, reason, fx);
+        }
+        self.claimed(client_id, claim, fx);
     }
 
     /// Home: somebody wants to be a client.
@@ -298,63 +307,66 @@ impl Switch {
         owner != 0 && owner != claim.owner
     }
 
-    /// Home: nobody is the client; a verdict for who wants to be it.
+    /// Home: nobody is the client; a verdict for who wants to be it. Its user has one client more from now on, until it
+    /// gives up or has gone.
     fn offer(&mut self, client_id: &str, claim: Claim, fx: &mut Effects) {
-        let mut ticket = Position(0);
+        let refused = if self.count_user(claim.owner) {
+            self.try_offer(client_id, claim, fx).inspect_err(|_| self.uncount_user(claim.owner))
+        } else {
+            Err(ReasonCode::QuotaExceeded)
+        };
+        if let Err(reason) = refused {
+            self.tell(client_id, claim, Verdict::Refuse, None, Some(reason), fx);
+            self.home.forget(client_id);
+        }
+    }
+
+    fn try_offer(&mut self, client_id: &str, claim: Claim, fx: &mut Effects) -> Result<(), ReasonCode> {
         let mut stored = self.sessions.durable(client_id);
         if let Some(session) = stored.filter(|id| self.sessions.at(*id).ends() <= self.now) {
             // Its time is over, and its timer has not fired: it may have run out while the program was down.
             self.counters.add(Counter::ClientsExpired, 1);
             self.end_session(session, fx);
-            (stored, ticket) = (None, self.journal.tail());
+            stored = None;
         }
         if claim.clean_start
             && stored.is_some()
             && let Some(reason) = self.cannot_end()
         {
             // Clean Start wipes the session before it is acknowledged.
-            self.tell(client_id, claim, Verdict::Refuse, None, Some(reason), fx);
-            return self.home.forget(client_id);
+            return Err(reason);
         }
         if claim.clean_start
             && !planted(Fault::OldSessionKept)
             && let Some(session) = stored.take()
         {
             self.end_session(session, fx);
-            ticket = self.journal.tail();
         }
-        if stored.is_none() && self.journal.may_bring_back(self.placement.client_hash(client_id)) {
-            // It ended before, with its connection or because its client was not accepted.
-            if !self.journal.notes_fit() {
-                self.tell(client_id, claim, Verdict::Refuse, None, Some(ReasonCode::ServerBusy), fx);
-                return self.home.forget(client_id);
-            }
-            ticket = self.journal.tail();
+        // It ended now, or a moment ago with its connection: that there is none is said when no crash can bring it back.
+        let waits = stored.is_none() && self.journal.may_bring_back(self.placement.client_hash(client_id));
+        if waits && !self.journal.notes_fit() {
+            return Err(ReasonCode::ServerBusy);
         }
         let lives_here = claim.durable || stored.is_some();
         let full = claim.durable && stored.is_none() && self.sessions.durable_len() >= self.sessions_max();
-        let (verdict, reserved, reason) = if full {
-            (Verdict::Refuse, None, Some(ReasonCode::QuotaExceeded))
+        let (verdict, reserved) = if full {
+            return Err(ReasonCode::QuotaExceeded);
         } else if !lives_here || claim.shard == self.id {
-            (Verdict::Stay, None, None)
+            (Verdict::Stay, None)
         } else {
-            match self.connections.take(Phase::Arriving) {
-                Some(slot) => (Verdict::Move, Some(slot), None),
-                None => (Verdict::Refuse, None, Some(ReasonCode::ServerBusy)),
-            }
+            let slot = self.connections.take(Phase::Arriving).ok_or(ReasonCode::ServerBusy)?;
+            (Verdict::Move, Some(slot))
         };
-        if verdict == Verdict::Refuse {
-            self.tell(client_id, claim, verdict, None, reason, fx);
-            return self.home.forget(client_id);
-        }
         let client = self.home.client(client_id);
         client.matter = Some(Box::new(Matter { stage: Stage::Offered(reserved), claim, newest: None, left: false }));
         let offer = Offer { client_id: client_id.into(), claim, verdict, reserved, reason: None };
-        if lives_here || self.journal.holds(ticket) {
+        if lives_here || !waits {
             // Where a session lives here, its CONNACK waits for what is written of it, which is behind this.
-            return self.tell_offer(offer, fx);
+            self.tell_offer(offer, fx);
+        } else {
+            self.journal.wait(self.journal.tail(), Waiter::Offer(Box::new(offer)));
         }
-        self.journal.wait(ticket, Waiter::Offer(Box::new(offer)));
+        Ok(())
     }
 
     /// Why the end of a session cannot be written now, if so.
@@ -371,6 +383,7 @@ impl Switch {
         let Offer { client_id, claim, verdict, reserved, reason } = offer;
         if verdict == Verdict::Refuse {
             // The journal failed after all: nobody is the client, or who came later.
+            self.uncount_user(claim.owner);
             let newest = self.home.known(&client_id).and_then(|client| client.matter.take()).and_then(|m| m.newest);
             self.tell(&client_id, claim, verdict, None, reason, fx);
             return self.next_matter(&client_id, newest, fx);
@@ -416,12 +429,13 @@ impl Switch {
         let matter = client.matter.take().expect("it was offered");
         let Stage::Offered(reserved) = matter.stage else { unreachable!("it was offered") };
         match answer {
-            Answer::Kept if matter.left => {}
+            Answer::Kept if matter.left => self.uncount_user(matter.claim.owner),
             Answer::Kept => {
                 client.holder = Some(Holder { shard, connection });
                 self.home.set_owner(client_id, matter.claim.owner);
             }
             Answer::GaveUp => {
+                self.uncount_user(matter.claim.owner);
                 if let Some(reserved) = reserved.filter(|_| !planted(Fault::ReservedSlotLeaked)) {
                     self.connections.free(reserved.slot);
                 }
@@ -439,6 +453,8 @@ impl Switch {
         {
             client.holder = Some(Holder { shard: self.id, connection });
             self.home.set_owner(client_id, matter.claim.owner);
+        } else {
+            self.uncount_user(matter.claim.owner);
         }
         self.next_matter(client_id, matter.newest, fx);
     }
@@ -460,7 +476,8 @@ impl Switch {
         }
         client.holder = None;
         let claim = client.matter.take().map(|matter| matter.claim);
-        self.home.set_owner(client_id, 0);
+        let owner = self.home.set_owner(client_id, 0);
+        self.uncount_user(owner);
         self.next_matter(client_id, claim, fx);
     }
 

@@ -133,6 +133,11 @@ impl Placement {
         self.clients.hash(client_id.as_bytes())
     }
 
+    /// The hash of anything else that clients are told apart by.
+    pub fn number(&self, bytes: &[u8]) -> u64 {
+        self.clients.hash(bytes)
+    }
+
     /// The session home of a client id.
     pub fn home(&self, client_id: &str) -> ShardId {
         self.shard(self.client_hash(client_id))

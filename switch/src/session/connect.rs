@@ -13,6 +13,7 @@ use wire::mqtt::{
 
 use super::{EXPIRY_NEVER, Matched, Session, SessionId, Will};
 use crate::access::desk::News;
+use crate::config::keys::LISTENERS_MAX;
 use crate::connection::address::Address;
 use crate::connection::close::Cause;
 use crate::connection::stack::Stack;
@@ -64,6 +65,9 @@ impl Switch {
             Ok(Deframed::Packet(raw)) => {
                 self.counters.add(Counter::PacketsReceived, 1);
                 match self.examine(slot, &raw) {
+                    Ok(_) if self.connections.at(slot).hasty => {
+                        self.close(slot, Cause::Refused(ReasonCode::ConnectionRateExceeded), fx);
+                    }
                     Ok((client_id, claim)) => {
                         self.connections.at_mut(slot).residue = Some(bytes);
                         self.authenticate(slot, client_id, claim, fx);
@@ -135,9 +139,11 @@ impl Switch {
             layers.save(&mut stack);
             channel = layers.channel.take();
         }
+        // It was counted where it came in.
+        let counted = if std::mem::take(&mut conn.counted) { COUNTED } else { 0 };
         let encrypted = if channel.is_some() { ENCRYPTED } else { 0 };
         let lengths = (stack.len() as u64) << 32 | unsent.len() as u64;
-        let words = [reserved.to_word(), high, low, rest | listener | encrypted, lengths];
+        let words = [reserved.to_word(), high, low, rest | listener | encrypted | counted, lengths];
         let home = self.placement.home(&client_id);
         if let Some(channel) = channel {
             // It is there before the parcel that tells of its connection.
@@ -162,7 +168,8 @@ impl Switch {
         assert_eq!(conn.phase, Phase::Arriving, "a reserved slot waits for its socket");
         conn.phase = Phase::Claimed;
         conn.peer = Address::from_words([words[1], words[2], words[3]]);
-        conn.listener = (words[3] >> 16) as u16;
+        conn.counted = words[3] & COUNTED != 0;
+        conn.listener = ((words[3] & !(ENCRYPTED | COUNTED)) >> 16) as u16;
         self.listeners[usize::from(conn.listener)].opened(self.id);
         conn.residue = Some(Box::new(bytes.to_vec()));
         if let Some(stack) = Stack::restore(stack, channel) {
@@ -349,7 +356,8 @@ impl Switch {
         // A refusal keeps to it, too ([MQTT-3.1.2-24]).
         conn.packet_bytes_max = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
         let v5 = connect.version == ProtocolVersion::V5;
-        if connect.properties.authentication_method.is_some_and(|method| !self.knows_method(method)) {
+        let listener = conn.listener;
+        if connect.properties.authentication_method.is_some_and(|method| !self.knows_method(method, listener)) {
             return Err(Cause::Refused(ReasonCode::BadAuthenticationMethod));
         }
         if let Some(will) = &connect.will {
@@ -507,7 +515,8 @@ impl Switch {
             connack.receive_maximum = (limits.receive_maximum < u16::MAX).then_some(limits.receive_maximum);
             connack.maximum_qos = Some(self.qos_max()).filter(|qos| *qos < QoS::ExactlyOnce);
             connack.retain_available = (!limits.retain_available).then_some(false);
-            connack.maximum_packet_size = Some(limits.max_packet_size);
+            let listener = self.connections.at(slot).listener;
+            connack.maximum_packet_size = Some(self.packet_bytes_max(listener));
             connack.assigned_client_identifier = connect.client_id.is_empty().then_some(client_id);
             connack.topic_alias_maximum = (limits.max_topic_alias > 0).then_some(limits.max_topic_alias);
             connack.server_keep_alive = self.server_keep_alive(connect.keep_alive);
@@ -532,14 +541,23 @@ impl Switch {
         }
     }
 
+    /// Bytes of a packet at most of a client that came in by this listener.
+    pub fn packet_bytes_max(&self, listener: u16) -> u32 {
+        self.listeners[usize::from(listener)].packet_bytes_max.unwrap_or(self.limits.max_packet_size)
+    }
+
     /// The highest QoS that clients may use.
     pub fn qos_max(&self) -> QoS {
         QoS::from_bits(self.limits.max_qos_allowed).unwrap_or(QoS::ExactlyOnce)
     }
 }
 
-/// Beside a listener's number in a parcel: the connection's channel has gone ahead.
-const ENCRYPTED: u64 = 1 << 63;
+/// Above a listener's number in a parcel: the connection's channel has gone ahead.
+const ENCRYPTED: u64 = 1 << 31;
+/// Likewise: the connection is counted to its address.
+const COUNTED: u64 = 1 << 30;
+
+const _: () = assert!(LISTENERS_MAX <= 1 << 14, "a listener's number fits below these");
 
 /// The CONNECT at the front of bytes that begin with a whole one.
 pub(crate) fn first_packet(bytes: &[u8], max: u32) -> RawPacket<'_> {

@@ -12,6 +12,7 @@ use super::SessionId;
 use super::alias::Aliases;
 use super::incoming::Pending;
 use super::outgoing::Stage;
+use crate::access::source;
 use crate::config::access::DenyAction;
 use crate::connection::ConnectionId;
 use crate::connection::close::Cause;
@@ -310,11 +311,15 @@ impl Switch {
         self.profile.at(profile::Stage::Frame);
         let mut joined = std::mem::take(&mut self.joined_properties);
         let mut pieces = publish.properties.forwardable();
+        let source = if publish.retain { self.source(id) } else { None };
         let properties = match (pieces.next(), pieces.next()) {
-            (None, _) => &[][..],
-            (Some(only), None) => only,
-            (Some(_), Some(_)) => {
+            (None, _) if source.is_none() => &[][..],
+            (Some(only), None) if source.is_none() => only,
+            _ => {
                 joined.clear();
+                if let Some(identity) = source {
+                    source::write(identity, &mut joined);
+                }
                 publish.properties.forwardable().for_each(|piece| joined.extend_from_slice(piece));
                 &joined[..]
             }
@@ -329,6 +334,9 @@ impl Switch {
         header.topic_hash = self.placement.topic_hash(topic);
         header.qos = publish.qos as u8;
         header.flags = if publish.retain { frames::RETAIN } else { 0 };
+        if source.is_some() {
+            header.flags |= FrameHeader::SOURCED;
+        }
         if let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id)
             && let Some(kept) = &self.sessions.at(id).kept
         {

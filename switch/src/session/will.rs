@@ -6,6 +6,7 @@ use wire::frame::{Frame, FrameHeader};
 use wire::mqtt::QoS;
 
 use super::SessionId;
+use crate::access::source;
 use crate::frames;
 use crate::journal::restore::Recovery;
 use crate::journal::wait::Own;
@@ -24,6 +25,8 @@ pub struct Will {
     retain: bool,
     /// Will Delay Interval, in seconds.
     pub delay: u32,
+    /// Whose it is, as its frame tells it; known when it is fired, and not written to the journal.
+    source: Option<Box<[u8]>>,
 }
 
 impl Will {
@@ -42,6 +45,7 @@ impl Will {
             qos: from.qos,
             retain: from.retain,
             delay: from.delay,
+            source: None,
         }
     }
 
@@ -71,6 +75,7 @@ impl Will {
             qos: will.qos,
             retain: will.retain,
             delay: will.delay_interval,
+            source: None,
         }
     }
 }
@@ -81,9 +86,15 @@ impl Switch {
         if self.sessions.at(id).will.as_ref().is_some_and(|will| !self.may_fire(id, will)) {
             return self.deny_will(id);
         }
+        let source = self.source(id).map(|identity| {
+            let mut bytes = Vec::new();
+            source::write(identity, &mut bytes);
+            bytes.into_boxed_slice()
+        });
         let session = self.sessions.at_mut(id);
         let client_hash = session.client_hash;
-        let Some(will) = session.will.take() else { return };
+        let Some(mut will) = session.will.take() else { return };
+        will.source = source.filter(|_| will.retain);
         if let Some(kept) = session.kept.as_ref().filter(|_| self.journal.is_on()) {
             let (uid, number) = (kept.uid, kept.connections);
             let key = self.journal.own.insert(Own::Will { uid, number, will, client_hash });
@@ -109,18 +120,23 @@ impl Switch {
 
     /// `mark`: what tells repeats of it.
     pub(crate) fn will_frame(&self, will: &Will, publisher: u64, mark: Option<u32>) -> Vec<u8> {
-        let mut header = frames::header(&will.topic, will.properties.len(), &will.payload);
+        let sourced = will.source.as_ref().map(|source| [&source[..], &will.properties].concat());
+        let properties = sourced.as_deref().unwrap_or(&will.properties);
+        let mut header = frames::header(&will.topic, properties.len(), &will.payload);
         header.arrived = self.now.as_nanos();
         header.expires = frames::expires(will.expiry, self.limits.message_expiry_interval, self.now);
         header.publisher = publisher;
         header.topic_hash = self.placement.topic_hash(&will.topic);
         header.qos = will.qos as u8;
         header.flags = if will.retain { frames::RETAIN } else { 0 };
+        if sourced.is_some() {
+            header.flags |= FrameHeader::SOURCED;
+        }
         if let Some(count) = mark.filter(|_| will.qos > QoS::AtMostOnce) {
             header.flags |= FrameHeader::MARKED;
             header.number = u64::from(count) << 32;
         }
-        let frame = Frame { header, topic: &will.topic, properties: &will.properties, payload: &will.payload };
+        let frame = Frame { header, topic: &will.topic, properties, payload: &will.payload };
         frames::to_vec(&frame)
     }
 

@@ -6,6 +6,7 @@
 //!
 //! - [`files`] reads certificates, keys and revocation lists, and says what is wrong with them.
 //! - [`names`] picks the certificate for the name that a client asks for.
+//! - [`holder`] reads what a client is called by the certificate that it has shown.
 //! - [`channel`] is one connection's TLS: a value that takes bytes and gives bytes.
 //! - [`failure`] is the closed list of reasons for which there is none.
 //!
@@ -14,6 +15,7 @@
 pub mod channel;
 pub mod failure;
 pub mod files;
+pub mod holder;
 pub mod names;
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Ways around the rules that others have left open.
 
-use ringmain_tests::{Property, Publish, Setup, Version};
+use ringmain_tests::packet::Will;
+use ringmain_tests::{Broker, DataDirectory, Property, Publish, Setup, Version};
 
 use super::{VERSIONS, code, connect, file, guarded, of, ours, passwords, path, table, with};
 
@@ -114,6 +115,49 @@ fn aliases_are_judged_by_their_topic() {
     assert_eq!(alice.publish_packet(&by("", 1)), 0x87);
     assert_eq!(bob.texts(2), ["a", ""]);
     bob.silent();
+}
+
+/// Goal: what a client left behind as retained, by a publish or by its will, is not delivered once its rights have gone,
+/// over restarts too; it is when they are back, or where the operator says so (mosquitto's CVE-2018-12546).
+#[test]
+fn retained_messages_lose_their_rights() {
+    if !ours() {
+        return;
+    }
+    let (full, less) = ("user alice\ntopic write #\npattern write own/%u/%c\n", "user alice\ntopic write other\n");
+    let reader = "user bob\ntopic read #\n";
+    for (checks, durable) in [(true, false), (true, true), (false, false)] {
+        let (data, acl) = (DataDirectory::new(), file(&format!("{full}{reader}")));
+        let check = format!("check_retain_source = {checks}");
+        let lines = [path("password_file", &passwords(&["alice", "bob"])), path("acl_file", &acl), check];
+        let start = || Setup::shards(3).toml(&table(&lines)).on(&data).start();
+        let broker = start();
+        let seen = |broker: &Broker, expected: &[&str]| {
+            for version in VERSIONS {
+                let mut bob = connect(broker, version, "bob");
+                bob.subscribe("#", 1);
+                let mut topics: Vec<String> = expected.iter().map(|_| bob.message().topic).collect();
+                topics.sort();
+                assert_eq!(topics, expected, "{checks} {durable}");
+                bob.silent();
+                bob.disconnect();
+            }
+        };
+        let options = of(&broker, Version::V5, "alice", "alice");
+        let options = if durable { options.durable() } else { options };
+        let mut alice = options.will(Will { qos: 1, retain: true, ..Will::new("will", "x") }).connect();
+        let property = Property::User("k".into(), "v".into());
+        alice.publish_packet(&Publish { retain: true, properties: vec![property], ..Publish::new("a", 1, "x") });
+        alice.retain("own/alice/alice", 0, "x");
+        alice.disconnect_with(0x04, &[Property::SessionExpiry(0)]);
+        let all = ["a", "own/alice/alice", "will"];
+        seen(&broker, &all);
+        drop(broker);
+        std::fs::write(&acl, format!("{less}{reader}")).expect("it can be written");
+        seen(&start(), if checks { &[] } else { &all });
+        std::fs::write(&acl, format!("{full}{reader}")).expect("it can be written");
+        seen(&start(), &all);
+    }
 }
 
 /// Goal: a missing password is not an empty one, and neither a name alone nor a password alone is a proof (RabbitMQ's

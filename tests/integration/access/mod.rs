@@ -2,7 +2,9 @@
 
 mod backends;
 mod bypass;
+mod crowds;
 mod enhanced;
+mod listeners;
 mod reload;
 mod rules;
 mod sessions;

@@ -6,6 +6,7 @@ mod example;
 mod files;
 mod handshake;
 mod hostile;
+mod identity;
 mod moving;
 mod stream;
 mod testssl;

@@ -49,7 +49,7 @@ pub struct FrameHeader {
     pub payload_len: u32,
     /// Quality of service that it was published with: 0, 1 or 2.
     pub qos: u8,
-    /// [`FrameHeader::RETAIN`], [`FrameHeader::FROM_SWITCH`], [`FrameHeader::MARKED`].
+    /// [`FrameHeader::RETAIN`], [`FrameHeader::FROM_SWITCH`], [`FrameHeader::MARKED`], [`FrameHeader::SOURCED`].
     pub flags: u8,
     /// Index of its delivery class.
     pub class: u8,
@@ -70,7 +70,11 @@ impl FrameHeader {
     /// Flag: publisher, packet identifier and the upper half of the number tell a repeat of it (QoS 2).
     pub const MARKED: u8 = 1 << 2;
 
-    const FLAGS: u8 = FrameHeader::RETAIN | FrameHeader::FROM_SWITCH | FrameHeader::MARKED;
+    /// Flag: the properties begin with what the publisher is called, behind its length in two bytes, little endian. It is
+    /// for who judges a retained message later, and never for a client.
+    pub const SOURCED: u8 = 1 << 3;
+
+    const FLAGS: u8 = FrameHeader::RETAIN | FrameHeader::FROM_SWITCH | FrameHeader::MARKED | FrameHeader::SOURCED;
 
     /// Its packet identifier, where that marks it; else 0.
     pub const fn packet_id(&self) -> u16 {

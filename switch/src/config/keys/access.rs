@@ -75,6 +75,13 @@ pub const KEYS: &[Key<Settings>] = &[
          0x87, 3.1.1: 5), or `anybody`, who takes that session over.",
     ),
     SettingsKey::new(
+        "check_retain_source",
+        Kind::Switch,
+        |s| Field::Switch(&mut s.access.check_retain_source),
+        "Whether a retained message is delivered only as long as its publisher may still publish it, by the rules of the \
+         files. What clients with claims or rules of their own have published is not judged again.",
+    ),
+    SettingsKey::new(
         "operators",
         Kind::Words(1000),
         |s| Field::Words(&mut s.access.operators),

@@ -1,7 +1,7 @@
 //! The keys of each `[[listener]]`.
 
 use super::super::field::{Field, Kind};
-use super::super::settings::{ClientCertificates, Listener, TlsVersion, Transport};
+use super::super::settings::{CertificateName, ClientCertificates, Listener, TlsVersion, Transport};
 use super::Key;
 
 /// The name of the section that may come many times.
@@ -59,6 +59,34 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
     )
     .absent("`true` on loopback and Unix sockets where no back end is configured, else `false`"),
     ListenerKey::new(
+        "backends",
+        Kind::Words(3),
+        |listener| Field::Words(&mut listener.backends),
+        "The back ends of `[access]` that are asked here, and in which order. Empty: as `access.backends` says.",
+    ),
+    ListenerKey::new(
+        "acl_file",
+        Kind::File,
+        |listener| Field::MaybePath(&mut listener.acl_file),
+        "Rules in mosquitto's form for those who came in here. A listener with this or `rules_file` has rules of its own, \
+         in place of those of `[access]`. Read again at SIGHUP.",
+    )
+    .absent("`access.acl_file`"),
+    ListenerKey::new(
+        "rules_file",
+        Kind::File,
+        |listener| Field::MaybePath(&mut listener.rules_file),
+        "Rules in our own form for those who came in here, likewise.",
+    )
+    .absent("`access.rules_file`"),
+    ListenerKey::new(
+        "max_packet_size",
+        Kind::Bytes(256..=255 << 20),
+        |listener| Field::MaybeU32(&mut listener.max_packet_size),
+        "Largest packet that a client that came in here may send after CONNECT; not more than `limits.max_packet_size`.",
+    )
+    .absent("`limits.max_packet_size`"),
+    ListenerKey::new(
         "max_connections",
         Kind::Count(1..=16_000_000),
         |listener| Field::MaybeU32(&mut listener.max_connections),
@@ -66,6 +94,27 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
          was accepted in the same moment by another shard is closed.",
     )
     .absent("`limits.max_connections`"),
+    ListenerKey::new(
+        "max_conn_rate",
+        Kind::Rate(0..=1_000_000),
+        |listener| Field::U32(&mut listener.max_conn_rate),
+        "Connections that may come in here in each second, on the whole node, of which a second's worth may come at once; \
+         `0/s`: no such bound. Further clients wait in the listen backlog. Each shard may take one more in the same moment.",
+    ),
+    ListenerKey::new(
+        "max_publish_rate",
+        Kind::Rate(0..=1_000_000),
+        |listener| Field::MaybeU32(&mut listener.max_publish_rate),
+        "Messages that each client that came in here may publish in a second; `0/s`: no bound.",
+    )
+    .absent("`limits.max_publish_rate`"),
+    ListenerKey::new(
+        "max_publish_bytes_rate",
+        Kind::Bytes(0..=u32::MAX as u64),
+        |listener| Field::MaybeU32(&mut listener.max_publish_bytes_rate),
+        "Bytes of PUBLISH packets that each client that came in here may send in a second; 0: no bound.",
+    )
+    .absent("`limits.max_publish_bytes_rate`"),
     ListenerKey::new(
         "path",
         Kind::Text,
@@ -132,6 +181,15 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         |listener| Field::Words(&mut listener.tls.client_crl),
         "Lists of certificates that hold no more (PEM or DER). Where there is any, a client's certificate whose issuer has \
          none here is refused. A list that should have been renewed is still used.",
+    ),
+    ListenerKey::new(
+        "use_identity_as_username",
+        Kind::Choice(CertificateName::WORDS, &[]),
+        |listener| Field::Choice(&mut listener.tls.identity),
+        "Whether a client's certificate proves who it is, and by which name: `cn` (the Common Name), or the first `dns`, \
+         `email` or `uri` of its alternative names. That is its user name, whatever CONNECT says; one without such a name \
+         is refused (0x87, 3.1.1: 5). Who shows no certificate is asked as everywhere. `none`: certificates open the \
+         connection and say no more.",
     ),
     ListenerKey::new(
         "min_tls_version",
