@@ -22,6 +22,9 @@ pub struct Configuration {
     /// The text of its configuration file; empty: its defaults.
     #[serde(skip)]
     pub text: String,
+    /// What messages call it.
+    #[serde(skip)]
+    pub name: String,
     /// Keys that the environment sets.
     pub environment: BTreeMap<String, String>,
 }
@@ -36,7 +39,8 @@ impl Configuration {
             fs::read_to_string(path).map_err(|error| format!("{flag} {}: {error}; name a TOML file", path.display()))
         });
         let set = std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect();
-        Ok(Configuration { text: text.transpose()?.unwrap_or_default(), environment: set })
+        let name = path.map_or("the configuration".to_owned(), |path| path.display().to_string());
+        Ok(Configuration { text: text.transpose()?.unwrap_or_default(), name, environment: set })
     }
 }
 
@@ -88,7 +92,9 @@ impl Starter {
         }
         command.envs(&configuration.environment);
         command.arg("-c").arg(&file).args(["--bind", "127.0.0.1:0", "--data-dir"]).arg(directory.path().join("data"));
-        let (child, port) = launch::listening(command)?;
+        // Its user knows it by another name, or it came out of an archive.
+        let named = |error: Box<dyn Error>| error.to_string().replace(&file.display().to_string(), &configuration.name);
+        let (child, port) = launch::listening(command).map_err(named)?;
         Ok(Node { child, port, _directory: directory })
     }
 }

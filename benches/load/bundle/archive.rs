@@ -86,7 +86,10 @@ fn unpack(file: impl Read) -> Result<Bundle, Box<dyn Error>> {
         let bundle = bundle.as_mut().ok_or("it does not begin with bundle.json")?;
         match (name.as_str(), name.strip_prefix("rounds/").and_then(|rest| rest.split_once('/'))) {
             ("facts.json", _) => bundle.facts = serde_json::from_slice(&bytes)?,
-            ("ringmain.toml", _) => bundle.node.get_or_insert_default().text = String::from_utf8(bytes)?,
+            ("ringmain.toml", _) => {
+                let node = bundle.node.get_or_insert_default();
+                (node.text, node.name) = (String::from_utf8(bytes)?, name);
+            }
             (_, Some((number, file))) => {
                 let number = number.parse::<usize>().ok().filter(|number| (1..=ROUNDS_MAX).contains(number));
                 let number = number.ok_or_else(|| format!("{name}: rounds have numbers from 1 to {ROUNDS_MAX}"))?;
@@ -140,7 +143,7 @@ pub mod tests {
             let report = json!({"valid": true, "traffic": {"latency_us": latency, "delivered_per_second": 1e5}});
             Round { report, histograms: [("latency".to_owned(), latencies)].into() }
         };
-        let node = Configuration { text: "[limits]\n".to_owned(), environment: [].into() };
+        let node = Configuration { text: "[limits]\n".to_owned(), ..Configuration::default() };
         let program =
             Program { name: "ringmain".to_owned(), version: "ringmain 1".to_owned(), sha256: "ab".to_owned() };
         Bundle {

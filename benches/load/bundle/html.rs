@@ -16,7 +16,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem } h3 { font-size: 1rem; font-weight: 600 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; display: block; overflow-x: auto }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top }
-td.n, th.n { text-align: right } tr.differs td { background: var(--mark) }
+td.n, th.n, .when { white-space: nowrap } td.n, th.n { text-align: right } tr.differs td { background: var(--mark) }
 code, pre { font: 13px/1.45 ui-monospace, monospace; overflow-wrap: anywhere }
 pre { background: var(--soft); padding: .7rem; overflow-x: auto }
 .dot { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%; margin-right: .4rem }
@@ -61,7 +61,7 @@ fn runs(out: &mut String, all: &[(String, Bundle)]) -> Result<(), Box<dyn Error>
         let invalid = if invalid > 0 { format!(", {invalid} INVALID") } else { String::new() };
         writeln!(
             out,
-            "<tr><td><span class=dot style=\"background:{}\"></span>{}<td>{}<td class=n>{}{invalid}<td>{}<td><code>{}</code>",
+            "<tr><td><span class=dot style=\"background:{}\"></span>{}<td class=when>{}<td class=n>{}{invalid}<td>{}<td><code>{}</code>",
             curves::colour(at),
             escape(name),
             escape(&bundle.begun),
