@@ -79,7 +79,7 @@ integration:
 integration-ws:
 	$(call stage,suites over WebSocket,RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RINGMAIN_TEST_TRANSPORT=ws \
 	    RUST_TEST_THREADS=16 $(CARGO) test -p ringmain-tests --locked --test integration -- \
-	    --skip cli:: --skip stop:: --skip websocket:: --skip hazards::)
+	    --skip cli:: --skip stop:: --skip websocket:: --skip hazards:: --skip tune::)
 
 ## peers: the brokers that `make bench` compares with, into target/peers; nothing is installed in the system
 peers:

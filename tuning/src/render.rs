@@ -88,7 +88,9 @@ pub fn report(plan: &Plan) -> String {
     let mut text = format!("profile {}: {}\n", plan.profile.name, plan.profile.purpose);
     plan.profile.trade_offs.iter().for_each(|cost| text += &format!("  costs: {cost}\n"));
     let layout = &plan.layout;
-    text += &format!("\n{} shards on cores {}; cores {} serve\n", layout.shards.len(), layout.shards, layout.service);
+    let (count, one) = (layout.shards.len(), layout.shards.len() == 1);
+    let words = if one { ("shard", "core") } else { ("shards", "cores") };
+    text += &format!("\n{count} {} on {} {}; serving: {}\n", words.0, words.1, layout.shards, layout.service);
     layout.reasons.iter().for_each(|reason| text += &format!("  {reason}\n"));
     for advice in plan.advice.iter().filter(|advice| advice.severity != Severity::Fine) {
         text += &format!(
@@ -136,7 +138,9 @@ fn head(plan: &Plan, more: &str) -> String {
 }
 
 fn reasons(advice: &Advice) -> String {
-    let (why, gain, risk) = (&advice.why, &advice.gain, &advice.risk);
+    let (gain, risk) = (&advice.gain, &advice.risk);
+    let mut letters = advice.why.chars();
+    let why: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
     format!("{why}. Gain: {gain}. Risk: {risk}. Now: {}.", advice.current)
 }
 

@@ -40,7 +40,7 @@ const WORDS: [(&str, Words); 4] = [
         "limits.max_feed_bytes",
         Words {
             why: "how far a subscriber may lag in one feed before it loses messages",
-            gain: "more: fewer drops while a large room bursts; less: less memory",
+            gain: "where a core cannot keep up: p99 50 ms with 64 KiB, 0.4 s with 1 MiB, 1.3 s with 4 MiB, and more is lost the less there is",
             risk: "memory of feeds is bounded by limits.feed_memory in any case",
             source: "docs/tuning.md, Feeds",
         },
@@ -59,7 +59,7 @@ const WORDS: [(&str, Words); 4] = [
         Words {
             why: "what one receive brings at most: large where publishers are busy, small where they are many and quiet",
             gain: "not measured; 128 buffers in place of 1,024 made no difference to 500 pairs (0.99)",
-            risk: "memory of each shard: 1,024 of them",
+            risk: "memory of each shard, which has 1,024 of them",
             source: "docs/performance.md, Fan-in",
         },
     ),
@@ -107,7 +107,6 @@ fn cores(case: &Case<'_>, all: &mut Vec<Advice>) {
     };
     let layout = case.layout;
     let text = |cores: &crate::cores::Cores| toml::Value::from(cores.to_string());
-    all.push(set("node.shards", layout.shards.len(), &CORES));
     all.push(set("node.cores", text(&layout.shards), &CORES));
     const SERVICE: Words = Words {
         why: "the keeper of the journal writes and syncs on these; beside a shard it takes turns with it",
@@ -118,7 +117,7 @@ fn cores(case: &Case<'_>, all: &mut Vec<Advice>) {
     all.push(set("node.service_cores", text(&layout.service), &SERVICE));
     const SPIN: Words = Words {
         why: "a shard that sleeps must be woken for each message that comes alone",
-        gain: "11 to 33 us off the median of a ping-pong",
+        gain: "11 to 33 us off the median of a ping-pong; here 48 us became 31",
         risk: "the core is busy in every monitor; right only where each shard has its core for itself",
         source: "docs/performance.md, Ping-pong; docs/tuning.md, Spinning",
     };
@@ -225,12 +224,6 @@ impl From<toml::Value> for TomlValue {
 
 impl From<u64> for TomlValue {
     fn from(number: u64) -> TomlValue {
-        TomlValue(number.to_string())
-    }
-}
-
-impl From<usize> for TomlValue {
-    fn from(number: usize) -> TomlValue {
         TomlValue(number.to_string())
     }
 }

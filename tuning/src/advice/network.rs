@@ -16,8 +16,11 @@ pub fn advise(case: &Case<'_>, all: &mut Vec<Advice>) {
         return;
     }
     let cards = case.facts.network.known();
+    // A name becomes part of a command in the script.
+    let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     let up = |card: &Card| card.is_device && card.state.known().is_some_and(|state| state == "up");
-    let cards: Vec<(&String, &Card)> = cards.into_iter().flatten().filter(|(_, card)| up(card)).collect();
+    let cards: Vec<(&String, &Card)> =
+        cards.into_iter().flatten().filter(|(name, card)| up(card) && plain(name)).collect();
     if cards.is_empty() {
         return;
     }
@@ -26,7 +29,9 @@ pub fn advise(case: &Case<'_>, all: &mut Vec<Advice>) {
     for (name, card) in cards {
         let near = near(case, card);
         interrupts(case, name, card, &near, all);
-        receive_flows(name, card, all);
+        if case.layout.shards.len() > 1 {
+            receive_flows(name, card, all);
+        }
         send_queues(name, card, &near, all);
         offered(case, name, card, &near, all);
     }
