@@ -1,11 +1,12 @@
 //! `ringmain tune`: machines of six shapes are looked at, and the program starts with what is planned for them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ringmain_tests::process::Process;
 use ringmain_tests::program::{self, Program, ringmain, root, scratch};
 use ringmain_tests::{DEADLINE, DataDirectory};
+use tempfile::TempDir;
 
 /// Runs the program with arguments to its end: exit code and all that it printed.
 fn run(args: &[&str]) -> (Option<i32>, String) {
@@ -16,16 +17,15 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path of text")
 }
 
-/// A captured machine as a directory.
-fn machine(tree: &Path, scratch: &Path) -> PathBuf {
-    let directory = scratch.join(tree.file_stem().expect("a name"));
-    fs::create_dir_all(&directory).expect("our own directory");
-    tuning::tree::unpack(&fs::read_to_string(tree).expect("ours"), &directory).expect("a tree");
+/// A captured machine as a directory, in memory: it has a thousand files.
+fn machine(tree: &Path) -> TempDir {
+    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory");
+    tuning::tree::unpack(&fs::read_to_string(tree).expect("ours"), directory.path()).expect("a tree");
     directory
 }
 
-/// Goal: the program takes what is planned for each machine by each profile, and serves with it: on the cores that the plan
-/// names where there are such, else on those that there are.
+/// Goal: the program takes what is planned for each machine by each profile, and serves with it: on the cores that the
+/// plan names where there are such, else on those that there are.
 #[test]
 fn each_plan_starts() {
     if Program::tested() != Program::Ringmain {
@@ -34,10 +34,10 @@ fn each_plan_starts() {
     let scratch = scratch("tune-plans");
     let trees = fs::read_dir(root().join("tuning/tests/trees")).expect("ours");
     for tree in trees.map(|entry| entry.expect("ours").path()) {
-        let machine = machine(&tree, &scratch);
+        let machine = machine(&tree);
         for profile in ["low-latency", "throughput", "dense-connections", "shared-host"] {
             let out = scratch.join("plan");
-            let args = ["tune", "plan", "--root", text(&machine), "--profile", profile, "--out", text(&out)];
+            let args = ["tune", "plan", "--root", text(machine.path()), "--profile", profile, "--out", text(&out)];
             let (code, printed) = run(&args);
             assert_eq!(code, Some(0), "{printed}");
             let file = out.join("ringmain.toml");
@@ -68,17 +68,17 @@ fn inspect_tells_and_captures() {
         return;
     }
     let scratch = scratch("tune-inspect");
-    let machine = machine(&root().join("tuning/tests/trees/two-sockets.tree"), &scratch);
+    let machine = machine(&root().join("tuning/tests/trees/two-sockets.tree"));
     let capture = scratch.join("again.tree");
-    let (code, json) = run(&["tune", "inspect", "--root", text(&machine), "--json", "--capture", text(&capture)]);
+    let (code, json) = run(&["tune", "inspect", "--root", text(machine.path()), "--json", "--capture", text(&capture)]);
     assert_eq!(code, Some(0), "{json}");
     let facts: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(facts["processor"]["online"], "0-31");
     assert_eq!(facts["network"]["eth0"]["node"], 1);
     assert!(facts["network"]["eth0"]["rings"]["unknown"].is_string());
-    let again = self::machine(&capture, &scratch);
-    assert_eq!(run(&["tune", "inspect", "--root", text(&again), "--json"]), (Some(0), json));
-    let (code, table) = run(&["tune", "inspect", "--root", text(&machine)]);
+    let again = self::machine(&capture);
+    assert_eq!(run(&["tune", "inspect", "--root", text(again.path()), "--json"]), (Some(0), json));
+    let (code, table) = run(&["tune", "inspect", "--root", text(machine.path())]);
     assert_eq!(code, Some(0), "{table}");
     assert!(table.contains("Example Server CPU") && table.contains("unknown: "), "{table}");
     fs::remove_dir_all(scratch).expect("our own directory");
@@ -91,9 +91,9 @@ fn apply_and_revert() {
         return;
     }
     let scratch = scratch("tune-apply");
-    let machine = machine(&root().join("tuning/tests/trees/hybrid-laptop.tree"), &scratch);
-    let (root, plan) = (text(&machine), scratch.join("plan"));
-    let setting = machine.join("proc/sys/net/ipv4/tcp_slow_start_after_idle");
+    let machine = machine(&root().join("tuning/tests/trees/hybrid-laptop.tree"));
+    let (root, plan) = (text(machine.path()), scratch.join("plan"));
+    let setting = machine.path().join("proc/sys/net/ipv4/tcp_slow_start_after_idle");
     let says = || fs::read_to_string(&setting).expect("there");
     let args = ["tune", "plan", "--root", root, "--profile", "low-latency", "--out", text(&plan)];
     assert_eq!(run(&args).0, Some(0));

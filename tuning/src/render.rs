@@ -46,7 +46,8 @@ pub fn script(plan: &Plan) -> String {
     let mut text = String::from("#!/bin/sh\n");
     text += &head(
         plan,
-        "What it wants of the system, until the next restart of the machine. Read it, then run it as root: `sh system.sh yes`. \
+        "What it wants of the system, until the next restart of the machine. Read it, then run it as root: \
+         `sh system.sh yes`. \
          Without the word it only says what it would do. `ringmain tune apply` does the same as the lines with `put`, \
          and can take it back; this script cannot.",
     );
@@ -94,7 +95,8 @@ pub fn report(plan: &Plan) -> String {
     layout.reasons.iter().for_each(|reason| text += &format!("  {reason}\n"));
     for advice in plan.advice.iter().filter(|advice| advice.severity != Severity::Fine) {
         text += &format!(
-            "\n{:9}  {}\n    now     {}\n    wanted  {}\n    why     {}\n    gain    {}\n    risk    {}\n    source  {}\n    by      {}\n",
+            "\n{:9}  {}\n    now     {}\n    wanted  {}\n    why     {}\n    gain    {}\n    risk    {}\n    \
+             source  {}\n    by      {}\n",
             advice.severity.word(),
             advice.setting,
             one_line(&advice.current.to_string()),

@@ -25,7 +25,7 @@ const NAMESPACE: &str = "RINGMAIN_TUNE_NAMESPACE";
 fn machine(shape: &str, profile: &str) -> (TempDir, Vec<Change>) {
     let trees = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trees");
     let text = fs::read_to_string(trees.join(format!("{shape}.tree"))).expect("a tree of ours");
-    let root = tempfile::tempdir().expect("a directory");
+    let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory");
     tree::unpack(&text, root.path()).expect("a tree");
     let plan = Plan::new(&inspect(root.path()), Profile::find(profile).expect("one of ours")).expect("a plan");
     (root, plan.changes())
@@ -51,7 +51,8 @@ fn snapshot(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// Applies, or reverts where there are no changes, in a process that ends itself with SIGKILL at a step. Whether it did.
+/// Applies, or reverts where there are no changes, in a process that ends itself with SIGKILL at a step. Whether it
+/// did.
 fn killed_at(step: usize, root: &Path, journal: &Path, changes: Option<&[Change]>) -> bool {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.args(["--exact", "child", "--nocapture"]).stdout(Stdio::null()).stderr(Stdio::null());
