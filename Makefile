@@ -85,7 +85,7 @@ define over
 	$(call stage,suites over $(1),RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RINGMAIN_TEST_TRANSPORT=$(1) \
 	    RUST_TEST_THREADS=16 $(CARGO) test -p ringmain-tests --locked --test integration -- \
 	    --skip cli:: --skip stop:: --skip websocket:: --skip tls:: --skip browser:: --skip clients:: --skip packaging:: \
-	    --skip reload:: $(2))
+	    --skip reload:: --skip tune:: $(2))
 endef
 
 ## integration-wss: the suites of sockets over WebSocket over TLS: both layers at once. Each alone, and what takes longer, is

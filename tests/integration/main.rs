@@ -26,6 +26,7 @@ mod stop;
 mod subscribe;
 mod sys;
 mod tls;
+mod tune;
 mod websocket;
 mod will;
 

@@ -164,8 +164,9 @@ mod tests {
         journal.note(record("a")).expect("written");
         drop(journal);
         let whole = fs::read(&path).expect("there");
-        for cut in 0..10 {
-            fs::write(&path, [&whole, &whole[whole.len() - 40..whole.len() - 30 + cut]].concat()).expect("written");
+        let line = whole.split(|byte| *byte == b'\n').nth(1).expect("a line");
+        for cut in 0..=line.len() {
+            fs::write(&path, [&whole, &line[..cut]].concat()).expect("written");
             let mut journal = Journal::open(&path, "now").expect("ours");
             assert_eq!(journal.records(), [record("a")]);
             journal.note(record("b")).expect("written");

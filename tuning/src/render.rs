@@ -46,7 +46,8 @@ pub fn script(plan: &Plan) -> String {
     let mut text = String::from("#!/bin/sh\n");
     text += &head(
         plan,
-        "What it wants of the system, until the next restart of the machine. Read it, then run it as root: `sh system.sh yes`. \
+        "What it wants of the system, until the next restart of the machine. Read it, then run it as root: \
+         `sh system.sh yes`. \
          Without the word it only says what it would do. `ringmain tune apply` does the same as the lines with `put`, \
          and can take it back; this script cannot.",
     );
@@ -88,11 +89,14 @@ pub fn report(plan: &Plan) -> String {
     let mut text = format!("profile {}: {}\n", plan.profile.name, plan.profile.purpose);
     plan.profile.trade_offs.iter().for_each(|cost| text += &format!("  costs: {cost}\n"));
     let layout = &plan.layout;
-    text += &format!("\n{} shards on cores {}; cores {} serve\n", layout.shards.len(), layout.shards, layout.service);
+    let (count, one) = (layout.shards.len(), layout.shards.len() == 1);
+    let words = if one { ("shard", "core") } else { ("shards", "cores") };
+    text += &format!("\n{count} {} on {} {}; serving: {}\n", words.0, words.1, layout.shards, layout.service);
     layout.reasons.iter().for_each(|reason| text += &format!("  {reason}\n"));
     for advice in plan.advice.iter().filter(|advice| advice.severity != Severity::Fine) {
         text += &format!(
-            "\n{:9}  {}\n    now     {}\n    wanted  {}\n    why     {}\n    gain    {}\n    risk    {}\n    source  {}\n    by      {}\n",
+            "\n{:9}  {}\n    now     {}\n    wanted  {}\n    why     {}\n    gain    {}\n    risk    {}\n    \
+             source  {}\n    by      {}\n",
             advice.severity.word(),
             advice.setting,
             one_line(&advice.current.to_string()),
@@ -136,7 +140,9 @@ fn head(plan: &Plan, more: &str) -> String {
 }
 
 fn reasons(advice: &Advice) -> String {
-    let (why, gain, risk) = (&advice.why, &advice.gain, &advice.risk);
+    let (gain, risk) = (&advice.gain, &advice.risk);
+    let mut letters = advice.why.chars();
+    let why: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
     format!("{why}. Gain: {gain}. Risk: {risk}. Now: {}.", advice.current)
 }
 

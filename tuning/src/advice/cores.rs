@@ -26,7 +26,7 @@ fn of_shards<'a>(case: &'a Case<'_>) -> Vec<&'a Core> {
 fn governor(case: &Case<'_>, all: &mut Vec<Advice>) {
     const WORDS: Words = Words {
         why: "a core that has slowed down while it was idle is slow for the message that wakes it",
-        gain: "not measured here: this machine's cores cannot be told",
+        gain: "not measured: the cores of the development machine have no governor",
         risk: "power and heat",
         source: "Linux, admin-guide/pm/cpufreq.rst",
     };
@@ -127,7 +127,7 @@ fn virtual_machine(case: &Case<'_>, all: &mut Vec<Advice>) {
 fn quiet(case: &Case<'_>, all: &mut Vec<Advice>) {
     const WORDS: Words = Words {
         why: "the scheduler's tick and other programs interrupt a shard that has its core for itself",
-        gain: "not measured here; what is left is the tail of the tail",
+        gain: "not measured; what is left is the tail of the tail",
         risk: "those cores run nothing that is not told to; it needs a restart of the machine",
         source: "Linux, admin-guide/kernel-parameters.txt",
     };

@@ -268,7 +268,7 @@ fn upkeep(case: &Case<'_>, all: &mut Vec<Advice>) {
 fn disks(case: &Case<'_>, all: &mut Vec<Advice>) {
     const WORDS: Words = Words {
         why: "the journal writes in large pieces and syncs; a disk without moving parts gains nothing from an order",
-        gain: "not measured here: the disk is virtual",
+        gain: "not measured: the development machine's disk is virtual",
         risk: "no fairness between programs that share the disk",
         source: "Linux, block/switching-sched.rst",
     };

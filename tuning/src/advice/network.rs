@@ -16,8 +16,11 @@ pub fn advise(case: &Case<'_>, all: &mut Vec<Advice>) {
         return;
     }
     let cards = case.facts.network.known();
+    // A name becomes part of a command in the script.
+    let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     let up = |card: &Card| card.is_device && card.state.known().is_some_and(|state| state == "up");
-    let cards: Vec<(&String, &Card)> = cards.into_iter().flatten().filter(|(_, card)| up(card)).collect();
+    let cards: Vec<(&String, &Card)> =
+        cards.into_iter().flatten().filter(|(name, card)| up(card) && plain(name)).collect();
     if cards.is_empty() {
         return;
     }
@@ -26,7 +29,9 @@ pub fn advise(case: &Case<'_>, all: &mut Vec<Advice>) {
     for (name, card) in cards {
         let near = near(case, card);
         interrupts(case, name, card, &near, all);
-        receive_flows(name, card, all);
+        if case.layout.shards.len() > 1 {
+            receive_flows(name, card, all);
+        }
         send_queues(name, card, &near, all);
         offered(case, name, card, &near, all);
     }
@@ -42,8 +47,8 @@ fn near(case: &Case<'_>, card: &Card) -> Vec<u32> {
 
 fn busy_polling(case: &Case<'_>, all: &mut Vec<Advice>) {
     const WORDS: Words = Words {
-        why: "these settings are for poll(2) and blocking reads; a shard waits in io_uring, which asks a card only where \
-              it was registered for that, and this version does not register",
+        why: "these settings are for poll(2) and blocking reads; a shard waits in io_uring, which asks a card only \
+              where it was registered for that, and this version does not register",
         gain: "none",
         risk: "other programs would spin",
         source: "io_uring_register_napi(3)",
@@ -78,7 +83,7 @@ fn flows(case: &Case<'_>, all: &mut Vec<Advice>) {
         why: "listeners share an address, so the kernel deals connections to shards by a hash of its own, and the card \
               deals packets to queues by another: most packets arrive on a core that does not read them. This table \
               remembers who reads",
-        gain: "not measured here: the load comes over loopback, where there is no card",
+        gain: "not measured: on the development machine the load comes over loopback",
         risk: "a table of 128 KiB, and a look into it for each packet",
         source: "Linux, networking/scaling.rst, RFS",
     };
@@ -90,8 +95,8 @@ fn flows(case: &Case<'_>, all: &mut Vec<Advice>) {
 /// Each queue's interrupt goes to one core; those of one queue alone go to a core that serves.
 fn interrupts(case: &Case<'_>, name: &str, card: &Card, near: &[u32], all: &mut Vec<Advice>) {
     const MANY: Words = Words {
-        why: "each queue is handled on the core of a shard, in turn, so that the work is spread and stays in its caches",
-        gain: "not measured here: the card has one queue",
+        why: "each queue is handled on the core of a shard, in turn, so that the work is spread",
+        gain: "not measured: the development machine's card has one queue",
         risk: "a shard's core does the kernel's part for the queue, too",
         source: "Linux, networking/scaling.rst",
     };
@@ -168,7 +173,7 @@ fn receive_flows(name: &str, card: &Card, all: &mut Vec<Advice>) {
 fn send_queues(name: &str, card: &Card, near: &[u32], all: &mut Vec<Advice>) {
     const WORDS: Words = Words {
         why: "a send queue that one shard uses alone is locked by nobody else",
-        gain: "not measured here: the card has one queue",
+        gain: "not measured: the development machine's card has one queue",
         risk: "a core that no queue names takes one by a hash",
         source: "Linux, networking/scaling.rst, XPS",
     };
@@ -184,7 +189,10 @@ fn send_queues(name: &str, card: &Card, near: &[u32], all: &mut Vec<Advice>) {
             changes.push(Change { path, value: ours.mask() });
         }
     }
-    let current = queues[0].clone().map(|cores| format!("the first of {}: {cores}", queues.len()));
+    let current = queues[0].clone().map(|cores| {
+        let cores = if cores.is_empty() { "none".to_owned() } else { cores.to_string() };
+        format!("{cores} in the first of {}", queues.len())
+    });
     let setting = format!("cores of each send queue of {name}");
     let row = Advice::new(&setting, "the shards, in turn", current, Severity::Note, &WORDS);
     all.push(if changes.is_empty() { row.fine() } else { row.by(How::Write(changes)) });
@@ -194,12 +202,12 @@ fn send_queues(name: &str, card: &Card, near: &[u32], all: &mut Vec<Advice>) {
 fn offered(case: &Case<'_>, name: &str, card: &Card, near: &[u32], all: &mut Vec<Advice>) {
     const CHANNELS: Words = Words {
         why: "a queue for each shard: fewer make shards share, more interrupt more often",
-        gain: "not measured here",
+        gain: "not measured",
         risk: "the link goes down for a moment",
         source: "ethtool(8), -L",
     };
     const GATHER: Words = Words {
-        why: "how long the card waits for more packets before it interrupts: each message that comes alone waits so long",
+        why: "how long the card waits for more packets before it interrupts: a message that comes alone waits so long",
         gain: "that time, of each message; or fewer interrupts",
         risk: "short: more interrupts under load; long: latency",
         source: "ethtool(8), -C",
