@@ -35,7 +35,7 @@ impl Paces {
     /// One connection more, unless it comes too fast.
     pub fn enter(&self, who: u64, now: Instant) -> bool {
         let (print, window) = self.table.place(who);
-        let now = now.as_nanos() / TICK_NANOS & VALUE_MASK;
+        let now = (now.as_nanos() / TICK_NANOS) & VALUE_MASK;
         let fits = Cell::new(true);
         let later = |done: u64| {
             let due = ahead(done, now) + self.interval;
@@ -109,7 +109,7 @@ mod tests {
         let pace = Paces::new(4).expect("there is a bound");
         let (one, other) = (number(1), number(2));
         // A little before the words come back to zero.
-        let origin = (1 << 40) / 100 - 300;
+        let origin: u64 = (1 << 40) / 100 - 300;
         let come = |who, millis| pace.enter(who, at(origin + millis));
         assert_eq!([(); 6].map(|()| come(one, 0)), [true, true, true, true, false, false]);
         assert!(come(other, 0));

@@ -204,7 +204,8 @@ mod tests {
         assert!([1000, 1500, 2900].iter().all(|now| publish_all(&mut meters, at(*now))));
         // It has paused for most of its burst.
         assert!([4000, 5000, 5999].iter().all(|now| publish_all(&mut meters, at(*now))));
-        let mut close = |millis| publish_all(&mut meters, at(millis));
-        assert!(!(6100..6600).step_by(100).all(&mut close));
+        // And now it does not.
+        assert!((6100..7900).step_by(100).all(|now| publish_all(&mut meters, at(now))));
+        assert!(!publish_all(&mut meters, at(8000)));
     }
 }
