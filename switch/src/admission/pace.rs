@@ -1,5 +1,5 @@
-//! How fast somebody comes, by the generic cell rate algorithm (ITU-T I.371): what is remembered is the time at which all
-//! that came before would be done, one after the other. A second's worth may come at once.
+//! How fast somebody comes, by the generic cell rate algorithm (ITU-T I.371): what is remembered is the time at which
+//! all that came before would be done, one after the other. A second's worth may come at once.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,7 +102,8 @@ mod tests {
         Instant::from_nanos(millis * 1_000_000)
     }
 
-    /// A second's worth may come at once, then one after the other; others have a pace of their own, and times come back.
+    /// A second's worth may come at once, then one after the other; others have a pace of their own, and times come
+    /// back.
     #[test]
     fn a_pace_is_kept() {
         assert!(Paces::new(0).is_none());
