@@ -1,5 +1,5 @@
-//! How fast somebody comes, by the generic cell rate algorithm (ITU-T I.371): what is remembered is the time at which all
-//! that came before would be done, one after the other. A second's worth may come at once.
+//! How fast somebody comes, by the generic cell rate algorithm (ITU-T I.371): what is remembered is the time at which
+//! all that came before would be done, one after the other. A second's worth may come at once.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,7 @@ impl Paces {
     /// One connection more, unless it comes too fast.
     pub fn enter(&self, who: u64, now: Instant) -> bool {
         let (print, window) = self.table.place(who);
-        let now = now.as_nanos() / TICK_NANOS & VALUE_MASK;
+        let now = (now.as_nanos() / TICK_NANOS) & VALUE_MASK;
         let fits = Cell::new(true);
         let later = |done: u64| {
             let due = ahead(done, now) + self.interval;
@@ -102,14 +102,15 @@ mod tests {
         Instant::from_nanos(millis * 1_000_000)
     }
 
-    /// A second's worth may come at once, then one after the other; others have a pace of their own, and times come back.
+    /// A second's worth may come at once, then one after the other; others have a pace of their own, and times come
+    /// back.
     #[test]
     fn a_pace_is_kept() {
         assert!(Paces::new(0).is_none());
         let pace = Paces::new(4).expect("there is a bound");
         let (one, other) = (number(1), number(2));
         // A little before the words come back to zero.
-        let origin = (1 << 40) / 100 - 300;
+        let origin: u64 = (1 << 40) / 100 - 300;
         let come = |who, millis| pace.enter(who, at(origin + millis));
         assert_eq!([(); 6].map(|()| come(one, 0)), [true, true, true, true, false, false]);
         assert!(come(other, 0));
