@@ -3,7 +3,6 @@
 //! `persistence::inspect` does the work. Here the directory is found as the program finds it, records get the names and
 //! words that the switch gives them, and everything is told to people, or as JSON to programs.
 
-pub mod json;
 pub mod report;
 pub mod summary;
 
@@ -12,13 +11,13 @@ use std::path::Path;
 
 use persistence::inspect::{self, Copied, Inspection, Loss, ShardInspection};
 use persistence::recover::{Damage, Entry};
+use serde::Serialize;
 
 use super::args::{Journal, Place};
 use super::failure::{Failure, output};
 use super::storage::Storage;
 use crate::config::Configuration;
 use crate::config::value::about_bytes;
-use json::Json;
 use report::{Report, ShardReport};
 
 /// Does what the command says and tells `out` about it.
@@ -55,7 +54,7 @@ fn verify(data_dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), Failur
     let mut report = report(data_dir, &inspection);
     // Once more for the kinds. Where that finds damage the report has it.
     let _ = inspect::dump(data_dir, |_, record| report.count(record.kind, record.end.0 - record.position.0));
-    output(if json { writeln!(out, "{}", report.json()) } else { write!(out, "{report}") })?;
+    output(if json { writeln!(out, "{}", plain(&report)) } else { write!(out, "{report}") })?;
     match report.damage.len() {
         0 => Ok(()),
         places => Err(Failure::Damaged { directory: data_dir.to_owned(), places }),
@@ -110,7 +109,7 @@ fn dump(data_dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), Failure>
     let mut line = |shard: u16, record: Entry<'_>| {
         if written.is_ok() {
             written =
-                if json { writeln!(out, "{}", record_json(shard, &record)) } else { record_line(out, shard, &record) };
+                if json { writeln!(out, "{}", plain(&Told::of(shard, &record))) } else { record_line(out, shard, &record) };
         }
     };
     let dumped = inspect::dump(data_dir, &mut line);
@@ -125,20 +124,31 @@ fn record_line(out: &mut dyn Write, shard: u16, record: &Entry<'_>) -> io::Resul
     writeln!(out, "{shard:>3} {:>14} {epoch:>5}  {name:<16} {bytes:>8} B  {summary}", position.0)
 }
 
-fn record_json(shard: u16, record: &Entry<'_>) -> Json {
-    let (summary, error) = match summary::of(record.kind, record.body) {
-        Ok(summary) => (Json::text(summary), Json::Null),
-        Err(error) => (Json::Null, Json::text(error)),
-    };
-    Json::Object(vec![
-        ("shard", Json::Number(shard.into())),
-        ("position", Json::Number(record.position.0)),
-        ("epoch", Json::Number(record.epoch.into())),
-        ("kind", Json::text(summary::kind_name(record.kind))),
-        ("bytes", Json::Number(record.body.len() as u64)),
-        ("summary", summary),
-        ("error", error),
-    ])
+/// A record, as programs read it.
+#[derive(Serialize)]
+struct Told {
+    shard: u16,
+    position: u64,
+    epoch: u32,
+    kind: &'static str,
+    bytes: usize,
+    summary: Option<String>,
+    error: Option<String>,
+}
+
+impl Told {
+    fn of(shard: u16, record: &Entry<'_>) -> Told {
+        let (summary, error) = match summary::of(record.kind, record.body) {
+            Ok(summary) => (Some(summary), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let (kind, bytes) = (summary::kind_name(record.kind), record.body.len());
+        Told { shard, position: record.position.0, epoch: record.epoch, kind, bytes, summary, error }
+    }
+}
+
+fn plain(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain data can be written")
 }
 
 /// What was copied, in a few words.

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::json::Json;
+use serde::{Serialize, Serializer};
+
 use super::summary::kind_name;
 use crate::config::value::about_bytes;
 
 /// What a data directory holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// The data directory.
     pub directory: PathBuf,
     /// The random number that names it.
+    #[serde(serialize_with = "hexadecimal")]
     pub node: u64,
     /// Which layout of shards and rules counts.
     pub generation: u32,
@@ -26,13 +28,14 @@ pub struct Report {
     /// The journals, in order.
     pub shards: Vec<ShardReport>,
     /// Records by kind, of all shards.
+    #[serde(serialize_with = "named")]
     pub kinds: BTreeMap<u16, Kind>,
     /// What is wrong; empty: nothing.
     pub damage: Vec<Damage>,
 }
 
 /// One shard's journal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ShardReport {
     /// Which shard.
     pub shard: u16,
@@ -49,11 +52,12 @@ pub struct ShardReport {
     /// Where it ends.
     pub end: u64,
     /// Bytes of a torn tail, which the next start cuts.
+    #[serde(rename = "torn_bytes")]
     pub torn: u64,
 }
 
 /// Records of one kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Kind {
     /// How many.
     pub records: u64,
@@ -62,7 +66,7 @@ pub struct Kind {
 }
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Damage {
     /// In which file.
     pub file: PathBuf,
@@ -79,44 +83,15 @@ impl Report {
         of.records += 1;
         of.bytes += bytes;
     }
+}
 
-    /// The same as JSON.
-    pub fn json(&self) -> Json {
-        let shard = |shard: &ShardReport| {
-            Json::Object(vec![
-                ("shard", Json::Number(shard.shard.into())),
-                ("segments", Json::Number(shard.segments)),
-                ("disk_bytes", Json::Number(shard.disk_bytes)),
-                ("records", Json::Number(shard.records)),
-                ("bytes", Json::Number(shard.bytes)),
-                ("begin", Json::Number(shard.begin)),
-                ("end", Json::Number(shard.end)),
-                ("torn_bytes", Json::Number(shard.torn)),
-            ])
-        };
-        let kind = |(number, kind): (&u16, &Kind)| {
-            let counts = vec![("records", Json::Number(kind.records)), ("bytes", Json::Number(kind.bytes))];
-            (kind_name(*number).to_owned(), Json::Object(counts))
-        };
-        let damage = |damage: &Damage| {
-            Json::Object(vec![
-                ("file", Json::text(damage.file.display())),
-                ("offset", damage.offset.map_or(Json::Null, Json::Number)),
-                ("what", Json::text(&damage.what)),
-            ])
-        };
-        Json::Object(vec![
-            ("directory", Json::text(self.directory.display())),
-            ("node", Json::text(format_args!("{:016x}", self.node))),
-            ("generation", Json::Number(self.generation.into())),
-            ("epoch", Json::Number(self.epoch.into())),
-            ("in_use", Json::Bool(self.in_use)),
-            ("used_by", self.used_by.map_or(Json::Null, |pid| Json::Number(pid.into()))),
-            ("shards", Json::List(self.shards.iter().map(shard).collect())),
-            ("kinds", Json::Map(self.kinds.iter().map(kind).collect())),
-            ("damage", Json::List(self.damage.iter().map(damage).collect())),
-        ])
-    }
+/// 64 bits are more than a number of JSON holds everywhere.
+fn hexadecimal<S: Serializer>(number: &u64, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&format_args!("{number:016x}"))
+}
+
+fn named<S: Serializer>(kinds: &BTreeMap<u16, Kind>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(kinds.iter().map(|(number, kind)| (kind_name(*number), kind)))
 }
 
 impl fmt::Display for Damage {
@@ -202,7 +177,7 @@ mod tests {
     /// The same for programs.
     #[test]
     fn a_report_for_programs() {
-        let text = report().json().to_string();
+        let text = serde_json::to_string(&report()).expect("plain data");
         assert!(
             text.starts_with(r#"{"directory":"/d","node":"000000000000000a","generation":0,"epoch":3,"in_use":false,"#)
         );
