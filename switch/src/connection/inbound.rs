@@ -231,19 +231,11 @@ impl Switch {
     }
 
     /// Handles whole packets. Returns how many bytes they took.
-    #[inline]
     fn process(&mut self, slot: Slot, bytes: &[u8], fx: &mut Effects) -> usize {
-        // Looked at once for all that was read, so that a message costs nothing where nothing is bounded.
-        if self.meters.is_none() {
-            self.process_packets::<false>(slot, bytes, fx)
-        } else {
-            self.process_packets::<true>(slot, bytes, fx)
-        }
-    }
-
-    fn process_packets<const METERED: bool>(&mut self, slot: Slot, bytes: &[u8], fx: &mut Effects) -> usize {
-        let listener = self.connections.at(slot).listener;
-        let bytes_max = if METERED { self.packet_bytes_max(listener) } else { self.limits.max_packet_size };
+        let bytes_max = match self.meters {
+            None => self.limits.max_packet_size,
+            Some(_) => self.packet_bytes_max(self.connections.at(slot).listener),
+        };
         self.profile.at(Stage::Parse);
         let generation = self.connections.at(slot).generation;
         let mut consumed = 0;
@@ -264,7 +256,7 @@ impl Switch {
                 // It does not read what it asks for: it is not read either.
                 Flow::Wait
             } else {
-                self.packet::<METERED>(slot, &raw, fx)
+                self.packet(slot, &raw, fx)
             };
             match flow {
                 Flow::Next => {
@@ -299,10 +291,18 @@ impl Switch {
         }
     }
 
-    fn packet<const METERED: bool>(&mut self, slot: Slot, raw: &RawPacket<'_>, fx: &mut Effects) -> Flow {
+    fn packet(&mut self, slot: Slot, raw: &RawPacket<'_>, fx: &mut Effects) -> Flow {
         let version = self.connections.at(slot).version;
         if raw.first >> 4 == PUBLISH {
-            return if METERED { self.metered(slot, raw, fx) } else { self.publish_packet(slot, raw, fx) };
+            if let Some(flow) = self.held_back(slot, fx) {
+                return flow;
+            }
+            let flow = match decode_publish(raw, version) {
+                Ok(publish) => self.client_publish(slot, &publish, fx),
+                Err(error) => Flow::End(Cause::Malformed(error)),
+            };
+            self.charge(slot, raw.len, &flow);
+            return flow;
         }
         // A server's packet or a second CONNECT ([MQTT-3.1.0-2]) is a protocol error before its body is looked at.
         let packet = match decode_from_client(raw, version) {
@@ -325,14 +325,6 @@ impl Switch {
             Packet::Auth(auth) => self.client_auth(slot, &auth, fx),
             // What only a server sends does not pass the decoder.
             _ => Flow::Close(ReasonCode::ProtocolError),
-        }
-    }
-
-    #[inline]
-    pub(super) fn publish_packet(&mut self, slot: Slot, raw: &RawPacket<'_>, fx: &mut Effects) -> Flow {
-        match decode_publish(raw, self.connections.at(slot).version) {
-            Ok(publish) => self.client_publish(slot, &publish, fx),
-            Err(error) => Flow::End(Cause::Malformed(error)),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use shard::{Effects, Instant, Slot};
-use wire::mqtt::{RawPacket, ReasonCode};
+use wire::mqtt::ReasonCode;
 
 use super::ConnectionId;
 use super::inbound::Flow;
@@ -87,6 +87,7 @@ impl Meters {
     }
 
     /// A connection of a listener has published a packet.
+    #[cold]
     fn charge(&mut self, connection: ConnectionId, listener: u16, bytes: usize, now: Instant) {
         let Rates { messages, bytes: bytes_rate } = self.rates[usize::from(listener)];
         let cost = |units: usize, per_second: u32| {
@@ -103,28 +104,33 @@ impl Meters {
 }
 
 impl Switch {
-    /// A client publishes, where that is bounded.
-    #[inline(never)]
-    pub(super) fn metered(&mut self, slot: Slot, raw: &RawPacket<'_>, fx: &mut Effects) -> Flow {
-        let (connection, now) = (self.connections.id(slot), self.now);
-        let listener = self.connections.at(slot).listener;
-        let Some(meters) = &mut self.meters else { return self.publish_packet(slot, raw, fx) };
-        if let Some(due) = meters.due(connection, now) {
-            if !meters.hold(connection, now) {
-                return Flow::Close(ReasonCode::MessageRateTooHigh);
-            }
-            if !std::mem::replace(&mut meters.row(connection).waits, true) {
-                self.counters.add(Counter::HeldBack, 1);
-                fx.timers.set(due, timer_word(TimerKind::Meter, slot.0, connection.generation));
-            }
-            return Flow::Wait;
+    /// A client publishes: whether it must wait, or has done so too long, where that is bounded.
+    #[inline]
+    pub(super) fn held_back(&mut self, slot: Slot, fx: &mut Effects) -> Option<Flow> {
+        if self.meters.is_none() { None } else { self.hold_back(slot, fx) }
+    }
+
+    #[cold]
+    fn hold_back(&mut self, slot: Slot, fx: &mut Effects) -> Option<Flow> {
+        let connection = self.connections.id(slot);
+        let meters = self.meters.as_mut()?;
+        let due = meters.due(connection, self.now)?;
+        if !meters.hold(connection, self.now) {
+            return Some(Flow::Close(ReasonCode::MessageRateTooHigh));
         }
-        let flow = self.publish_packet(slot, raw, fx);
-        // What could not be passed on comes again.
-        if let (Flow::Next, Some(meters)) = (&flow, &mut self.meters) {
-            meters.charge(connection, listener, raw.len, now);
+        if !std::mem::replace(&mut meters.row(connection).waits, true) {
+            self.counters.add(Counter::HeldBack, 1);
+            fx.timers.set(due, timer_word(TimerKind::Meter, slot.0, connection.generation));
         }
-        flow
+        Some(Flow::Wait)
+    }
+
+    /// A client has published a packet of so many bytes. What could not be passed on comes again.
+    #[inline]
+    pub(super) fn charge(&mut self, slot: Slot, bytes: usize, flow: &Flow) {
+        if let (Some(meters), Flow::Next) = (&mut self.meters, flow) {
+            meters.charge(self.connections.id(slot), self.connections.at(slot).listener, bytes, self.now);
+        }
     }
 
     /// A connection that published too fast may go on.

@@ -108,8 +108,11 @@ fn dump(data_dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), Failure>
     let mut written = Ok(());
     let mut line = |shard: u16, record: Entry<'_>| {
         if written.is_ok() {
-            written =
-                if json { writeln!(out, "{}", plain(&Told::of(shard, &record))) } else { record_line(out, shard, &record) };
+            written = if json {
+                writeln!(out, "{}", plain(&Told::of(shard, &record)))
+            } else {
+                record_line(out, shard, &record)
+            };
         }
     };
     let dumped = inspect::dump(data_dir, &mut line);
