@@ -132,14 +132,17 @@ fn interrupts(case: &Case<'_>, name: &str, card: &Card, near: &[u32], all: &mut 
     all.push(if changes.is_empty() { row.fine() } else { row.by(How::Write(changes)) });
 }
 
-/// The interrupts of a card's queues: those whose names end in a number, which the card's own affairs do not.
+/// The interrupts of a card's queues: drivers number those, and have others for the card's own affairs.
 fn queue_lines<'a>(case: &'a Case<'_>, card: &Card) -> Vec<&'a Interrupt> {
+    const OTHERS: [&str; 5] = ["async", "config", "control", "ctrl", "mgmt"];
     let numbers: Cores = card.interrupts.or_default().into_iter().collect();
+    let is_queue = |line: &&Interrupt| {
+        // Some add the device's address.
+        let name = line.name.split('@').next().unwrap_or_default();
+        name.ends_with(|last: char| last.is_ascii_digit()) && !OTHERS.iter().any(|other| name.contains(other))
+    };
     let lines = case.facts.interrupts.lines.known().into_iter().flatten();
-    lines
-        .filter(|line| numbers.contains(line.number))
-        .filter(|line| line.name.ends_with(|last: char| last.is_ascii_digit()) || line.name.contains("TxRx"))
-        .collect()
+    lines.filter(|line| numbers.contains(line.number)).filter(is_queue).collect()
 }
 
 fn receive_flows(name: &str, card: &Card, all: &mut Vec<Advice>) {
