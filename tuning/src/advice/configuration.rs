@@ -40,8 +40,8 @@ const WORDS: [(&str, Words); 4] = [
         "limits.max_feed_bytes",
         Words {
             why: "how far a subscriber may lag in one feed before it loses messages",
-            gain: "where a core cannot keep up: p99 50 ms with 64 KiB, 0.4 s with 1 MiB, 1.3 s with 4 MiB; but the less there \
-                   is, the more is lost",
+            gain: "where a core cannot keep up: p99 50 ms with 64 KiB, 0.4 s with 1 MiB, 1.3 s with 4 MiB; the less \
+                   there is, the more is lost",
             risk: "memory of feeds is bounded by limits.feed_memory in any case",
             source: "docs/tuning.md, Feeds",
         },

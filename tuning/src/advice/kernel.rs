@@ -30,8 +30,8 @@ pub fn advise(case: &Case<'_>, all: &mut Vec<Advice>) {
 
 fn release(case: &Case<'_>, all: &mut Vec<Advice>) {
     const WORDS: Words = Words {
-        why: "6.1 is the first with deferred task work, without which fan-in costs half as much again; from 6.13 on sockets \
-              are kept in the ring's own table",
+        why: "6.1 is the first with deferred task work, without which fan-in costs half as much again; from 6.13 on \
+              sockets are kept in the ring's own table",
         gain: "one percent for the table, and the limit on open files holds for each shard and not for all together",
         risk: "that of any new kernel",
         source: "docs/operating.md",
@@ -151,7 +151,7 @@ fn sockets(case: &Case<'_>, all: &mut Vec<Advice>) {
         return;
     }
     const SYN: Words = Words {
-        why: "connections that are half open: over it the kernel answers without remembering (syncookies), which loses options",
+        why: "half-open connections: over it the kernel answers without remembering (syncookies), and loses options",
         gain: "a storm of clients keeps its window scaling",
         risk: "a little memory for each",
         source: "tcp(7)",
@@ -166,7 +166,7 @@ fn sockets(case: &Case<'_>, all: &mut Vec<Advice>) {
     all.push(case.number("net.core.wmem_max", 131_072, |now| now >= 131_072, Severity::Note, &BUFFER));
     if case.profile.system.slow_start_after_idle == Some(false) {
         const IDLE: Words = Words {
-            why: "a connection that was quiet begins with a small window again: the first burst after a pause takes round trips",
+            why: "a connection that was quiet begins with a small window again: a burst after a pause takes round trips",
             gain: "those round trips, for clients far away; nothing on loopback",
             risk: "a burst into a path that has become narrow meanwhile",
             source: "tcp(7)",
@@ -183,8 +183,8 @@ fn only_told(row: Advice) -> Advice {
 
 fn clock(case: &Case<'_>, all: &mut Vec<Advice>) {
     const WORDS: Words = Words {
-        why: "a shard reads the clock in each turn; the clocks of the processor are read without a call of the kernel, others \
-              take a microsecond",
+        why: "a shard reads the clock in each turn; the clocks of the processor are read without a call of the kernel, \
+              others take a microsecond",
         gain: "a microsecond each turn",
         risk: "the kernel gave up a clock for a reason: its log says which",
         source: "Linux, timers/timekeeping.rst",

@@ -54,7 +54,7 @@ fn busy_polling(case: &Case<'_>, all: &mut Vec<Advice>) {
         source: "io_uring_register_napi(3)",
     };
     let current = case.sysctl("net.core.busy_poll");
-    let is_on = current.known().is_some_and(|value| value != "0");
+    let Some(is_on) = current.known().map(|value| value != "0") else { return };
     let row = Advice::new("net.core.busy_poll", "0: it does nothing for this program", current, Severity::Note, &WORDS);
     all.push(if is_on { row } else { row.fine() });
 }
@@ -132,14 +132,17 @@ fn interrupts(case: &Case<'_>, name: &str, card: &Card, near: &[u32], all: &mut 
     all.push(if changes.is_empty() { row.fine() } else { row.by(How::Write(changes)) });
 }
 
-/// The interrupts of a card's queues: those whose names end in a number, which the card's own affairs do not.
+/// The interrupts of a card's queues: drivers number those, and have others for the card's own affairs.
 fn queue_lines<'a>(case: &'a Case<'_>, card: &Card) -> Vec<&'a Interrupt> {
+    const OTHERS: [&str; 5] = ["async", "config", "control", "ctrl", "mgmt"];
     let numbers: Cores = card.interrupts.or_default().into_iter().collect();
+    let is_queue = |line: &&Interrupt| {
+        // Some add the device's address.
+        let name = line.name.split('@').next().unwrap_or_default();
+        name.ends_with(|last: char| last.is_ascii_digit()) && !OTHERS.iter().any(|other| name.contains(other))
+    };
     let lines = case.facts.interrupts.lines.known().into_iter().flatten();
-    lines
-        .filter(|line| numbers.contains(line.number))
-        .filter(|line| line.name.ends_with(|last: char| last.is_ascii_digit()) || line.name.contains("TxRx"))
-        .collect()
+    lines.filter(|line| numbers.contains(line.number)).filter(is_queue).collect()
 }
 
 fn receive_flows(name: &str, card: &Card, all: &mut Vec<Advice>) {
