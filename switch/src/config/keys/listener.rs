@@ -99,7 +99,8 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         Kind::Rate(0..=1_000_000),
         |listener| Field::U32(&mut listener.max_conn_rate),
         "Connections that may come in here in each second, on the whole node, of which a second's worth may come at once; \
-         `0/s`: no such bound. Further clients wait in the listen backlog. Each shard may take one more in the same moment.",
+         `0/s`: no such bound. Further clients wait in the listen backlog. Each shard may take one more in the same \
+         moment.",
     ),
     ListenerKey::new(
         "max_publish_rate",
