@@ -36,7 +36,8 @@ impl Ended {
 
     /// Forgets those that hold.
     pub fn settle(&mut self, holds: impl Fn(Position) -> bool) {
-        while let Some((ticket, client_hash)) = self.order.pop_front_if(|(ticket, _)| holds(*ticket)) {
+        while let Some((ticket, client_hash)) = self.order.front().copied().filter(|(ticket, _)| holds(*ticket)) {
+            self.order.pop_front();
             if self.last.get(&client_hash) == Some(&ticket) {
                 self.last.remove(&client_hash);
             }
