@@ -95,7 +95,7 @@ mod tests {
                 "\n[limits]\nmax_inflight = 6\n[node]\nshards = 3"
             ),
             [
-                "f.toml:4:1: node.shards was nothing, is 3 now",
+                "f.toml:5:1: node.shards was nothing, is 3 now",
                 "f.toml:3:1: limits.max_inflight was 5, is 6 now",
                 "log.level was \"warn\", is \"info\" now"
             ]
