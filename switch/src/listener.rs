@@ -106,7 +106,7 @@ impl ListenerPolicy {
 
     /// The same for a listener that speaks TLS with these.
     pub fn with_tls(listener: &Listener, shards: u16, secrets: &Arc<Secrets>) -> ListenerPolicy {
-        let tls = ListenerTls::new(listener.tls.clone(), secrets, shards);
+        let tls = ListenerTls::new(secrets, shards);
         ListenerPolicy { tls: Some(tls), ..ListenerPolicy::new(listener, shards) }
     }
 

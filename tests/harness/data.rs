@@ -1,6 +1,7 @@
 //! Data directories: one for each broker, unless a test starts a second one on what the first has left.
 
 use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -68,7 +69,7 @@ impl DataDirectory {
         .to_vec()
     }
 
-    /// All files below both directories, sorted.
+    /// All files with content below both directories, sorted: not the control socket of who was killed.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         let mut directories = vec![self.path().to_owned(), self.staging().to_owned()];
@@ -78,6 +79,7 @@ impl DataDirectory {
             for entry in entries.flatten() {
                 match entry.file_type() {
                     Ok(kind) if kind.is_dir() => directories.push(entry.path()),
+                    Ok(kind) if kind.is_socket() => {}
                     _ => files.push(entry.path()),
                 }
             }

@@ -163,7 +163,7 @@ fn keys_take_a_restart() {
 
     install(&node.directory, &node.authority.server("second", &["localhost"]));
     for (limit, told) in [
-        ("max_inflight = 11", ": limits.max_inflight is 10 in effect, 11 now"),
+        ("max_inflight = 11", ": limits.max_inflight was 10, is 11 now"),
         ("max_inflight = 0", "ringmain.toml:15:1: limits.max_inflight = 0: "),
         ("max_inflght = 10", "max_inflight"),
     ] {
@@ -175,6 +175,43 @@ fn keys_take_a_restart() {
     // The last reload that worked came before the second certificate.
     assert_eq!(node.shown(), first);
     assert_eq!(node.client("a").subscribe("t", 0), 0);
+}
+
+/// Goal: what a listener shows and asks for by TLS is applied, other files and another version, to who connects from then
+/// on; and it is what the next reload compares with.
+#[test]
+fn keys_of_tls_are_applied() {
+    if foreign() {
+        return;
+    }
+    let node = Node::start("live");
+    let second = node.authority.server("second", &["localhost"]);
+    fs::copy(&second.certificate, node.directory.join("new.crt")).expect("our own directory");
+    fs::copy(&second.key, node.directory.join("new.key")).expect("our own directory");
+    let text = configuration(&node.directory, "max_inflight = 10").replace("live.", "new.");
+    let old = TlsClient::trusting(&node.authority.file, &[&rustls::version::TLS12], None);
+    let mut stays = old.connect(node.at("tls, sealed")).expect("a handshake of TLS 1.2");
+    node.write("ringmain.toml", &text.replace("[access]", "min_tls_version = \"1.3\"\n[access]"));
+    let (code, said) = node.reload();
+    assert_eq!(code, Some(0), "{said}");
+    for applied in
+        ["listener[1].certificate was \"", "new.crt\" now", "listener[1].min_tls_version was \"1.2\", is \"1.3\""]
+    {
+        assert!(said.contains(applied), "{applied} in {said}");
+    }
+    assert_eq!(node.shown(), of(&second));
+    assert!(old.connect(node.at("tls, sealed")).is_err());
+    assert!(stays.shake_hands().is_ok());
+    let (code, said) = node.reload();
+    assert!(code == Some(0) && !said.contains("applied"), "{said}");
+    // What cannot be used is not applied, and is not what the next one compares with.
+    node.write("ringmain.toml", &text.replace("new.key", "live.key"));
+    let (code, said) = node.reload();
+    assert!(code == Some(1) && said.contains("does not belong to the certificate"), "{said}");
+    node.write("ringmain.toml", &text);
+    let (code, said) = node.reload();
+    assert!(code == Some(0) && said.contains("min_tls_version was \"1.3\", is \"1.2\""), "{said}");
+    assert_eq!(node.shown(), of(&second));
 }
 
 /// Goal: without a node there is one clear error, also where one was killed and left its socket; the next start uses it

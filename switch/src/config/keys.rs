@@ -27,15 +27,21 @@ pub struct Key<T> {
     pub doc: &'static str,
     /// What happens where nothing is written, for keys that have no value then.
     pub absent: Option<&'static str>,
+    /// Whether a reload applies another value of it; all others wait for a start.
+    pub live: bool,
 }
 
 impl<T> Key<T> {
     const fn new(name: &'static str, kind: Kind, at: fn(&mut T) -> Field<'_>, doc: &'static str) -> Key<T> {
-        Key { name, kind, at, doc, absent: None }
+        Key { name, kind, at, doc, absent: None, live: false }
     }
 
     const fn absent(self, absent: &'static str) -> Key<T> {
         Key { absent: Some(absent), ..self }
+    }
+
+    const fn live(self) -> Key<T> {
+        Key { live: true, ..self }
     }
 }
 

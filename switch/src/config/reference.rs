@@ -37,8 +37,8 @@ Ringmain needs no configuration to serve MQTT on loopback. It reads, later ones 
 4. command line flags.
 
 `ringmain check -c FILE` prints the configuration in effect, where each value comes from, and the memory that it bounds.
-Unknown keys are refused, with the nearest known one. A change takes effect at the next start; the
-files that keys name are read again by `ringmain reload`.
+Unknown keys are refused, with the nearest known one. A change takes effect at the next start, or
+where it says so by `ringmain reload`, which also reads again the files that keys name.
 
 | value | written |
 |---|---|
@@ -55,8 +55,13 @@ fn markdown_section<T>(out: &mut String, title: &str, doc: &str, keys: &[Key<T>]
             Some(value) => format!("`{value}`"),
             None => key.absent.unwrap_or_default().to_owned(),
         };
-        let _ = writeln!(out, "| `{}` | {default} | {} | {} |", key.name, range(&key.kind), key.doc);
+        let _ = writeln!(out, "| `{}` | {default} | {} | {} |", key.name, range(&key.kind), prose(key));
     }
+}
+
+/// What a key does, and when another value takes effect.
+fn prose<T>(key: &Key<T>) -> String {
+    if key.live { format!("{} Applied by a reload.", key.doc) } else { key.doc.to_owned() }
 }
 
 /// The values that a key takes, in few words.
@@ -109,7 +114,7 @@ const TOML_HEAD: &str = "\
 fn toml_keys<T>(out: &mut String, keys: &[Key<T>], values: &mut T, annotate: bool) {
     for key in keys {
         if annotate {
-            let _ = write!(out, "\n{}", comment(key.doc));
+            let _ = write!(out, "\n{}", comment(&prose(key)));
         }
         let absent = key.absent.unwrap_or_default();
         let _ = match (key.at)(values).show(&key.kind) {

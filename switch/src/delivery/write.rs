@@ -82,8 +82,8 @@ impl Switch {
         }
     }
 
-    /// Writes a PUBLISH that is encoded already. At QoS 0 only where less than the limit waits, however long it is itself: what
-    /// is longer than the limit comes through where nothing waits.
+    /// Writes a PUBLISH that is encoded already. At QoS 0 only where less than the limit waits, however long it is
+    /// itself: what is longer than the limit comes through where nothing waits.
     pub fn write_encoded(&mut self, slot: Slot, qos: QoS, bytes: &[u8]) {
         let limit = self.limits.max_outbox_bytes as usize;
         let conn = self.connections.at(slot);

@@ -81,8 +81,8 @@ enum Command {
 }
 
 const RELOAD_HELP: &str = "\
-Certificates, password files, rules and bans are read again as at SIGHUP: all, or none if one of them cannot be used. A
-changed key of the configuration takes a restart: it is named, and nothing is changed.
+Certificates, password files, rules and bans are read again as at SIGHUP: all, or none if one of them cannot be used.
+Changed keys of TLS are applied; any other takes a restart: it is named, and nothing is changed.
 The node is found by its data directory, as the program finds that: --data-dir, else the environment, the file, and the
 user's own; or by node.control_socket.
 Exit codes: 0 everything was read again, 1 nothing was changed or no node was reached, 2 wrong usage or configuration.";

@@ -30,13 +30,14 @@ pub struct Origins {
 
 /// What can be read again, and who is told.
 pub struct Reload {
-    origins: Origins,
+    file: Option<PathBuf>,
+    flags: Flags,
+    /// Locked by who reloads: one at a time.
+    in_effect: Mutex<Configuration>,
     listeners: Listeners,
     access: Option<Arc<Desk>>,
     log: Log,
     wake: Box<dyn Fn() + Send + Sync>,
-    /// One at a time.
-    turn: Mutex<()>,
 }
 
 impl Reload {
@@ -48,7 +49,8 @@ impl Reload {
         log: Log,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Reload {
-        Reload { origins, listeners, access, log, wake: Box::new(wake), turn: Mutex::new(()) }
+        let Origins { file, flags, in_effect } = origins;
+        Reload { file, flags, in_effect: Mutex::new(in_effect), listeners, access, log, wake: Box::new(wake) }
     }
 
     /// Reads everything again, and says what came of it: what is new, or why everything is as it was. `who` wanted it.
@@ -56,9 +58,9 @@ impl Reload {
     /// # Errors
     /// Something cannot be used, or cannot be changed while the node runs. Nothing was changed.
     pub fn run(&self, who: &str) -> Result<String, String> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut in_effect = self.in_effect.lock().unwrap_or_else(PoisonError::into_inner);
         supervisor::reloading();
-        let outcome = self.swap();
+        let outcome = self.swap(&mut in_effect);
         match &outcome {
             Ok(text) => text.lines().for_each(|line| self.tell(Level::Info, who, &line)),
             Err(text) => {
@@ -76,22 +78,22 @@ impl Reload {
     }
 
     /// Reads all, and only then puts it in the place of what is used.
-    fn swap(&self) -> Result<String, String> {
-        let Origins { file, flags, in_effect } = &self.origins;
-        let read = Configuration::load(file.as_deref(), flags)
+    fn swap(&self, in_effect: &mut Configuration) -> Result<String, String> {
+        let read = Configuration::load(self.file.as_deref(), &self.flags)
             .map_err(|errors| format!("the configuration cannot be used:\n{errors}"))?;
-        let changed = differences(in_effect, &read);
-        if !changed.is_empty() {
+        let (live, others): (Vec<_>, Vec<_>) =
+            differences(in_effect, &read).into_iter().partition(|difference| difference.live);
+        if !others.is_empty() {
             let mut text = String::from("a change of these keys takes a restart:");
-            changed.iter().for_each(|difference| _ = write!(text, "\n{difference}"));
+            others.iter().for_each(|difference| _ = write!(text, "\n{difference}"));
             return Err(text);
         }
-        let certificates = tls::files::read_again(&self.listeners)
+        let certificates = tls::files::read_again(&self.listeners, &read.settings)
             .map_err(|(listener, error)| format!("listener {listener}: {error}"))?;
         let book = self.access.as_ref().map(|desk| desk.read_again()).transpose()?;
 
         certificates.warnings.iter().for_each(|line| self.log.print(Level::Warn, line));
-        let mut told = Vec::new();
+        let mut told: Vec<String> = live.iter().map(|difference| format!("applied: {difference}")).collect();
         let names = certificates.swap();
         if !names.is_empty() {
             told.push(format!("certificates were read again: {}", names.join(", ")));
@@ -101,6 +103,7 @@ impl Reload {
             desk.replace(book);
             told.push(format!("read again: {}", files.join(", ")));
         }
+        *in_effect = read;
         if told.is_empty() {
             told.push("the configuration is as it was, and names no files that could be read again".to_owned());
         }

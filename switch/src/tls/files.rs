@@ -84,12 +84,16 @@ pub fn load_all(settings: &Settings) -> Result<Vec<Option<Loaded>>, TlsError> {
     settings.listeners.iter().enumerate().map(load_one).collect()
 }
 
-/// Reads all files again. The error comes with the name of its listener.
-pub fn read_again(listeners: &[ListenerPolicy]) -> Result<ReadAgain<'_>, (&str, TlsError)> {
+/// Reads all files again that these settings name for the listeners in service. The error comes with the name of its
+/// listener.
+pub fn read_again<'a>(
+    listeners: &'a [ListenerPolicy],
+    settings: &Settings,
+) -> Result<ReadAgain<'a>, (&'a str, TlsError)> {
     let (mut read, mut warnings) = (Vec::new(), Vec::new());
-    for policy in listeners {
-        let Some(tls) = &policy.tls else { continue };
-        let loaded = load(&tls.files, policy.transport).map_err(|error| (&*policy.name, error))?;
+    // A listener is missing in service only where all are there by default, and none has TLS.
+    for (policy, listener) in listeners.iter().zip(&settings.listeners).filter(|(policy, _)| policy.tls.is_some()) {
+        let loaded = load(&listener.tls, policy.transport).map_err(|error| (&*policy.name, error))?;
         warnings.extend(loaded.warnings);
         read.push((policy, loaded.secrets));
     }

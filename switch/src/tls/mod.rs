@@ -24,13 +24,9 @@ use crossbeam::queue::ArrayQueue;
 use rustls::ServerConfig;
 use shard::mesh::ShardId;
 
-use crate::config;
-
 /// The TLS of one listener: what was read, and a letter box for each shard into which a reload puts what replaces it.
 /// A shard looks there when it accepts, so that no lock is taken; connections that are open keep what they began with.
 pub struct ListenerTls {
-    /// The files, to read them again.
-    pub files: config::Tls,
     letters: Box<[ArrayQueue<Arc<Secrets>>]>,
 }
 
@@ -46,8 +42,8 @@ pub struct Secrets {
 
 impl ListenerTls {
     /// For `shards` shards, each of which finds `secrets` in its letter box.
-    pub fn new(files: config::Tls, secrets: &Arc<Secrets>, shards: u16) -> ListenerTls {
-        let tls = ListenerTls { files, letters: (0..shards).map(|_| ArrayQueue::new(1)).collect() };
+    pub fn new(secrets: &Arc<Secrets>, shards: u16) -> ListenerTls {
+        let tls = ListenerTls { letters: (0..shards).map(|_| ArrayQueue::new(1)).collect() };
         tls.replace(secrets);
         tls
     }

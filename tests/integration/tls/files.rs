@@ -163,7 +163,7 @@ fn certificates_are_read_again() {
     }
     fs::write(&key, "nothing\n").expect("it can be written");
     broker.process().signal("HUP");
-    broker.process_log("SIGHUP: all certificates stay as they were: listener live: key = ");
+    broker.process_log("SIGHUP: everything stays as it was: listener live: key = ");
     assert_eq!(shown(), second.der().0[0]);
     stays.ping();
 }

@@ -142,9 +142,10 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         Kind::File,
         |listener| Field::MaybePath(&mut listener.tls.certificate),
         "The certificate that clients are shown, and behind it those that lead to its authority (PEM). For `tls` and \
-         `wss`, which need one. SIGHUP reads all these files again without closing a connection.",
+         `wss`, which need one. A reload reads all these files again without closing a connection.",
     )
-    .absent("`certificates`"),
+    .absent("`certificates`")
+    .live(),
     ListenerKey::new(
         "key",
         Kind::File,
@@ -152,7 +153,8 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         "The private key of `certificate` (PEM: PKCS #8, PKCS #1 or SEC 1, not encrypted). An ECDSA key costs a third \
          of an RSA one in each handshake.",
     )
-    .absent("`certificates`"),
+    .absent("`certificates`")
+    .live(),
     ListenerKey::new(
         "certificates",
         Kind::KeyPairs(CERTIFICATES_MAX),
@@ -160,14 +162,16 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         "Certificates for several names: `[{ certificate = \"a.crt\", key = \"a.key\" }, ...]`. The name that a client \
          asks for (SNI) picks one by the names within; who asks for none, or for another one, is shown `certificate`, or \
          else the first of these.",
-    ),
+    )
+    .live(),
     ListenerKey::new(
         "client_certificates",
         Kind::Choice(ClientCertificates::WORDS, &[]),
         |listener| Field::Choice(&mut listener.tls.client_certificates),
         "Whether clients must show a certificate: `none` (nobody is asked), `optional` (who shows one must show a good \
          one) or `required`.",
-    ),
+    )
+    .live(),
     ListenerKey::new(
         "client_ca",
         Kind::File,
@@ -175,14 +179,16 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         "The authorities whose certificates clients may show (PEM, any number in one file). Needed where clients are \
          asked.",
     )
-    .absent("nobody is asked"),
+    .absent("nobody is asked")
+    .live(),
     ListenerKey::new(
         "client_crl",
         Kind::Words(CRLS_MAX),
         |listener| Field::Words(&mut listener.tls.client_crl),
         "Lists of certificates that hold no more (PEM or DER). Where there is any, a client's certificate whose issuer has \
          none here is refused. A list that should have been renewed is still used.",
-    ),
+    )
+    .live(),
     ListenerKey::new(
         "use_identity_as_username",
         Kind::Choice(CertificateName::WORDS, &[]),
@@ -197,7 +203,8 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         Kind::Choice(TlsVersion::WORDS, &[]),
         |listener| Field::Choice(&mut listener.tls.min_version),
         "The oldest version of TLS that is spoken. 1.0 and 1.1 never are.",
-    ),
+    )
+    .live(),
     ListenerKey::new(
         "proxy_protocol",
         Kind::Switch,
