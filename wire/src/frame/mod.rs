@@ -347,7 +347,7 @@ mod tests {
         };
         assert_eq!(patched(63, 2), Err(FrameError::Version(2)));
         assert_eq!(patched(60, 3), Err(FrameError::Flags));
-        assert_eq!(patched(61, 8), Err(FrameError::Flags));
+        assert_eq!(patched(61, 16), Err(FrameError::Flags));
         assert_eq!(patched(64, 0xff), Err(FrameError::Topic));
         assert_eq!(patched(49, 0xff), Err(FrameError::Length));
         assert_eq!(patched(55, 0xff), Err(FrameError::Length));
