@@ -108,7 +108,7 @@ fn apply_and_revert() {
     fs::remove_dir_all(scratch).expect("our own directory");
 }
 
-/// Goal: wrong names are told with those that there are, and what is not there yet says so.
+/// Goal: wrong names are told with those that there are, and a program that is not there by its name.
 #[test]
 fn wrong_usage_of_tune() {
     if Program::tested() != Program::Ringmain {
@@ -118,6 +118,6 @@ fn wrong_usage_of_tune() {
     assert!(code == Some(1) && printed.contains("low-latency"), "{printed}");
     let (code, printed) = run(&["tune", "apply", "no/such/plan"]);
     assert!(code == Some(1) && printed.contains("no/such/plan"), "{printed}");
-    let (code, printed) = run(&["tune", "prove", "a", "b"]);
-    assert!(code == Some(2) && printed.contains("not in this version"), "{printed}");
+    let (code, printed) = run(&["tune", "prove", "--ringload", "no/such/ringload", "a", "b"]);
+    assert!(code == Some(1) && printed.contains("cannot start no/such/ringload"), "{printed}");
 }

@@ -98,6 +98,30 @@ fn configurations_are_proved() {
     assert!(verdict["figures"].as_array().is_some_and(|figures| figures.len() >= 3), "{verdict}");
 }
 
+/// Goal: `ringmain tune prove` does the same, and compares a plan with the machine as it is. The plan is one that changes
+/// nothing of the system.
+#[test]
+fn plans_are_proved() {
+    let Some(bench) = Bench::new("bundles-plans") else { return };
+    let run = |line: &str| {
+        let mut command = Command::new(ringmain());
+        let output = command.args(line.split_whitespace()).current_dir(&bench.directory).output();
+        output.expect("ringmain starts")
+    };
+    let planned = run("tune plan --profile shared-host --out plan");
+    assert!(planned.status.success(), "{}", all(&planned));
+    let how = format!("--ringload {} --plan plan --pairs 6 --confidence 50", ringload().display());
+    let output = run(&format!("tune prove {how} -- ping-pong --messages 100"));
+    let said = all(&output);
+    match output.status.code() {
+        Some(0) => assert!(said.contains("B is better") && said.contains("the plan is applied"), "{said}"),
+        Some(4) => assert!(said.contains("6 pairs") && said.contains("the plan is taken back"), "{said}"),
+        other => panic!("{other:?}: {said}"),
+    }
+    let output = run(&format!("tune prove --ringload {} default absent.toml --pairs 20", ringload().display()));
+    assert!(output.status.code() == Some(1) && all(&output).contains("B absent.toml: "), "{}", all(&output));
+}
+
 /// Goal: what cannot be said, repeated or read is one clear error.
 #[test]
 fn errors_name_their_cause() {
