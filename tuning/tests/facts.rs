@@ -42,6 +42,22 @@ fn forget_why(value: &mut Value) {
     }
 }
 
+/// Goal: drivers and rings of cards are those that ethtool(8) tells.
+#[test]
+fn cards_are_those_of_ethtool() {
+    let facts = inspect(Path::new("/"));
+    for (name, card) in facts.network.known().expect("there is a network") {
+        if let (Some(text), Some(driver)) = (printed("ethtool", &["-i", name]), card.driver.known()) {
+            assert!(text.lines().any(|line| line == format!("driver: {driver}")), "{name} {driver}: {text}");
+        }
+        if let (Some(text), Some(rings)) = (printed("ethtool", &["-g", name]), card.rings.known()) {
+            let current = text.split_once("Current hardware settings:").map_or("", |(_, current)| current);
+            let receive = current.lines().find_map(|line| line.strip_prefix("RX:")).map(str::trim);
+            assert_eq!(rings.get("RX").map(String::as_str), receive, "{name}: {text}");
+        }
+    }
+}
+
 /// Goal: facts survive being written as JSON.
 #[test]
 fn facts_come_back_from_json() {
