@@ -143,7 +143,8 @@ pub mod tests {
             let report = json!({"valid": true, "traffic": {"latency_us": latency, "delivered_per_second": 1e5}});
             Round { report, histograms: [("latency".to_owned(), latencies)].into() }
         };
-        let node = Configuration { text: "[limits]\n".to_owned(), ..Configuration::default() };
+        let (text, name) = ("[limits]\n".to_owned(), "ringmain.toml".to_owned());
+        let node = Configuration { text, name, environment: [].into() };
         let program =
             Program { name: "ringmain".to_owned(), version: "ringmain 1".to_owned(), sha256: "ab".to_owned() };
         Bundle {
