@@ -19,19 +19,24 @@ define stage
 	@mkdir -p target; echo "==> $(1)"; SECONDS=0; $(2); printf '%6d s  %s\n' "$$SECONDS" '$(1)' | tee -a $(STAGES)
 endef
 
+# Runs the first stage beside the others; what it prints comes when all have ended.
+define beside
+$(MAKE) $(1) > target/$(1).log 2>&1 & beside=$$!; trap 'kill $$beside 2> /dev/null' EXIT; $(MAKE) $(2); trap - EXIT; \
+    wait $$beside || { cat target/$(1).log; exit 1; }; cat target/$(1).log
+endef
+
 ## all: the program, optimised
 all:
 	$(CARGO) build --release --locked -p ringmain
 
-## test: everything that must pass before a change is good. The optimised build runs beside lint and unit tests: its last
-## part, one program after the other on one core, would leave the others idle. What it prints comes when it has ended
+## test: everything that must pass before a change is good. The optimised build, whose last part is one program after the
+## other on one core, and the counting of instructions, which is one from its beginning, run beside what has use for the others
 test:
 	@mkdir -p target; rm -f $(STAGES)
 	@for stage in tools format; do $(MAKE) $$stage; done
-	@$(MAKE) build > target/build.log 2>&1 & build=$$!; \
-	    trap 'kill $$build 2> /dev/null' EXIT; $(MAKE) lint unit; trap - EXIT; \
-	    wait $$build || { cat target/build.log; exit 1; }; cat target/build.log
-	@for stage in sim loom instructions docs-check integration integration-wss; do $(MAKE) $$stage; done
+	@$(call beside,build,lint unit sim)
+	@$(call beside,instructions,loom docs-check)
+	@for stage in integration integration-wss; do $(MAKE) $$stage; done
 	@echo; echo "make test: all stages passed"; cat $(STAGES); awk '{ sum += $$1 } END { printf "%6d s  all\n", sum }' $(STAGES)
 
 ## tools: what the tests need from Debian, PyPI and npm, where it is missing

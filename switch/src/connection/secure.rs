@@ -173,8 +173,7 @@ impl Switch {
         self.secure.arena.clear();
     }
 
-    /// Seals what a connection is to be sent into the arena, behind what an earlier send has left over. False: the slice
-    /// has no room, and it comes again in the next one.
+    /// Seals what a connection is to be sent into the arena, where an earlier send has left nothing over.
     pub(crate) fn plan_sealed(&mut self, slot: Slot, source: u32, plan: &mut Vec<Span>) -> Planned {
         if self.secure.arena.len() >= SEALED_BYTES_OF_SLICE {
             return Planned::Later;
@@ -182,13 +181,16 @@ impl Switch {
         let start = self.secure.arena.len();
         let Some(mut stack) = self.stacks.take(slot) else { unreachable!("an encrypted connection has a stack") };
         let channel = stack.channel.as_mut().expect("an encrypted connection has a channel");
+        // What is left over goes alone. With more sealed behind it each time, not all would ever have left of a client that
+        // reads slowly, and the outbox would not move on.
+        let mut room = SEALED_BYTES_MAX;
         if let Some(unsent) = channel.unsent.take() {
             self.secure.arena.extend_from_slice(&unsent);
             self.give_buffer(unsent);
+            room = 0;
         }
         let outbox = self.connections.at(slot).outbox.as_ref();
         let waits = outbox.map_or(&[][..], |outbox| &outbox.bytes()[channel.covers..]);
-        let room = SEALED_BYTES_MAX.saturating_sub(self.secure.arena.len() - start);
         let fresh = waits.len().min(room);
         let sealed = channel.seal(&waits[..fresh], &mut self.secure.arena);
         if sealed {
