@@ -14,6 +14,12 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 RINGSIM := $(or $(CARGO_TARGET_DIR),target)/sim/ringsim --jobs $$(nproc)
 STAGES := target/stages
 
+# All are built as parts of the workspace: with one package alone crates have other features, and are built once more.
+UNIT := $(CARGO) test --workspace --locked --quiet --lib --bins --test codec --test driver_contract --test reactor \
+    --test persistence --test apply --test facts --test plans --test programs --test contract --test simulation
+INTEGRATION := $(CARGO) test --workspace --locked --test integration --test allocation --test load --test fault \
+    --test conformance --test replay --test tidy
+
 # Runs one stage and notes the seconds that it took.
 define stage
 	@mkdir -p target; echo "==> $(1)"; SECONDS=0; $(2); printf '%6d s  %s\n' "$$SECONDS" '$(1)' | tee -a $(STAGES)
@@ -53,12 +59,12 @@ build:
 	$(call stage,build,$(CARGO) build --release --locked -p ringmain -p ringmain-benches -p ringmain-instructions --bins)
 
 unit:
-	$(call stage,unit tests,$(CARGO) test --workspace --exclude ringmain-tests --locked --quiet)
+	$(call stage,unit tests,$(UNIT); $(CARGO) test --workspace --locked --quiet --doc)
 
 ## sim: the switch on a simulated kernel, the same seeds each time; half of them have journals, and three quarters of those
 ## crash. As it was built with the unit tests, which is slower to run and sooner there. Fresh ones are for `make soak`
 sim:
-	$(call stage,simulation,$(CARGO) test --workspace --exclude ringmain-tests --locked --quiet --no-run; \
+	$(call stage,simulation,$(UNIT) --no-run; \
 	    $(or $(CARGO_TARGET_DIR),target)/debug/ringsim --jobs $$(nproc) --from 1 --seeds 1000)
 
 # The rings under every interleaving that the memory model allows; a target directory of its own keeps the others warm.
@@ -83,12 +89,12 @@ docs-check:
 	$(call stage,documentation,RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet)
 
 integration:
-	$(call stage,integration tests,RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RUST_TEST_THREADS=16 $(CARGO) test -p ringmain-tests --locked)
+	$(call stage,integration tests,RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RUST_TEST_THREADS=16 $(INTEGRATION))
 
 # The suites of sockets over another transport than TCP; those that choose their transports themselves are left out.
 define over
 	$(call stage,suites over $(1),RINGMAIN_BIN="$(abspath $(RELEASE)/ringmain)" RINGMAIN_TEST_TRANSPORT=$(1) \
-	    RUST_TEST_THREADS=16 $(CARGO) test -p ringmain-tests --locked --test integration -- \
+	    RUST_TEST_THREADS=16 $(CARGO) test --workspace --locked --test integration -- \
 	    --skip cli:: --skip stop:: --skip websocket:: --skip tls:: --skip browser:: --skip clients:: --skip packaging:: \
 	    --skip reload:: --skip tune:: $(2))
 endef

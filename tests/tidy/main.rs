@@ -249,3 +249,36 @@ fn known_failures_have_tests() {
     }
     none(found);
 }
+
+/// Goal: `make test` names the tests that it runs, so that all are built at once; none may be left out.
+#[test]
+fn every_test_is_run() {
+    let tree = Tree::read();
+    let makefile = std::fs::read_to_string(ringmain_tests::program::root().join("Makefile")).expect("it is there");
+    let words: Vec<&str> = makefile.split_whitespace().collect();
+    let is_run = |name: &str| words.windows(2).any(|pair| pair == ["--test", name]);
+    let (mut found, mut seen, mut section) = (Vec::new(), 0, "");
+    for line in tree.lines(&["toml"]).filter(|line| line.path.ends_with("Cargo.toml")) {
+        if line.text.starts_with('[') {
+            section = line.text;
+        } else if let Some(name) = line.text.strip_prefix("name = \"").filter(|_| section == "[[test]]") {
+            seen += 1;
+            let name = name.trim_end_matches('"');
+            found.extend((!is_run(name)).then(|| line.says(&format!("the Makefile has no --test {name}"))));
+        }
+    }
+    // Those that cargo finds by their places.
+    for line in tree.files(&["rs"]).filter_map(|file| file.lines().next()) {
+        let mut parts = line.path.split('/');
+        if let (Some(package), Some("tests"), Some(name)) = (parts.next(), parts.next(), parts.next())
+            && package != "tests"
+            && (name.ends_with(".rs") || line.path.ends_with("/main.rs"))
+        {
+            seen += 1;
+            let name = name.trim_end_matches(".rs");
+            found.extend((!is_run(name)).then(|| line.says(&format!("the Makefile has no --test {name}"))));
+        }
+    }
+    assert!(seen > 15, "{seen} tests were found");
+    none(found);
+}
