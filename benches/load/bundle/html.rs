@@ -61,7 +61,8 @@ fn runs(out: &mut String, all: &[(String, Bundle)]) -> Result<(), Box<dyn Error>
         let invalid = if invalid > 0 { format!(", {invalid} INVALID") } else { String::new() };
         writeln!(
             out,
-            "<tr><td><span class=dot style=\"background:{}\"></span>{}<td class=when>{}<td class=n>{}{invalid}<td>{}<td><code>{}</code>",
+            "<tr><td><span class=dot style=\"background:{}\"></span>{}\
+             <td class=when>{}<td class=n>{}{invalid}<td>{}<td><code>{}</code>",
             curves::colour(at),
             escape(name),
             escape(&bundle.begun),
