@@ -36,6 +36,7 @@ mod suite;
 mod swarm;
 mod tally;
 mod traffic;
+mod whole;
 mod windows;
 mod zipf;
 
@@ -54,8 +55,8 @@ use crate::report::Report;
 use crate::scenario::Stop;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(&cli.command) {
+    let mut cli = Cli::parse();
+    match run(&mut cli.command) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("ringload: {error}");
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command) -> Result<u8, Box<dyn Error>> {
+fn run(command: &mut Command) -> Result<u8, Box<dyn Error>> {
     let stop = Stop::default();
     for signal in [SIGINT, SIGTERM] {
         // The second one ends the process at once.
@@ -78,16 +79,7 @@ fn run(command: &Command) -> Result<u8, Box<dyn Error>> {
         Command::Diff(args) => bundle::diff(args),
         Command::Rerun(args) => bundle::rerun(args, &stop),
         Command::Report(args) => bundle::report(args),
-        Command::Fanout(run)
-        | Command::Fanin(run)
-        | Command::Pairs(run)
-        | Command::Rooms(run)
-        | Command::PingPong(run)
-        | Command::Common(run)
-        | Command::Slow(run)
-        | Command::Storm(run)
-        | Command::Connect(run)
-        | Command::Idle(run) => match bundle::record::run(command, &run.keep, &stop) {
+        runs => match bundle::record::run(runs, &stop) {
             Err(_) if stop.load(Ordering::Relaxed) => {
                 eprintln!("ringload: interrupted before all clients were connected");
                 Ok(130)

@@ -38,10 +38,14 @@ impl Configuration {
         let text = path.map(|path| {
             fs::read_to_string(path).map_err(|error| format!("{flag} {}: {error}; name a TOML file", path.display()))
         });
-        let set = std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect();
         let name = path.map_or("the configuration".to_owned(), |path| path.display().to_string());
-        Ok(Configuration { text: text.transpose()?.unwrap_or_default(), name, environment: set })
+        Ok(Configuration { text: text.transpose()?.unwrap_or_default(), name, environment: set_outside().collect() })
     }
+}
+
+/// Keys that the environment sets now.
+fn set_outside() -> impl Iterator<Item = (String, String)> {
+    std::env::vars().filter(|(name, _)| name.starts_with(PREFIX))
 }
 
 /// How nodes are started.
@@ -65,8 +69,7 @@ impl Starter {
     /// # Errors
     /// There is none.
     pub fn new(flag: &Option<PathBuf>) -> Result<Starter, Box<dyn Error>> {
-        let program = programs::ringmain(flag)?
-            .ok_or("ringmain is not here: `cargo build --release -p ringmain`, or --ringmain PATH")?;
+        let program = programs::needed_ringmain(flag)?;
         let status = fs::read_to_string("/proc/self/status")?;
         let cores = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
         Ok(Starter { program, cores: cores.unwrap_or("0").trim().to_owned() })
@@ -87,7 +90,7 @@ impl Starter {
         let file = directory.path().join("ringmain.toml");
         fs::write(&file, &configuration.text)?;
         let mut command = launch::on_core(&self.cores, &self.program);
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)) {
+        for (name, _) in set_outside() {
             command.env_remove(name);
         }
         command.envs(&configuration.environment);

@@ -10,8 +10,9 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde::Serialize;
 
-use super::{Bundle, Round, write as write_whole};
+use super::{Bundle, Round};
 use crate::histogram::Latencies;
+use crate::whole;
 
 /// The form that is written.
 pub const FORM: u32 = 1;
@@ -24,7 +25,7 @@ const ROUNDS_MAX: usize = 1000;
 /// # Errors
 /// The file cannot be written.
 pub fn write(bundle: &Bundle, path: &Path) -> Result<(), Box<dyn Error>> {
-    write_whole(path, &pack(bundle)?)
+    whole::write(path, &pack(bundle)?)
 }
 
 /// Reads a bundle.

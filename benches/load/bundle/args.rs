@@ -31,7 +31,7 @@ pub struct Diff {
     /// Another one.
     pub after: PathBuf,
     /// With this confidence, in percent.
-    #[arg(long, default_value_t = 95.0, value_parser = confidence)]
+    #[arg(long, default_value = "95", value_parser = confidence)]
     pub confidence: f64,
     /// One JSON object instead of a table.
     #[arg(long)]
@@ -53,7 +53,7 @@ pub struct Rerun {
     #[arg(long, value_name = "FILE")]
     pub keep: Option<PathBuf>,
     /// Compare with this confidence, in percent.
-    #[arg(long, default_value_t = 95.0, value_parser = confidence)]
+    #[arg(long, default_value = "95", value_parser = confidence)]
     pub confidence: f64,
 }
 
@@ -68,22 +68,8 @@ pub struct Report {
     pub output: PathBuf,
 }
 
-impl Diff {
-    /// The confidence, 0 to 1.
-    pub fn confidence(&self) -> f64 {
-        self.confidence / 100.0
-    }
-}
-
-impl Rerun {
-    /// The confidence, 0 to 1.
-    pub fn confidence(&self) -> f64 {
-        self.confidence / 100.0
-    }
-}
-
-/// A confidence in percent.
+/// A confidence in percent, as a share of 1.
 pub fn confidence(text: &str) -> Result<f64, String> {
     let percent = text.parse::<f64>().map_err(|error| error.to_string())?;
-    if (50.0..=99.9).contains(&percent) { Ok(percent) } else { Err("wanted: percent, 50 to 99.9".to_owned()) }
+    if (50.0..=99.9).contains(&percent) { Ok(percent / 100.0) } else { Err("wanted: percent, 50 to 99.9".to_owned()) }
 }

@@ -11,9 +11,10 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, RGBColor};
 
 use super::Bundle;
-use super::figure::{Figure, number};
+use super::figure::Figure;
 use crate::histogram::Latencies;
-use crate::suite::plot::{GRID, INK, PAPER, dark, font, ticks};
+use crate::suite::markdown::number;
+use crate::suite::plot::{PAPER, dark, font, plain, ticks};
 
 /// Colours that stand out on white and on black; they come round again.
 const COLOURS: [RGBColor; 6] = [
@@ -39,7 +40,7 @@ pub fn colour(number: usize) -> String {
 }
 
 /// Latency against percentile, for each named run that has any.
-pub fn percentiles(runs: &[(&str, Latencies)]) -> Result<String, Box<dyn Error>> {
+pub fn percentiles(runs: &[(&str, &Latencies)]) -> Result<String, Box<dyn Error>> {
     let count = runs.iter().map(|(_, latencies)| latencies.len()).max().unwrap_or(0);
     // No further out than where a few values decide.
     let last = (count as f64 / 5.0).clamp(10.0, 10_000.0);
@@ -65,13 +66,7 @@ pub fn percentiles(runs: &[(&str, Latencies)]) -> Result<String, Box<dyn Error>>
             )?;
         let label =
             |out: &f64| NINES.iter().find(|(of, _)| of == out).map_or(String::new(), |(_, name)| (*name).to_owned());
-        chart
-            .configure_mesh()
-            .bold_line_style(GRID)
-            .light_line_style(GRID.mix(0.0))
-            .axis_style(INK)
-            .label_style(font(12))
-            .axis_desc_style(font(13))
+        plain(&mut chart.configure_mesh())
             .x_desc("percentile")
             .y_desc("µs")
             .x_label_formatter(&label)
@@ -115,14 +110,8 @@ pub fn rounds(figure: &Figure, runs: &[(&str, &Bundle)]) -> Result<String, Box<d
             .x_label_area_size(40)
             .y_label_area_size(64)
             .build_cartesian_2d(0.5..longest as f64 + 0.5, 0.0..high)?;
-        chart
-            .configure_mesh()
+        plain(&mut chart.configure_mesh())
             .disable_x_mesh()
-            .bold_line_style(GRID)
-            .light_line_style(GRID.mix(0.0))
-            .axis_style(INK)
-            .label_style(font(12))
-            .axis_desc_style(font(13))
             .x_labels(longest.min(20))
             .x_desc("round")
             .x_label_formatter(&|x| format!("{x:.0}"))

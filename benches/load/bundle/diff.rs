@@ -6,10 +6,11 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::figure::{Better, FIGURES, number};
+use super::figure::{Better, FIGURES};
 use super::{Bundle, Program};
 use crate::histogram::median;
 use crate::intervals::{self, Interval};
+use crate::suite::markdown::number;
 
 /// Facts, by the beginning of their names, without which figures of two machines cannot be compared.
 const DECISIVE: &[&str] = &[

@@ -49,12 +49,3 @@ impl Figure {
         report.pointer(self.pointer)?.as_f64().filter(|value| *value > 0.0)
     }
 }
-
-/// A figure with as many digits as it deserves.
-pub fn number(value: f64) -> String {
-    match value.abs() {
-        ..10.0 => format!("{value:.2}"),
-        10.0..100.0 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
-    }
-}

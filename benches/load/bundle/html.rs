@@ -5,8 +5,9 @@ use std::error::Error;
 use std::fmt::Write;
 
 use super::diff::leaves;
-use super::figure::{FIGURES, number};
+use super::figure::FIGURES;
 use super::{Bundle, curves};
+use crate::suite::markdown::number;
 use crate::suite::statistics::Spread;
 
 const STYLE: &str = "\
@@ -97,16 +98,12 @@ fn figures(out: &mut String, all: &[(String, Bundle)]) -> Result<(), Box<dyn Err
 }
 
 fn latencies(out: &mut String, all: &[(String, Bundle)]) -> Result<(), Box<dyn Error>> {
-    let names: BTreeSet<String> = all
-        .iter()
-        .flat_map(|(_, bundle)| bundle.histograms().into_keys().map(str::to_owned).collect::<Vec<_>>())
-        .collect();
+    let each: Vec<_> = all.iter().map(|(run, bundle)| (run.as_str(), bundle.histograms())).collect();
+    let names: BTreeSet<&str> = each.iter().flat_map(|(_, of)| of.keys().copied()).collect();
     writeln!(out, "<h2>Latency by percentile</h2>\n<div class=charts>")?;
     for name in names {
-        let of = |(run, bundle): &'_ (String, Bundle)| Some((run.clone(), bundle.histograms().remove(name.as_str())?));
-        let of: Vec<_> = all.iter().filter_map(of).collect();
-        let borrowed: Vec<_> = of.iter().map(|(run, latencies)| (run.as_str(), latencies.clone())).collect();
-        writeln!(out, "<div><h3>{}</h3>{}</div>", escape(&name), curves::percentiles(&borrowed)?)?;
+        let of: Vec<_> = each.iter().filter_map(|(run, of)| Some((*run, of.get(name)?))).collect();
+        writeln!(out, "<div><h3>{}</h3>{}</div>", escape(name), curves::percentiles(&of)?)?;
     }
     Ok(writeln!(out, "</div>")?)
 }

@@ -26,8 +26,6 @@ pub mod record;
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -35,10 +33,11 @@ use serde_json::Value;
 use crate::histogram::Latencies;
 use crate::node::Configuration;
 use crate::scenario::Stop;
+use crate::whole;
 use args::{Diff, Report};
 
 pub use diff::verdict;
-pub use figure::{FIGURES, Figure, number};
+pub use figure::{FIGURES, Figure};
 
 /// What is kept of a run.
 #[derive(Default, Serialize, Deserialize)]
@@ -106,7 +105,7 @@ impl Bundle {
 /// # Errors
 /// A file is not a bundle, or cannot be read.
 pub fn diff(args: &Diff) -> Result<u8, Box<dyn Error>> {
-    let difference = diff::of(&archive::read(&args.before)?, &archive::read(&args.after)?, args.confidence());
+    let difference = diff::of(&archive::read(&args.before)?, &archive::read(&args.after)?, args.confidence);
     if args.json {
         println!("{}", serde_json::to_string(&difference)?);
     } else {
@@ -125,7 +124,7 @@ pub fn rerun(args: &args::Rerun, stop: &Stop) -> Result<u8, Box<dyn Error>> {
     if let Some(path) = &args.keep {
         archive::write(&after, path)?;
     }
-    print!("{}", diff::of(&before, &after, args.confidence()));
+    print!("{}", diff::of(&before, &after, args.confidence));
     Ok(0)
 }
 
@@ -139,15 +138,7 @@ pub fn report(args: &Report) -> Result<u8, Box<dyn Error>> {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         all.push((name.split('.').next().unwrap_or_default().to_owned(), archive::read(path)?));
     }
-    write(&args.output, html::page(&all)?.as_bytes())?;
+    whole::write(&args.output, html::page(&all)?.as_bytes())?;
     println!("{}", args.output.display());
     Ok(0)
-}
-
-/// Writes a file that is whole at every moment.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
-    let mut next = path.as_os_str().to_owned();
-    next.push(".next");
-    let written = fs::write(&next, bytes).and_then(|()| fs::rename(&next, path));
-    written.map_err(|error| format!("cannot write {}: {error}", path.display()).into())
 }

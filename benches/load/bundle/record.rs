@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 use clap::Parser;
 use serde_json::Value;
 
-use super::args::{Keep, Rerun};
+use super::args::Rerun;
 use super::{Bundle, Program, Round, archive};
 use crate::args::{Cli, Command};
 use crate::node::{Configuration, Starter};
@@ -22,6 +22,7 @@ use crate::suite::machine;
 const ROUNDS: u32 = 5;
 /// Flags with a value that are about where a run is made and kept, and not about what it is.
 const ASIDE: [&str; 2] = ["--keep", "--ringmain"];
+const NO_RUN: &str = "only runs can be kept and compared: fanout, fanin, pairs and so on";
 const PASSWORD: [&str; 2] = ["-P", "--password"];
 
 /// Makes a run in rounds, on nodes of its own or on a broker that runs, and keeps it where that is wanted; returns the exit
@@ -29,27 +30,31 @@ const PASSWORD: [&str; 2] = ["-P", "--password"];
 ///
 /// # Errors
 /// A run could not be made, or the file cannot be written.
-pub fn run(command: &Command, keep: &Keep, stop: &Stop) -> Result<u8, Box<dyn Error>> {
+pub fn run(command: &mut Command, stop: &Stop) -> Result<u8, Box<dyn Error>> {
+    let run = command.run_mut().ok_or(NO_RUN)?;
+    let (keep, json, broker_pid) = (run.keep.clone(), run.target.json, run.target.broker_pid);
     let node = match &keep.node {
         Some(path) => Some((Starter::new(&keep.ringmain)?, Configuration::read("--node", path.as_deref())?)),
         None => None,
     };
-    let json = command.clone().run_mut().is_some_and(|run| run.target.json);
-    let count = keep.rounds.unwrap_or(if keep.keep.is_some() { ROUNDS } else { 1 });
-    let arguments = shareable(std::env::args().skip(1));
-    let mut bundle = begin(arguments, command, node.as_ref())?;
+    // What is not kept takes no look at machine and programs.
+    let arguments = || shareable(std::env::args().skip(1));
+    let mut bundle = keep.keep.as_ref().map(|_| begin(arguments(), node.as_ref(), broker_pid)).transpose()?;
+    let count = keep.rounds.unwrap_or(if bundle.is_some() { ROUNDS } else { 1 });
     let node = node.as_ref().map(|(starter, configuration)| (starter, configuration));
     let mut status = 0;
     for _ in 0..count {
         let report = once(command, node, stop)?;
         status = status.max(crate::tell(&report, json)?);
-        bundle.rounds.push(round(report)?);
+        if let Some(bundle) = &mut bundle {
+            bundle.rounds.push(round(report)?);
+        }
         if stop.load(Ordering::Relaxed) {
             return Ok(130);
         }
     }
-    if let Some(path) = &keep.keep {
-        archive::write(&bundle, path)?;
+    if let (Some(bundle), Some(path)) = (&bundle, &keep.keep) {
+        archive::write(bundle, path)?;
         eprintln!("kept in {}", path.display());
     }
     Ok(status)
@@ -68,7 +73,7 @@ pub fn again(before: &Bundle, args: &Rerun, stop: &Stop) -> Result<Option<Bundle
     let command =
         Cli::try_parse_from(words).map_err(|error| format!("this version does not take its command: {error}"))?.command;
     let node = (Starter::new(&args.ringmain)?, configuration);
-    let mut after = begin(before.command.clone(), &command, Some(&node))?;
+    let mut after = begin(before.command.clone(), Some(&node), None)?;
     let count = args.rounds.unwrap_or(before.rounds.len() as u32);
     for number in 1..=count {
         eprintln!("round {number} of {count}");
@@ -91,7 +96,7 @@ pub fn once(
     stop: &Stop,
 ) -> Result<Report, Box<dyn Error>> {
     let mut command = command.clone();
-    let run = command.run_mut().ok_or("only runs can be kept and compared: fanout, fanin, pairs and so on")?;
+    let run = command.run_mut().ok_or(NO_RUN)?;
     // A node that is started must not inherit the core that the load takes.
     let node = node.map(|(starter, configuration)| starter.start(configuration)).transpose()?;
     if let Some(node) = &node {
@@ -106,12 +111,11 @@ pub fn once(
 /// A bundle without rounds.
 fn begin(
     arguments: Vec<String>,
-    command: &Command,
     node: Option<&(Starter, Configuration)>,
+    broker_pid: Option<u32>,
 ) -> Result<Bundle, Box<dyn Error>> {
     let own = std::env::current_exe()?;
     let mut programs = vec![program("ringload", &own, format!("ringload {}", env!("CARGO_PKG_VERSION")))];
-    let broker_pid = command.clone().run_mut().and_then(|run| run.target.broker_pid);
     match (node, broker_pid) {
         (Some((starter, _)), _) => programs.push(program("ringmain", starter.program(), version(starter.program()))),
         (None, Some(pid)) => programs.push(running(pid)),

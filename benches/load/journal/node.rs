@@ -46,8 +46,7 @@ impl Home {
     /// # Errors
     /// The program is not there, or the directory cannot be written.
     pub fn new(args: &Journal, with_journal: bool) -> Result<Home, Box<dyn Error>> {
-        let program = programs::ringmain(&args.ringmain)?
-            .ok_or("ringmain is not installed: `cargo build --release -p ringmain`, or --ringmain PATH")?;
+        let program = programs::needed_ringmain(&args.ringmain)?;
         let directory = || tempfile::Builder::new().prefix("journal-").tempdir_in(&args.directory);
         let data = with_journal.then(directory).transpose()?;
         let core = args.broker_core.to_string();

@@ -15,7 +15,7 @@ pub struct Prove {
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub pairs: u32,
     /// That no difference is called where there is none, in percent.
-    #[arg(long, default_value_t = 99.0, value_parser = crate::bundle::args::confidence)]
+    #[arg(long, default_value = "99", value_parser = crate::bundle::args::confidence)]
     pub confidence: f64,
     /// Decides which of a pair is first.
     #[arg(long, default_value_t = 1)]

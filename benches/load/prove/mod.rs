@@ -45,11 +45,14 @@ pub fn run(args: &Prove, stop: &Stop) -> Result<u8, Box<dyn Error>> {
     let words = || args.load.iter().map(String::as_str);
     let load: Vec<&str> = if args.load.is_empty() { LOAD.to_vec() } else { words().collect() };
     let command = Cli::try_parse_from(std::iter::once("ringload").chain(load.iter().copied()))?.command;
-    let needed = intervals::pairs_min(Verdict::share(args.confidence / 100.0, crate::bundle::FIGURES.len()));
+    let needed = intervals::pairs_min(Verdict::share(args.confidence, crate::bundle::FIGURES.len()));
     if (args.pairs as usize) < needed {
-        return Err(
-            format!("--pairs {}: a confidence of {} % needs {needed} at least", args.pairs, args.confidence).into()
-        );
+        return Err(format!(
+            "--pairs {}: a confidence of {} % needs {needed} at least",
+            args.pairs,
+            args.confidence * 100.0
+        )
+        .into());
     }
     let starter = Starter::new(&args.ringmain)?;
     let sides = [
@@ -65,7 +68,7 @@ pub fn run(args: &Prove, stop: &Stop) -> Result<u8, Box<dyn Error>> {
         eprintln!("pair {number} of {}", args.pairs);
     }
     let names = [args.a.display().to_string(), args.b.display().to_string()];
-    let verdict = Verdict::of(&reports, args.confidence / 100.0, names, format!("ringload {}", load.join(" ")));
+    let verdict = Verdict::of(&reports, args.confidence, names, format!("ringload {}", load.join(" ")));
     if args.json {
         println!("{}", serde_json::to_string(&verdict)?);
     } else {

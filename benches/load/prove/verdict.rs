@@ -5,9 +5,10 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::bundle::{FIGURES, Figure, number, verdict};
+use crate::bundle::{FIGURES, Figure, verdict};
 use crate::histogram::median;
 use crate::intervals::{self, Interval};
+use crate::suite::markdown::number;
 
 /// The whole.
 #[derive(Debug, Serialize)]

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::broker::Broker;
 use super::budget::Verdict;
 use super::statistics::Series;
+use crate::whole;
 
 /// Files of another form are refused.
 const FORM: u32 = 1;
@@ -136,10 +137,8 @@ impl Document {
     /// # Errors
     /// The directory cannot be written.
     pub fn write(&self, directory: &Path) -> Result<(), Box<dyn Error>> {
-        let (path, next) = (directory.join(FILE), directory.join("report.json.next"));
-        let text = serde_json::to_string(self)?;
-        let written = fs::write(&next, text + "\n").and_then(|()| fs::rename(&next, &path));
-        written.map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+        let text = serde_json::to_string(self)? + "\n";
+        whole::write(&directory.join(FILE), text.as_bytes())
     }
 
     /// The runs of one measure on one broker.

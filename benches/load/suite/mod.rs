@@ -17,7 +17,7 @@ mod budget;
 mod document;
 pub mod launch;
 pub mod machine;
-mod markdown;
+pub mod markdown;
 mod measure;
 pub mod plot;
 pub mod programs;

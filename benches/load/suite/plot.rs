@@ -5,10 +5,11 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use plotters::chart::{ChartBuilder, ChartContext};
+use plotters::chart::{ChartBuilder, ChartContext, MeshStyle};
 use plotters::coord::Shift;
 use plotters::coord::cartesian::Cartesian2d;
 use plotters::coord::combinators::{BindKeyPoints, IntoLogRange, LogCoord, WithKeyPoints};
+use plotters::coord::ranged1d::Ranged;
 use plotters::drawing::{DrawingArea, IntoDrawingArea};
 use plotters::element::{Circle, PathElement, Rectangle, Text};
 use plotters::prelude::SVGBackend;
@@ -97,8 +98,8 @@ const LEGEND_WIDTH: u32 = 150;
 const LEGEND_LINE: i32 = 24;
 
 /// Text, lines behind the curves, and paper; each has a dark counterpart in [`STYLE`].
-pub const INK: RGBColor = RGBColor(0x1F, 0x23, 0x28);
-pub const GRID: RGBColor = RGBColor(0xD8, 0xDE, 0xE4);
+const INK: RGBColor = RGBColor(0x1F, 0x23, 0x28);
+const GRID: RGBColor = RGBColor(0xD8, 0xDE, 0xE4);
 pub const PAPER: RGBColor = RGBColor(0xFF, 0xFF, 0xFF);
 const STYLE: &str = "<style>@media (prefers-color-scheme: dark) { \
     [fill=\"#1F2328\"] { fill: #E6EDF3 } [stroke=\"#1F2328\"] { stroke: #E6EDF3 } \
@@ -193,13 +194,7 @@ fn draw_panel(area: &Area, panel: &Panel, curves: &[Curve], x_title: &str) -> Re
         .x_label_area_size(44)
         .y_label_area_size(64)
         .build_cartesian_2d(x, y)?;
-    chart
-        .configure_mesh()
-        .bold_line_style(GRID)
-        .light_line_style(GRID.mix(0.0))
-        .axis_style(INK)
-        .label_style(font(12))
-        .axis_desc_style(font(13))
+    plain(&mut chart.configure_mesh())
         .x_desc(x_title)
         .x_label_formatter(&|x| markdown::number(x.round()))
         .y_label_formatter(&|y| markdown::number(*y).trim_end_matches(".00").trim_end_matches(".0").to_owned())
@@ -210,6 +205,17 @@ fn draw_panel(area: &Area, panel: &Panel, curves: &[Curve], x_title: &str) -> Re
         draw_curve(&mut chart, curve, aside)?;
     }
     Ok(())
+}
+
+/// Axes as all plots have them.
+pub fn plain<'m, 'a, 'b, 'c, X: Ranged, Y: Ranged>(
+    mesh: &'m mut MeshStyle<'a, 'b, X, Y, SVGBackend<'c>>,
+) -> &'m mut MeshStyle<'a, 'b, X, Y, SVGBackend<'c>> {
+    mesh.bold_line_style(GRID)
+        .light_line_style(GRID.mix(0.0))
+        .axis_style(INK)
+        .label_style(font(12))
+        .axis_desc_style(font(13))
 }
 
 fn draw_curve(chart: &mut Chart, curve: &Curve, aside: f64) -> Result<(), Box<dyn Error>> {

@@ -83,6 +83,15 @@ pub fn ringmain(flag: &Option<PathBuf>) -> Result<Option<PathBuf>, Box<dyn Error
     named("ringmain", flag.clone().or(variable).as_deref())
 }
 
+/// The same where nothing can be done without it.
+///
+/// # Errors
+/// There is none.
+pub fn needed_ringmain(flag: &Option<PathBuf>) -> Result<PathBuf, Box<dyn Error>> {
+    let found = ringmain(flag)?;
+    found.ok_or_else(|| "ringmain is not installed: `cargo build --release -p ringmain`, or --ringmain PATH".into())
+}
+
 fn named(name: &str, path: Option<&Path>) -> Result<Option<PathBuf>, Box<dyn Error>> {
     match path {
         Some(path) if path.exists() => Ok(Some(std::path::absolute(path)?)),

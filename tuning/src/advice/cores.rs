@@ -45,11 +45,7 @@ fn governor(case: &Case<'_>, all: &mut Vec<Advice>) {
         })
         .collect();
     let row = Advice::new("governor of the shards' cores", wanted, current, Severity::Advised, &WORDS);
-    all.push(match (known.is_empty(), changes.is_empty()) {
-        (true, _) => Advice { severity: Severity::Note, ..row },
-        (false, true) => row.fine(),
-        (false, false) => row.by(How::Write(changes)),
-    });
+    all.push(if known.is_empty() { row.note() } else { row.by_writing(changes) });
 }
 
 /// `powersave (0-3), performance (4)`.
@@ -90,11 +86,7 @@ fn sleep(case: &Case<'_>, all: &mut Vec<Advice>) {
     };
     let unknown = current.known().is_none();
     let row = Advice::new("sleep of the shards' cores", wanted, current, Severity::Advised, &WORDS);
-    all.push(match (unknown, changes.is_empty()) {
-        (true, _) => Advice { severity: Severity::Note, ..row },
-        (false, true) => row.fine(),
-        (false, false) => row.by(How::Write(changes)),
-    });
+    all.push(if unknown { row.note() } else { row.by_writing(changes) });
 }
 
 fn quota(case: &Case<'_>, all: &mut Vec<Advice>) {

@@ -124,6 +124,16 @@ impl Advice {
         self
     }
 
+    /// To be done by these changes; where there are none all is as it should be.
+    fn by_writing(self, changes: Vec<Change>) -> Advice {
+        if changes.is_empty() { self.fine() } else { self.by(How::Write(changes)) }
+    }
+
+    /// The same row where nobody knows whether there is anything to do.
+    fn note(self) -> Advice {
+        Advice { severity: Severity::Note, ..self }
+    }
+
     /// The same row where there is nothing to do.
     fn fine(mut self) -> Advice {
         self.severity = Severity::Fine;

@@ -73,7 +73,7 @@ fn irqbalance(case: &Case<'_>, all: &mut Vec<Advice>) {
     let row = Advice::new("irqbalance", "does not run", current, Severity::Advised, &WORDS);
     all.push(match (runs, unknown) {
         (true, _) => row.by(How::Command("systemctl stop irqbalance".to_owned())),
-        (false, true) => Advice { severity: Severity::Note, ..row },
+        (false, true) => row.note(),
         (false, false) => row.fine(),
     });
 }
@@ -129,7 +129,7 @@ fn interrupts(case: &Case<'_>, name: &str, card: &Card, near: &[u32], all: &mut 
     let words = if alone { &ONE } else { &MANY };
     let setting = format!("interrupts of {name}");
     let row = Advice::new(&setting, wanted.join(", "), current, Severity::Advised, words);
-    all.push(if changes.is_empty() { row.fine() } else { row.by(How::Write(changes)) });
+    all.push(row.by_writing(changes));
 }
 
 /// The interrupts of a card's queues: drivers number those, and have others for the card's own affairs.
@@ -166,11 +166,7 @@ fn receive_flows(name: &str, card: &Card, all: &mut Vec<Advice>) {
     let setting = format!("flows of each receive queue of {name}");
     let unknown = current.known().is_none();
     let row = Advice::new(&setting, each, current, Severity::Advised, &WORDS);
-    all.push(match (unknown, changes.is_empty()) {
-        (true, _) => Advice { severity: Severity::Note, ..row },
-        (false, true) => row.fine(),
-        (false, false) => row.by(How::Write(changes)),
-    });
+    all.push(if unknown { row.note() } else { row.by_writing(changes) });
 }
 
 fn send_queues(name: &str, card: &Card, near: &[u32], all: &mut Vec<Advice>) {
@@ -198,7 +194,7 @@ fn send_queues(name: &str, card: &Card, near: &[u32], all: &mut Vec<Advice>) {
     });
     let setting = format!("cores of each send queue of {name}");
     let row = Advice::new(&setting, "the shards, in turn", current, Severity::Note, &WORDS);
-    all.push(if changes.is_empty() { row.fine() } else { row.by(How::Write(changes)) });
+    all.push(row.by_writing(changes));
 }
 
 /// What ethtool(8) can change. The script does it; `apply` does not, as it could not promise to take it back.
