@@ -9,7 +9,7 @@ use switch::limits::WILL_TRIES;
 use super::*;
 
 /// A disk that is quick and never fails, and a journal that is compacted as soon as that saves something.
-const DISK: DiskPlan = DiskPlan {
+pub const DISK: DiskPlan = DiskPlan {
     ring: 1 << 20,
     durability: Durability::Fsync,
     least_bytes: 0,
@@ -21,24 +21,24 @@ const DISK: DiskPlan = DiskPlan {
 };
 
 /// CONNECT of `name`, a letter: v5, a session of 60 s that is resumed if it is there.
-const fn connect_lasting(name: u8) -> [u8; 21] {
+pub const fn connect_lasting(name: u8) -> [u8; 21] {
     [0x10, 19, 0, 4, b'M', b'Q', b'T', b'T', 5, 0, 0, 0, 5, 0x11, 0, 0, 0, 60, 0, 1, name]
 }
 
 /// The same, for a session that does not end.
-fn connect_forever(name: u8) -> [u8; 21] {
+pub fn connect_forever(name: u8) -> [u8; 21] {
     let mut connect = connect_lasting(name);
     connect[14..18].fill(0xff);
     connect
 }
 
-fn plan(shards: u16, settings: Settings) -> Plan {
+pub fn plan(shards: u16, settings: Settings) -> Plan {
     let ranks = rank_specs(&settings.limits, shards).to_vec();
     let sizes = Sizes { slots: 64, buffers: 8, buffer_bytes: 4096, send_bytes: 64 << 10 };
     Plan { shards, settings, sizes, faults: Faults::default(), ranks, stalls: 0, disk: Some(DISK) }
 }
 
-fn start(plan: &Plan) -> Script {
+pub fn start(plan: &Plan) -> Script {
     let mut script = Script(Machine::new(plan, 1));
     script.settle();
     script

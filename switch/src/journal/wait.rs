@@ -116,7 +116,9 @@ impl Switch {
         }
         self.journal.write_later();
         self.journal.settle_ended();
-        while let Some(waiter) = self.journal.next_kept() {
+        // What finds no room once more waits for another turn: where staged is durable its ticket holds meanwhile.
+        for _ in 0..self.journal.waiting() {
+            let Some(waiter) = self.journal.next_kept() else { break };
             self.kept(waiter, fx);
         }
         if self.journal.is_stuck() != self.journal.stuck_told || self.journal.stuck_told {
