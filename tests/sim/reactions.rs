@@ -173,15 +173,14 @@ impl World {
         if outstanding.released {
             return packet::ack(&mut self.out, 6, outstanding.id);
         }
-        let (now, journal_refuses) = (self.now(), self.journal_refuses());
+        let now = self.now();
+        let refused = self.swarm.plan.settings.limits.queue_memory < 1 << 20 || self.journal_refuses();
         let message = &mut self.messages[outstanding.message as usize];
         (message.at, message.resent) = (now, true);
-        // A shard that had room may have delivered what another one refused.
-        let refused = self.swarm.plan.settings.limits.queue_memory < 1 << 20 || journal_refuses;
-        if outstanding.qos == 1 || refused {
-            message.sends += 1;
-        }
-        message.repeats += u32::from(journal_refuses);
+        // At QoS 2 a shard that had room knows what another one has refused.
+        message.sends += u32::from(outstanding.qos == 1);
+        // Who subscribed meanwhile got it as a retained message, and gets it again.
+        message.repeats += u32::from(refused);
         let payload = payload(outstanding.message, message.bytes);
         let publish = Publish {
             dup: true,
