@@ -28,7 +28,7 @@ const OPERATIONS_MAX: u32 = 1_000;
 pub fn options() -> StoreOptions {
     let shape = Shape { shards: 1, rules: Vec::new() };
     let sizes = StoreOptions { staging_bytes: 8192, segment_bytes: SEGMENT_BYTES, ..StoreOptions::new(DATA, shape) };
-    StoreOptions { staging_dir: MEMORY.into(), ..sizes }
+    StoreOptions { staging_dir: MEMORY.into(), threads: 2, ..sizes }
 }
 
 /// Ends and numbers of records.
@@ -46,8 +46,9 @@ pub fn number_of(kind: u16, body: &[u8]) -> u32 {
 pub fn start(files: &SimFiles) -> Result<(Store, Journal, Recovered, Records), StoreError> {
     let store = Store::open_in(Arc::new(files.clone()), options())?;
     let mut found = Vec::new();
-    let visit = |entry: persistence::Entry<'_>| found.push((entry.end, number_of(entry.kind, entry.body)));
-    let (journal, recovered) = store.seats().remove(0).recover(visit)?;
+    let (journal, recovered) = store.seats().remove(0).recover(|entry, _| {
+        found.push((entry.end, number_of(entry.kind, entry.body)));
+    })?;
     Ok((store, journal, recovered, found))
 }
 
