@@ -86,6 +86,40 @@ fn a_message_that_comes_during_compaction_is_kept() {
     }
 }
 
+/// Goal: a session with more packet identifiers than the staging ring takes is compacted like others.
+///
+/// What a session has of its own was written in one go, or else once more from its beginning: a session that had more
+/// than the ring takes was written again and again, and the log grew for ever.
+#[test]
+fn a_session_larger_than_the_ring_is_compacted() {
+    const COUNT: u16 = 900;
+    let mut plan = plan(1, Settings::default());
+    plan.disk = Some(DiskPlan { ring: 16 << 10, ..DISK });
+    let mut script = start(&plan);
+    let publisher = script.v5(&connect_forever(b'p'));
+    for round in 0..6 {
+        for id in (1..=COUNT).map(u16::to_be_bytes) {
+            script.say(publisher, &[0x34, 7, 0, 1, b't', id[0], id[1], 0, b'x']);
+            script.hear(publisher);
+            // Of the last ones every third stays.
+            if round < 5 || id[1] % 3 > 0 {
+                script.say(publisher, &[0x62, 2, id[0], id[1]]);
+                script.hear(publisher);
+            }
+        }
+    }
+    script.pass(1);
+    assert!(script.0.total(Counter::JournalSweeps) > 2);
+    script.0.crash(Crash::PowerLoss, &plan, 0);
+    let publisher = script.client(&connect_forever(b'p'));
+    script.hear(publisher);
+    for id in (1..=COUNT).map(u16::to_be_bytes) {
+        script.say(publisher, &[0x62, 2, id[0], id[1]]);
+        let known = script.hear(publisher) == [0x70, 2, id[0], id[1]];
+        assert_eq!(known, id[1] % 3 == 0, "{id:?}");
+    }
+}
+
 /// How many messages of QoS 1 come to a client that connects so, and acknowledges each.
 fn take_all(script: &mut Script, connect: &[u8]) -> u16 {
     let id = script.client(connect);
