@@ -23,6 +23,7 @@ mod buffers;
 mod crash;
 pub mod disk;
 pub mod driver;
+mod endings;
 mod hostile;
 pub mod kernel;
 pub mod machine;

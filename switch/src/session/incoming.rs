@@ -137,14 +137,17 @@ impl Incoming {
         self.earlier_received += 1;
     }
 
-    /// Identifiers that the journal knows, from PUBLISH to PUBREL.
-    pub fn kept(&self) -> impl Iterator<Item = PacketId> {
-        let unwritten = |id: PacketId| {
-            self.pending
-                .iter()
-                .any(|p| p.packet_id == id && !p.repeat && p.qos == QoS::ExactlyOnce && p.ticket.is_none())
-        };
-        self.received.iter().copied().filter(move |id| !unwritten(*id))
+    /// How many identifiers of QoS 2 messages are taken.
+    pub fn taken(&self) -> usize {
+        self.received.len()
+    }
+
+    /// The last of the first so many identifiers that are taken, if the journal knows it, and how many come before it.
+    pub fn last_of(&self, first: usize) -> Option<(usize, Option<PacketId>)> {
+        let before = first.min(self.received.len()).checked_sub(1)?;
+        let id = self.received[before];
+        let unwritten = |p: &Pending| p.packet_id == id && !p.repeat && p.qos == QoS::ExactlyOnce && p.ticket.is_none();
+        Some((before, (!self.pending.iter().any(unwritten)).then_some(id)))
     }
 
     /// The next acknowledgement whose turn has come: acknowledgements leave in the order of the publishes
