@@ -65,6 +65,12 @@ shard::counters! {
         AuthenticationsFailed => "authentications_failed",
         /// Clients refused because too many waited for their verdict.
         AuthenticationsBusy => "authentications_busy",
+        /// Packets that a service was asked about.
+        AuthorizationsAsked => "authorizations_asked",
+        /// Of those: to which there was no answer.
+        AuthorizationsDown => "authorizations_down",
+        /// Of those: because too many waited.
+        AuthorizationsBusy => "authorizations_busy",
         /// Bytes received.
         BytesReceived => "bytes_received",
         /// Bytes sent.

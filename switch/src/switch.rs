@@ -429,6 +429,7 @@ impl Switch {
         self.retry_own(fx);
         self.end_interest(fx);
         self.end_expired(fx);
+        self.end_patience(fx);
         self.arm_accepts(fx);
         self.publish_sys(fx);
     }
@@ -463,7 +464,7 @@ impl Switch {
             }
             left += 1;
         }
-        let rests = self.courier.is_empty() && self.own.iter().all(VecDeque::is_empty) && self.journal.is_at_rest();
+        let rests = !self.wills_wait() && self.courier.is_empty() && self.own.iter().all(VecDeque::is_empty) && self.journal.is_at_rest();
         if left == 0 && rests {
             self.stopping = Stopping::Quiet;
             self.node.quiet.fetch_add(1, Ordering::AcqRel);

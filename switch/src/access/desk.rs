@@ -1,6 +1,6 @@
 //! Where shards and service threads meet: requests one way, news the other.
 //!
-//! Requests lie in bounded queues, one for threads that compute and one for threads that wait for somebody's service. News
+//! Requests lie in bounded queues: for threads that compute, and for threads that wait for somebody's service. News
 //! lie in a queue for each shard, which requests bound: each connection has one at most. Whoever brings news to another
 //! shard wakes it, by the doorbell or by a parcel that follows.
 
@@ -12,6 +12,10 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use crossbeam::queue::SegQueue;
 use shard::mesh::ShardId;
 
+use super::ask::About;
+use super::asked::Told;
+use super::decider::Inquiry;
+use super::gate::Proof;
 use super::identity::{Credentials, Identity, Verdict};
 use super::jwt::Keys;
 use super::policy::Policy;
@@ -39,6 +43,8 @@ pub enum Question {
     Begin(Credentials, Vec<u8>),
     /// Its last message.
     Finish(Box<Exchange>, Vec<u8>),
+    /// Whether a packet may be; whose connection this is does not matter.
+    Decide(About, Box<Inquiry>),
 }
 
 /// What a shard learns.
@@ -48,7 +54,9 @@ pub enum News {
     /// The client is to answer this.
     Challenge(ConnectionId, Box<Exchange>, Vec<u8>),
     /// A connection that comes from another shard is this one, and its CONNACK carries method and data.
-    Moved(ConnectionId, Option<Arc<Identity>>, Option<Vec<u8>>),
+    Moved(ConnectionId, Proof),
+    /// What came of asking about a packet.
+    Told(About, Vec<Told>),
     /// Rules and users were read again.
     Reloaded(Arc<Policy>, Arc<Users>),
 }
@@ -76,6 +84,7 @@ pub struct Desk {
     book: Mutex<Book>,
     local: (Sender<Request>, Receiver<Request>),
     remote: (Sender<Request>, Receiver<Request>),
+    deciding: (Sender<Request>, Receiver<Request>),
     news: Vec<SegQueue<News>>,
 }
 
@@ -90,6 +99,8 @@ pub struct Door {
     pub identity: CertificateName,
     /// What the listener is called, where it has rules of its own.
     pub rules: Option<Box<str>>,
+    /// A service is asked about what its clients do.
+    pub asked: bool,
 }
 
 /// No place is free.
@@ -113,11 +124,14 @@ impl Desk {
             chain: listener.chain(&access),
             identity: listener.tls.identity,
             rules: listener.has_rules().then(|| listener.called().into()),
+            asked: listener.asks(&access),
         };
         let doors = settings.listeners.iter().map(door).collect();
         let news = std::iter::repeat_with(SegQueue::new).take(shards.into()).collect();
         let (local, remote) = (bounded(places), bounded(places));
-        Ok(Some(Arc::new(Desk { access, settings, doors, book: Mutex::new(book), local, remote, news })))
+        let deciding = bounded(access.acl_http.max_waiting as usize);
+        let book = Mutex::new(book);
+        Ok(Some(Arc::new(Desk { access, settings, doors, book, local, remote, deciding, news })))
     }
 
     /// How clients come in by a listener.
@@ -154,7 +168,11 @@ impl Desk {
 
     /// Asks, if there is a place.
     pub fn ask(&self, request: Request) -> Result<(), Busy> {
-        let queue = if self.waits_for_somebody(&request.question) { &self.remote.0 } else { &self.local.0 };
+        let queue = match &request.question {
+            Question::Decide(..) => &self.deciding.0,
+            question if self.waits_for_somebody(question) => &self.remote.0,
+            _ => &self.local.0,
+        };
         queue.try_send(request).map_err(|error| match error {
             TrySendError::Full(_) | TrySendError::Disconnected(_) => Busy,
         })
@@ -173,6 +191,11 @@ impl Desk {
     /// The queue of requests that are computed, or (`remote`) of those that wait for a service.
     pub fn requests(&self, remote: bool) -> Receiver<Request> {
         if remote { self.remote.1.clone() } else { self.local.1.clone() }
+    }
+
+    /// The queue of packets that a service decides about.
+    pub fn packets(&self) -> Receiver<Request> {
+        self.deciding.1.clone()
     }
 
     /// Leaves news for a shard, which somebody wakes.

@@ -43,6 +43,8 @@ pub struct Origin {
     pub subject: Option<Box<str>>,
     /// What its listener is called, where that has rules of its own.
     pub listener: Option<Box<str>>,
+    /// A service is asked about what it does (`access_acl_http`).
+    pub asked: bool,
 }
 
 /// Secrets are not for logs, whoever prints this.
@@ -160,7 +162,8 @@ impl Identity {
                 expires_ms: value.get("expires_ms").and_then(Value::as_u64),
             };
             let own = |key| text(key).map(Box::from);
-            let origin = Origin { subject: own("subject"), listener: own("listener") };
+            let asked = value.get("asked").and_then(Value::as_bool).unwrap_or(false);
+            let origin = Origin { subject: own("subject"), listener: own("listener"), asked };
             Identity::new(text("user"), client_id, &origin, particulars).ok()
         };
         read().unwrap_or_else(|| Identity::anonymous(client_id, &Origin::default()))
@@ -194,6 +197,7 @@ fn stored(
     put("user", user.map(Value::from));
     put("subject", origin.subject.as_deref().map(Value::from));
     put("listener", origin.listener.as_deref().map(Value::from));
+    put("asked", origin.asked.then_some(Value::Bool(true)));
     let claims: Map<String, Value> = claims.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     put("claims", (!claims.is_empty()).then_some(Value::Object(claims)));
     put("rules", rules.cloned());
@@ -215,7 +219,7 @@ mod tests {
             superuser: false,
             expires_ms: Some(5000),
         };
-        let origin = Origin { subject: Some("CN=x".into()), listener: Some("inner".into()) };
+        let origin = Origin { subject: Some("CN=x".into()), listener: Some("inner".into()), asked: true };
         let made = Identity::new(Some("al:ice"), "c", &origin, particulars).expect("good rules");
         let again = Identity::restored("c", made.stored());
         assert_eq!((again.user.as_deref(), again.claim("room")), (Some("al:ice"), Some("7")));

@@ -51,7 +51,8 @@ impl Policy {
     /// # Errors
     /// What is wrong, with file and line.
     pub fn load(settings: &Settings) -> Result<Policy, String> {
-        let mut policy = Policy::read(&settings.access, settings.listeners.iter().any(Listener::public))?;
+        let asks = settings.access.acl_http.url.is_some();
+        let mut policy = Policy::read(&settings.access, asks || settings.listeners.iter().any(Listener::public))?;
         for listener in settings.listeners.iter().filter(|listener| listener.has_rules()) {
             let (acl_file, rules_file) = (listener.acl_file.clone(), listener.rules_file.clone());
             let own = Access { acl_file, rules_file, ban_file: None, ..settings.access.clone() };

@@ -8,6 +8,7 @@ use shard::mesh::ShardId;
 use wire::mqtt::ReasonCode;
 
 use super::attempts::Attempts;
+use super::decider::Decider;
 use super::desk::{Book, Desk, News, Question, Request};
 use super::http::{self, Answer};
 use super::identity::{Credentials, Identity, Particulars, Verdict};
@@ -27,6 +28,7 @@ pub struct Service {
     wake: Box<dyn Fn(ShardId) + Send + Sync>,
     attempts: Mutex<Attempts>,
     http: http::Service,
+    decider: Decider,
     /// Makes up what users are shown that are not there.
     secret: [u8; 32],
     fetched: Mutex<Option<Instant>>,
@@ -50,7 +52,8 @@ impl Service {
         rand::fill(&mut secret).map_err(|_| "the system has no randomness".to_owned())?;
         let attempts = Mutex::new(Attempts::new(desk.access.max_failures, desk.access.max_backoff));
         let http = http::Service::new(&desk.access.http)?;
-        Ok(Service { desk, wake, attempts, http, secret, fetched: Mutex::default() })
+        let decider = Decider::new(&desk.access.acl_http)?;
+        Ok(Service { desk, wake, attempts, http, decider, secret, fetched: Mutex::default() })
     }
 
     /// Answers requests until there are no more: of those that are computed, or (`remote`) of those that wait.
@@ -58,6 +61,11 @@ impl Service {
         for request in self.desk.requests(remote) {
             self.answer(request);
         }
+    }
+
+    /// Decides about packets until there are no more.
+    pub fn decide(&self) {
+        self.desk.packets().into_iter().for_each(|request| self.answer(request));
     }
 
     fn answer(&self, Request { shard, connection, question }: Request) {
@@ -75,6 +83,7 @@ impl Service {
             },
             Question::Begin(credentials, data) => self.begin(connection, credentials, &data),
             Question::Finish(exchange, data) => self.finish(connection, &exchange, &data),
+            Question::Decide(about, inquiry) => News::Told(about, self.decider.decide(&inquiry)),
         };
         self.desk.tell(shard, news);
         (self.wake)(shard);

@@ -55,7 +55,8 @@ fn read(source: &[u8]) -> Option<Identity> {
     };
     let (user, client_id) = (name()?, name()?);
     let listener = std::str::from_utf8(rest).ok()?;
-    let origin = Origin { subject: None, listener: (!listener.is_empty()).then(|| listener.into()) };
+    let listener = (!listener.is_empty()).then(|| listener.into());
+    let origin = Origin { listener, ..Origin::default() };
     Identity::new((*named == 1).then_some(user), client_id, &origin, Particulars::default()).ok()
 }
 
@@ -63,7 +64,8 @@ impl Switch {
     /// Whose a retained message of a session is, where that is judged later: by names alone, which is all that stays.
     pub(crate) fn source(&self, id: SessionId) -> Option<&Identity> {
         self.gate.as_ref().filter(|gate| gate.desk.access.check_retain_source)?;
-        let identity = &*self.sessions.at(id).access.as_ref()?.identity;
+        let access = self.sessions.at(id).access.as_ref().filter(|access| access.asked.is_none())?;
+        let identity = &*access.identity;
         (!identity.superuser && !identity.own_rules && identity.claims.is_empty()).then_some(identity)
     }
 
@@ -81,7 +83,7 @@ mod tests {
     use super::*;
 
     fn told(user: Option<&str>, client_id: &str, listener: Option<&str>) -> (Option<String>, String, Option<String>) {
-        let origin = Origin { subject: None, listener: listener.map(Box::from) };
+        let origin = Origin { listener: listener.map(Box::from), ..Origin::default() };
         let made = Identity::new(user, client_id, &origin, Particulars::default()).expect("no rules");
         let mut bytes = Vec::new();
         write(&made, &mut bytes);

@@ -234,6 +234,7 @@ impl Builder {
         self.check_limits();
         self.check_journal();
         self.check_access();
+        self.check_acl_http();
         if let Err(error) = Placement::new(1, [0; 16], &self.settings.placement.rules) {
             let table = Table::named("placement");
             let origin = self.origins.get(&(table, "rules")).cloned().unwrap_or(Origin::Default);
@@ -363,6 +364,10 @@ impl Builder {
                 None => errors.push(("backends", format!("there is no back end {word:?}"), remedy)),
             }
         }
+        if listener.acl_http == Some(true) && self.settings.access.acl_http.url.is_none() {
+            let what = "nobody could be asked: access_acl_http.url is not written".to_owned();
+            errors.push(("acl_http", what, "write url in [access_acl_http], or remove the line"));
+        }
         let most = self.settings.limits.max_packet_size;
         if listener.max_packet_size.is_some_and(|own| own > most) {
             let what = format!("larger than limits.max_packet_size, {}", show_bytes(most.into()));
@@ -442,6 +447,7 @@ impl Builder {
             return self.error(origin, &table.path(key), None, &what, remedy);
         }
         let ruled = access.acl_file.is_some() || access.rules_file.is_some();
+        let ruled = ruled || access.acl_http.url.is_some();
         let silent = access.chain() == [Backend::Passwords] && !ruled && access.no_match == NoMatch::Auto;
         let bare = |listener: &Listener| !listener.has_rules();
         if silent && self.settings.listeners.iter().any(Listener::public) && self.settings.listeners.iter().any(bare) {
@@ -449,6 +455,21 @@ impl Builder {
             let what = "there are users and no rules: on an address that other machines reach nobody could do anything";
             let remedy = "write acl_file or rules_file, or no_match = \"allow\" to let users do everything".to_owned();
             self.error(origin, &table.path("no_match"), None, what, remedy);
+        }
+    }
+
+    /// Who is asked about packets is for the operator to say, not for clients.
+    fn check_acl_http(&mut self) {
+        let table = Table::named("access_acl_http");
+        let Some(url) = self.settings.access.acl_http.url.clone() else { return };
+        let host = url.split_once("://").and_then(|(scheme, rest)| {
+            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            (!host.is_empty() && !scheme.contains("${") && !host.contains("${")).then_some(host)
+        });
+        if host.is_none() {
+            let origin = self.origins.get(&(table, "url")).cloned().unwrap_or(Origin::Default);
+            let remedy = "write http:// or https:// and a host; placeholders stand behind it".to_owned();
+            self.error(origin, &table.path("url"), Some(&format!("{url:?}")), "names no host", remedy);
         }
     }
 

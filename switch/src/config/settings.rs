@@ -83,6 +83,8 @@ pub struct Listener {
     pub acl_file: Option<PathBuf>,
     /// Rules in our own form, likewise.
     pub rules_file: Option<PathBuf>,
+    /// Whether a service is asked about what its clients do; absent: where there is one.
+    pub acl_http: Option<bool>,
     /// Bytes of a packet at most; absent: as everywhere. Checked: no more than that.
     pub max_packet_size: Option<u32>,
     /// Connections at once that came in by it, on the whole node; absent: as the node's own limit says.
@@ -121,6 +123,7 @@ impl Default for Listener {
             backends: Vec::new(),
             acl_file: None,
             rules_file: None,
+            acl_http: None,
             max_packet_size: None,
             max_connections: None,
             max_conn_rate: 0,
@@ -166,6 +169,11 @@ impl Listener {
     /// Whether its clients are judged by rules of its own.
     pub fn has_rules(&self) -> bool {
         self.acl_file.is_some() || self.rules_file.is_some()
+    }
+
+    /// Whether a service is asked about what its clients publish and subscribe to.
+    pub fn asks(&self, access: &Access) -> bool {
+        access.acl_http.url.is_some() && self.acl_http.unwrap_or(true)
     }
 
     /// What it is called: its name, or its address.

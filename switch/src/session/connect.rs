@@ -152,7 +152,7 @@ impl Switch {
         if let Some(gate) = &mut self.gate {
             // It is there before the parcel that follows.
             let proof = gate.take_proof(connection);
-            gate.desk.tell(home, News::Moved(reserved, proof.identity, proof.data));
+            gate.desk.tell(home, News::Moved(reserved, proof));
         }
         self.courier.send(&mut fx.tx, home, MOVE, &words, &[&stack, unsent, &bytes]);
         self.close(connection.slot, Cause::Moved, fx);

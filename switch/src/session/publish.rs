@@ -12,6 +12,7 @@ use super::SessionId;
 use super::alias::Aliases;
 use super::incoming::Pending;
 use super::outgoing::Stage;
+use crate::access::asked::Right;
 use crate::access::source;
 use crate::config::access::DenyAction;
 use crate::connection::ConnectionId;
@@ -268,19 +269,14 @@ impl Switch {
         if !self.may_publish(topic) {
             return self.refuse_publish(id, publish, connection, ReasonCode::NotAuthorized, fx);
         }
-        if self.gate.is_some() && !self.is_allowed(id, publish, topic) {
-            return match self.deny_action() {
-                DenyAction::Reason => self.refuse_publish(id, publish, connection, ReasonCode::NotAuthorized, fx),
-                DenyAction::Ignore => self.refuse_publish(id, publish, connection, ReasonCode::Success, fx),
-                DenyAction::Disconnect => {
-                    self.counters.add(Counter::MessagesMatched, 1);
-                    self.counters.add(Counter::DroppedNotAuthorized, 1);
-                    Flow::Close(ReasonCode::NotAuthorized)
-                }
-            };
+        if self.gate.is_some()
+            && let Some(flow) = self.not_allowed(id, publish, topic, connection, fx)
+        {
+            return flow;
         }
         let mut routed = self.route_publish(id, publish, topic, number, fx);
         if routed == Routed::Full {
+            self.untold(id);
             return Flow::WaitFor(self.placement.owner(self.placement.topic_hash(topic)));
         }
         if planted(Fault::AcknowledgedEarly) {
@@ -349,6 +345,31 @@ impl Switch {
         let routed = self.publish(&frame, origin, fx);
         self.joined_properties = joined;
         routed
+    }
+
+    /// What a publish leads to that a session may not make, or about which somebody else is asked first.
+    fn not_allowed(
+        &mut self,
+        id: SessionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        connection: ConnectionId,
+        fx: &mut Effects,
+    ) -> Option<Flow> {
+        match self.is_allowed(id, publish, topic) {
+            Right::Yes => return None,
+            Right::Asked => return Some(Flow::Wait),
+            Right::No => {}
+        }
+        Some(match self.deny_action() {
+            DenyAction::Reason => self.refuse_publish(id, publish, connection, ReasonCode::NotAuthorized, fx),
+            DenyAction::Ignore => self.refuse_publish(id, publish, connection, ReasonCode::Success, fx),
+            DenyAction::Disconnect => {
+                self.counters.add(Counter::MessagesMatched, 1);
+                self.counters.add(Counter::DroppedNotAuthorized, 1);
+                Flow::Close(ReasonCode::NotAuthorized)
+            }
+        })
     }
 
     /// A publish where clients may not: v5 is told at QoS 1 and 2; 3.1.1 is acknowledged as if it had been passed on

@@ -80,6 +80,13 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
     )
     .absent("`access.rules_file`"),
     ListenerKey::new(
+        "acl_http",
+        Kind::Switch,
+        |listener| Field::MaybeSwitch(&mut listener.acl_http),
+        "Whether the service of `[access_acl_http]` is asked about what those who came in here publish and subscribe to.",
+    )
+    .absent("`true` where `access_acl_http.url` is written"),
+    ListenerKey::new(
         "max_packet_size",
         Kind::Bytes(256..=255 << 20),
         |listener| Field::MaybeU32(&mut listener.max_packet_size),
