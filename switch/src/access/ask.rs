@@ -105,6 +105,7 @@ impl Switch {
         match asked.word(shape, topic, self.now) {
             Some(word) => {
                 asked.pass();
+                asked.allowed = word == Word::Allow;
                 match word {
                     Word::Allow => Some(Right::Yes),
                     Word::Deny => Some(Right::No),
@@ -340,15 +341,13 @@ impl Switch {
 
     /// Holds a will back until it is known whether it may be published; the session lets go of it.
     pub(crate) fn hold_will(&mut self, id: SessionId, fx: &mut Effects) {
-        let source = self.will_source(id);
         let session = self.sessions.at_mut(id);
-        let (Some(mut will), Some(access)) = (session.will.take(), &session.access) else { return };
+        let (Some(will), Some(access)) = (session.will.take(), &session.access) else { return };
         let (who, client_hash) = (Arc::clone(&access.identity), session.client_hash);
         let peer = access.asked.as_ref().and_then(|asked| asked.peer);
         let (topic, qos, retain) = will.place();
         let Some(asking) = self.gate.as_mut().and_then(|gate| gate.asking.as_mut()) else { return };
         let items: Arc<Items> = Arc::from([(asking.manner.publish(qos, retain), topic.into())]);
-        will.set_source(source);
         let kept = match session.kept.as_ref().filter(|_| self.journal.is_on()) {
             Some(kept) => {
                 let (uid, number) = (kept.uid, kept.connections);
@@ -372,12 +371,23 @@ impl Switch {
         if asking.wills.get(key).is_none_or(|held| held.number != number) {
             return false;
         }
-        let HeldWill { who, qos, retain, kept, .. } = asking.wills.remove(key);
-        let allowed = told.first().is_some_and(|told| match told.word {
+        let HeldWill { who, qos, retain, mut kept, .. } = asking.wills.remove(key);
+        let Some(told) = told.first() else { return false };
+        let allowed = match told.word {
             Word::Allow => true,
             Word::Deny => false,
             Word::Ignore => gate.policy.topic(&who, Actions::PUBLISH, &told.topic).has(qos, retain),
-        });
+        };
+        let source = self.source_of(&who, &told.topic, qos, told.word == Word::Allow).filter(|_| retain);
+        let source = source.map(|source| source.boxed());
+        match &mut kept {
+            Kept::Here(will, _) => will.set_source(source),
+            Kept::Journal(own) => {
+                if let Some(Own::Will { will, .. }) = self.journal.own.get_mut(*own) {
+                    will.set_source(source);
+                }
+            }
+        }
         match (kept, allowed) {
             (Kept::Journal(own), true) => {
                 self.queue_kept(own);

@@ -125,6 +125,8 @@ pub struct Wait {
 pub struct Asked {
     /// Where the client comes from.
     pub peer: Option<IpAddr>,
+    /// The last word allowed something; else the rules did.
+    pub allowed: bool,
     /// The packet that waits.
     pub wait: Option<Wait>,
     numbers: u32,
@@ -147,7 +149,7 @@ struct Place {
 impl Asked {
     /// Nothing is known yet of a client from `peer`.
     pub fn new(peer: Option<IpAddr>) -> Asked {
-        Asked { peer, wait: None, numbers: 0, ready: Vec::new(), used: false, places: Vec::new() }
+        Asked { peer, allowed: false, wait: None, numbers: 0, ready: Vec::new(), used: false, places: Vec::new() }
     }
 
     /// What was said of this, if that is known.

@@ -20,7 +20,7 @@ use super::identity::{Credentials, Identity, Verdict};
 use super::jwt::Keys;
 use super::policy::Policy;
 use super::scram::Exchange;
-use super::users::{Known, Users};
+use super::users::{Known, Registers};
 use crate::config::access::{Access, Backend};
 use crate::config::{CertificateName, Listener, Settings};
 use crate::connection::ConnectionId;
@@ -58,14 +58,14 @@ pub enum News {
     /// What came of asking about a packet.
     Told(About, Vec<Told>),
     /// Rules and users were read again.
-    Reloaded(Arc<Policy>, Arc<Users>),
+    Reloaded(Arc<Policy>, Arc<Registers>),
 }
 
 /// What back ends know; replaced as a whole.
 #[derive(Clone, Default)]
 pub struct Book {
     /// The password file.
-    pub users: Arc<Users>,
+    pub users: Arc<Registers>,
     /// Keys of files.
     pub keys: Arc<Keys>,
     /// Keys that were published.
@@ -97,8 +97,10 @@ pub struct Door {
     pub chain: Vec<Backend>,
     /// Which name in a client's certificate is its user name.
     pub identity: CertificateName,
-    /// What the listener is called, where it has rules of its own.
-    pub rules: Option<Box<str>>,
+    /// What the listener is called, where it has rules or users of its own.
+    pub own: Option<Box<str>>,
+    /// It has users of its own.
+    pub own_users: bool,
     /// A service is asked about what its clients do.
     pub asked: bool,
 }
@@ -123,7 +125,8 @@ impl Desk {
             anonymous: listener.anonymous(&access),
             chain: listener.chain(&access),
             identity: listener.tls.identity,
-            rules: listener.has_rules().then(|| listener.called().into()),
+            own: (listener.has_rules() || listener.password_file.is_some()).then(|| listener.called().into()),
+            own_users: listener.password_file.is_some(),
             asked: listener.asks(&access),
         };
         let doors = settings.listeners.iter().map(door).collect();
@@ -213,14 +216,14 @@ impl Desk {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let Access { password_file, acl_file, rules_file, ban_file, jwt, .. } = &self.access;
         let files = [password_file, acl_file, rules_file, ban_file, &jwt.key_file, &jwt.secret_file];
-        let own = self.settings.listeners.iter().flat_map(|listener| [&listener.acl_file, &listener.rules_file]);
+        let own = self.settings.listeners.iter().flat_map(|listener| [&listener.password_file, &listener.acl_file, &listener.rules_file]);
         files.into_iter().chain(own).filter_map(|file| file.as_deref())
     }
 }
 
 fn read(settings: &Settings) -> Result<Book, String> {
     let access = &settings.access;
-    let users = access.password_file.as_deref().map(Users::read).transpose()?.unwrap_or_default();
+    let users = Registers::read(settings)?;
     let keys = Keys::read(&access.jwt)?;
     let policy = Policy::load(settings)?;
     Ok(Book { users: Arc::new(users), keys: Arc::new(keys), published: Arc::default(), policy: Arc::new(policy) })
@@ -228,9 +231,9 @@ fn read(settings: &Settings) -> Result<Book, String> {
 
 impl Book {
     /// Whether who was let in by the password file still would be: it has that user with that hash.
-    pub fn stands(users: &Users, identity: &Identity) -> bool {
+    pub fn stands(users: &Registers, identity: &Identity) -> bool {
         match (&identity.user, identity.proof) {
-            (Some(user), Some(proof)) => users.proof(user) == Some(proof),
+            (Some(user), Some(proof)) => users.of(&identity.origin).proof(user) == Some(proof),
             _ => true,
         }
     }

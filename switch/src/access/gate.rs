@@ -26,7 +26,7 @@ use super::identity::{Credentials, Identity, Origin, Particulars, Verdict};
 use super::policy::Policy;
 use super::rules::Actions;
 use super::scram::{Exchange, MESSAGE_BYTES_MAX, METHOD};
-use super::users::Users;
+use super::users::Registers;
 use crate::config::CertificateName;
 use crate::config::access::{Backend, Takeover};
 use crate::connection::close::Cause;
@@ -50,7 +50,7 @@ pub struct Gate {
     pub desk: Arc<Desk>,
     /// The rules.
     pub policy: Arc<Policy>,
-    users: Arc<Users>,
+    users: Arc<Registers>,
     /// How a service is asked about packets, where there is one.
     pub asking: Option<Box<Asking>>,
     /// Which rules these are: what was decided by others is forgotten.
@@ -167,7 +167,8 @@ impl Switch {
             listener: conn.listener,
             origin: Origin {
                 subject: holder.as_ref().map(|holder| holder.subject.as_str().into()),
-                listener: door.rules.clone(),
+                listener: door.own.clone(),
+                own_users: door.own_users,
                 asked: door.asked,
             },
             anonymous: door.anonymous,
@@ -290,6 +291,10 @@ impl Switch {
     pub(crate) fn owner_of(&self, identity: &Identity) -> u64 {
         match (&self.gate, &identity.user) {
             (None, _) => 0,
+            (_, Some(user)) if identity.origin.own_users => {
+                let listener = identity.origin.listener.as_deref().unwrap_or_default();
+                self.placement.client_hash(&format!("user\0{user}\0{listener}")).max(1)
+            }
             (_, Some(user)) => self.placement.client_hash(&format!("user\0{user}")).max(1),
             (_, None) => self.nobody(),
         }

@@ -124,7 +124,11 @@ impl Switch {
         let told = access.zip(gate.asking.as_ref()).and_then(|(access, asking)| {
             access.keep_up(gate.epoch);
             let shape = asking.manner.publish(qos, retain);
-            access.asked.as_mut().map(|asked| asked.word(shape, topic, self.now))
+            access.asked.as_mut().map(|asked| {
+                let word = asked.word(shape, topic, self.now);
+                asked.allowed = word == Some(Word::Allow);
+                word
+            })
         });
         match told {
             Some(None) => return Right::Asked,

@@ -32,6 +32,8 @@ pub struct Policy {
     pub deny_action: DenyAction,
     /// Who is not let in.
     pub bans: Bans,
+    /// Claims that rules name, those of listeners too.
+    pub claims: Box<[Box<str>]>,
     /// Those of listeners that have rules of their own, by what the listener is called.
     pub listeners: HashMap<Box<str>, Policy>,
 }
@@ -58,6 +60,12 @@ impl Policy {
             let own = Access { acl_file, rules_file, ban_file: None, ..settings.access.clone() };
             policy.listeners.insert(listener.called().into(), Policy::read(&own, listener.public())?);
         }
+        let entries = policy.listeners.values().chain([&policy]).flat_map(|policy| &policy.entries);
+        let mut claims: Vec<Box<str>> =
+            entries.flat_map(|entry| entry.rule.filter.claims().map(Box::from)).collect();
+        claims.sort_unstable();
+        claims.dedup();
+        policy.claims = claims.into();
         Ok(policy)
     }
 
@@ -144,7 +152,8 @@ impl Policy {
     /// Whether what no rule matches is allowed. What the switch says of itself is for operators.
     fn otherwise(&self, who: &Identity, topic: &str) -> bool {
         if topic == "$SYS" || topic.starts_with("$SYS/") {
-            return who.user.as_ref().is_some_and(|user| self.operators.contains(user));
+            let named = who.user.as_ref().is_some_and(|user| self.operators.contains(user));
+            return named && !who.origin.own_users;
         }
         self.otherwise && !who.own_rules
     }

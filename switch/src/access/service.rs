@@ -135,10 +135,11 @@ impl Service {
     fn password(&self, credentials: &Credentials, book: &Book) -> Step {
         let Some(user) = &credentials.user else { return Step::Next };
         let password = credentials.password.as_ref().map(|password| password.as_slice());
-        match book.users.check(user, password) {
+        let users = book.users.of(&credentials.origin);
+        match users.check(user, password) {
             Known::Yes => match identity(Some(user), credentials, Particulars::default()) {
                 Step::Is(mut identity) => {
-                    identity.proof = book.users.proof(user);
+                    identity.proof = users.proof(user);
                     Step::Is(identity)
                 }
                 step => step,
@@ -184,8 +185,8 @@ impl Service {
         if !self.attempts().may_try(credentials.peer, Instant::now()) {
             return News::Verdict(connection, Verdict::Refused(ReasonCode::ConnectionRateExceeded), None);
         }
-        let users = self.desk.book().users;
-        match Exchange::begin(credentials, data, |user| users.scram(user), &self.secret) {
+        let (users, origin) = (self.desk.book().users, credentials.origin.clone());
+        match Exchange::begin(credentials, data, |user| users.of(&origin).scram(user), &self.secret) {
             Ok((exchange, answer)) => News::Challenge(connection, Box::new(exchange), answer),
             Err(_) => News::Verdict(connection, Verdict::Refused(ReasonCode::NotAuthorized), None),
         }
@@ -198,7 +199,7 @@ impl Service {
         let Step::Is(mut identity) = identity(Some(&exchange.user), credentials, Particulars::default()) else {
             return refused();
         };
-        identity.proof = self.desk.book().users.proof(&exchange.user);
+        identity.proof = self.desk.book().users.of(&credentials.origin).proof(&exchange.user);
         self.attempts().succeeded(credentials.peer);
         News::Verdict(connection, Verdict::Accepted(Arc::new(*identity)), Some(answer))
     }

@@ -349,7 +349,7 @@ impl Builder {
 
     /// What a listener has of its own, where there is something for all.
     fn check_own(&mut self, index: usize, listener: &Listener) {
-        let (table, all) = (Table::Listener(index), self.settings.access.chain());
+        let (table, all) = (Table::Listener(index), listener.configured(&self.settings.access));
         let mut errors = Vec::new();
         for (at, word) in listener.backends.iter().enumerate() {
             let remedy = "list back ends that [access] configures, each once";
@@ -448,8 +448,8 @@ impl Builder {
         }
         let ruled = access.acl_file.is_some() || access.rules_file.is_some();
         let ruled = ruled || access.acl_http.url.is_some();
-        let silent = access.chain() == [Backend::Passwords] && !ruled && access.no_match == NoMatch::Auto;
-        let bare = |listener: &Listener| !listener.has_rules();
+        let silent = !ruled && access.no_match == NoMatch::Auto;
+        let bare = |listener: &Listener| !listener.has_rules() && listener.configured(access) == [Backend::Passwords];
         if silent && self.settings.listeners.iter().any(Listener::public) && self.settings.listeners.iter().any(bare) {
             let origin = self.origins.get(&(table, "password_file")).cloned().unwrap_or(Origin::Default);
             let what = "there are users and no rules: on an address that other machines reach nobody could do anything";

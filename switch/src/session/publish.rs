@@ -13,7 +13,6 @@ use super::alias::Aliases;
 use super::incoming::Pending;
 use super::outgoing::Stage;
 use crate::access::asked::Right;
-use crate::access::source;
 use crate::config::access::DenyAction;
 use crate::connection::ConnectionId;
 use crate::connection::close::Cause;
@@ -307,14 +306,14 @@ impl Switch {
         self.profile.at(profile::Stage::Frame);
         let mut joined = std::mem::take(&mut self.joined_properties);
         let mut pieces = publish.properties.forwardable();
-        let source = if publish.retain { self.source(id) } else { None };
+        let source = if publish.retain { self.source(id, topic, publish.qos) } else { None };
         let properties = match (pieces.next(), pieces.next()) {
             (None, _) if source.is_none() => &[][..],
             (Some(only), None) if source.is_none() => only,
             _ => {
                 joined.clear();
-                if let Some(identity) = source {
-                    source::write(identity, &mut joined);
+                if let Some(source) = source {
+                    source.write(&mut joined);
                 }
                 publish.properties.forwardable().for_each(|piece| joined.extend_from_slice(piece));
                 &joined[..]

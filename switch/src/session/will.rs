@@ -7,7 +7,6 @@ use wire::mqtt::QoS;
 
 use super::SessionId;
 use crate::access::asked::Right;
-use crate::access::source;
 use crate::frames;
 use crate::journal::restore::Recovery;
 use crate::journal::wait::Own;
@@ -38,7 +37,7 @@ impl Will {
 
     /// Tells whose it is, where that is judged later.
     pub(crate) fn set_source(&mut self, source: Option<Box<[u8]>>) {
-        self.source = source.filter(|_| self.retain);
+        self.source = source;
     }
 
     /// The will that a journal tells of.
@@ -119,12 +118,9 @@ impl Switch {
     }
 
     /// Whose the will of a session is.
-    pub(crate) fn will_source(&self, id: SessionId) -> Option<Box<[u8]>> {
-        self.source(id).map(|identity| {
-            let mut bytes = Vec::new();
-            source::write(identity, &mut bytes);
-            bytes.into_boxed_slice()
-        })
+    fn will_source(&self, id: SessionId) -> Option<Box<[u8]>> {
+        let (topic, qos, retain) = self.sessions.at(id).will.as_ref()?.place();
+        self.source(id, topic, qos).filter(|_| retain).map(|source| source.boxed())
     }
 
     /// The will of a session is not wanted any more.

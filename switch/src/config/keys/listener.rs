@@ -65,6 +65,15 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         "The back ends of `[access]` that are asked here, and in which order. Empty: as `access.backends` says.",
     ),
     ListenerKey::new(
+        "password_file",
+        Kind::File,
+        |listener| Field::MaybePath(&mut listener.password_file),
+        "Users and hashes for this listener, in place of `access.password_file`. Its users are its own: the session of one \
+         is not that of a user of the same name elsewhere, and none of them is one of `access.operators`. Read again at \
+         SIGHUP.",
+    )
+    .absent("`access.password_file`"),
+    ListenerKey::new(
         "acl_file",
         Kind::File,
         |listener| Field::MaybePath(&mut listener.acl_file),
