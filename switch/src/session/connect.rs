@@ -177,6 +177,7 @@ impl Switch {
             (conn.wrapped, conn.framed, conn.encrypted) = (true, stack.is_framed(), stack.channel.is_some());
             conn.ended = closed || stack.ending().is_some();
             self.stacks.put(connection.slot, Box::new(stack));
+            self.recheck_soon(connection);
         }
         if !unsent.is_empty() {
             self.outbox(connection.slot).buffer().extend_from_slice(unsent);

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{VERSIONS, code, file, ours, passwords, path, table, with};
 
-const SECRET: &str = "a secret that these tests alone share with the broker";
+pub(super) const SECRET: &str = "a secret that these tests alone share with the broker";
 
 /// Goal: a password file that mosquitto_passwd has written, with both of its hashes, and mosquitto_pub as a client.
 #[test]
@@ -98,11 +98,11 @@ fn failures_make_an_address_wait() {
     }
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
-fn token(claims: &Value) -> String {
+pub(super) fn token(claims: &Value) -> String {
     let key = EncodingKey::from_secret(SECRET.as_bytes()).expect("a secret");
     encode(&Header::new(Algorithm::HS256), claims, &key).expect("a token")
 }

@@ -82,8 +82,8 @@ pub const KEYS: &[Key<Settings>] = &[
         "check_retain_source",
         Kind::Switch,
         |s| Field::Switch(&mut s.access.check_retain_source),
-        "Whether a retained message is delivered only as long as its publisher may still publish it, by the rules of the \
-         files. What clients with claims or rules of their own have published is not judged again.",
+        "Whether a retained message is delivered only as long as its publisher may still publish it: it is not banned, and \
+         the rules of the files allow it, where these had allowed it (and not its client's own rules, or a service).",
     ),
     SettingsKey::new(
         "operators",
