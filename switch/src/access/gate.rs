@@ -33,6 +33,7 @@ use crate::connection::close::Cause;
 use crate::connection::inbound::Flow;
 use crate::connection::{ConnectionId, Phase};
 use crate::counters::Counter;
+use crate::planted::{Fault, planted};
 use crate::routing::home::Claim;
 use crate::session::SessionId;
 use crate::session::connect::first_packet;
@@ -230,8 +231,11 @@ impl Switch {
                 }
                 News::Reloaded(policy, users) => {
                     if let Some(gate) = &mut self.gate {
-                        (gate.policy, gate.users, gate.row) = (policy, users, Some(0));
-                        gate.epoch = gate.epoch.wrapping_add(1).max(1);
+                        (gate.policy, gate.users) = (policy, users);
+                        gate.row = Some(0).filter(|_| !planted(Fault::LiveSubscriptionsForgotten));
+                        if !planted(Fault::DecisionsKept) {
+                            gate.epoch = gate.epoch.wrapping_add(1).max(1);
+                        }
                     }
                 }
             }

@@ -12,6 +12,7 @@ use super::rules::{Actions, Extent, Rule, Ways, judge_filter, judge_topic};
 use super::users::read_text;
 use crate::config::access::{Access, DenyAction, NoMatch};
 use crate::config::{Listener, Settings};
+use crate::planted::{Fault, planted};
 
 /// Rules, in the order in which they are asked: an identity's own, mosquitto's for its user, mosquitto's patterns, ours.
 #[derive(Default)]
@@ -134,7 +135,7 @@ impl Policy {
         let (received, qos_received) = judge(Actions::RECEIVE);
         let extent = match (asked, received) {
             (Extent::None, _) | (_, Extent::None) => Extent::None,
-            (_, Extent::Part) if shared => Extent::None,
+            (_, Extent::Part) if shared && !planted(Fault::SharedInPart) => Extent::None,
             (_, received) => received,
         };
         Grant { extent, qos: qos.min(qos_received) }

@@ -20,6 +20,7 @@ use wire::mqtt::QoS;
 use super::identity::{Identity, Origin, Particulars};
 use super::rules::{Actions, judge_topic};
 use crate::frames;
+use crate::planted::{Fault, planted};
 use crate::session::SessionId;
 use crate::switch::Switch;
 
@@ -139,6 +140,9 @@ impl Switch {
         let Some(gate) = self.gate.as_ref().filter(|gate| gate.desk.access.check_retain_source) else { return true };
         let Some((who, apart)) = read(source) else { return false };
         let bans = &gate.policy.bans;
+        if planted(Fault::SourceNotJudged) {
+            return true;
+        }
         if bans.has_user(who.user.as_deref()) || bans.has_client(&who.client_id) {
             return false;
         }

@@ -40,6 +40,9 @@ impl Switch {
             self.recheck.as_ref().and_then(|recheck| recheck.shared.verdict(self.id))
         {
             let Some(phase) = self.connections.find(connection).map(|conn| conn.phase) else { continue };
+            if matches!(phase, Phase::Lingering | Phase::Closing) {
+                continue;
+            }
             self.counters.add(Counter::TlsEndedCertificate, 1);
             let cause = match phase {
                 Phase::Open => Cause::Reason(ReasonCode::NotAuthorized),

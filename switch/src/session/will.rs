@@ -89,6 +89,7 @@ impl Switch {
     /// Publishes the will of a session and removes it ([MQTT-3.1.2-10]).
     pub fn fire_will(&mut self, id: SessionId, fx: &mut Effects) {
         if self.gate.is_some()
+            && !planted(Fault::WillNotJudged)
             && let Some(will) = self.sessions.at_mut(id).will.take()
         {
             let right = self.may_fire(id, will.place());
