@@ -109,7 +109,12 @@ impl ListenerPolicy {
     }
 
     /// The same for a listener that speaks TLS with these.
-    pub fn with_tls(listener: &Listener, shards: u16, secrets: &Arc<Secrets>, recheck: &Arc<Recheck>) -> ListenerPolicy {
+    pub fn with_tls(
+        listener: &Listener,
+        shards: u16,
+        secrets: &Arc<Secrets>,
+        recheck: &Arc<Recheck>,
+    ) -> ListenerPolicy {
         let tls = ListenerTls::new(secrets, shards);
         ListenerPolicy { tls: Some(tls), recheck: Some(Arc::clone(recheck)), ..ListenerPolicy::new(listener, shards) }
     }

@@ -470,7 +470,10 @@ impl Switch {
             }
             left += 1;
         }
-        let rests = !self.wills_wait() && self.courier.is_empty() && self.own.iter().all(VecDeque::is_empty) && self.journal.is_at_rest();
+        let rests = !self.wills_wait()
+            && self.courier.is_empty()
+            && self.own.iter().all(VecDeque::is_empty)
+            && self.journal.is_at_rest();
         if left == 0 && rests {
             self.stopping = Stopping::Quiet;
             self.node.quiet.fetch_add(1, Ordering::AcqRel);

@@ -5,10 +5,10 @@
 //!   advance ─▶ some shards take turns, verdicts about clients come, clients read
 //!   rest    ─▶ nothing is under way: rules of before are not in force any more, and what is allowed must have come
 //! ```
-//! The oracle asks for no more than is certain. Rules are in force from the moment at which they were given to the switch to
-//! the first rest behind those that followed: nothing comes to who may not read it by any that were in force between its
-//! publish and its delivery, nor from who may not write it by any since it was published; a will, since its client has gone;
-//! a retained message, since it was asked for. At a rest all that the only rules in force allow has come.
+//! The oracle asks for no more than is certain. Rules are in force from the moment at which they were given to the switch
+//! to the first rest behind those that followed: nothing comes to who may not read it by any that were in force between
+//! its publish and its delivery, nor from who may not write it by any since it was published; a will, since its client
+//! has gone; a retained message, since it was asked for. At a rest all that the only rules in force allow has come.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -312,8 +312,7 @@ impl Guarded {
     }
 
     fn publish(&mut self, client: usize) {
-        let (topic, qos, retain) =
-            (self.rng.usize(..TOPICS.len() - WILLS), self.rng_qos(), self.rng.u8(..6) == 0);
+        let (topic, qos, retain) = (self.rng.usize(..TOPICS.len() - WILLS), self.rng_qos(), self.rng.u8(..6) == 0);
         let message = self.message(client, topic, qos);
         let id = if qos == 0 { 0 } else { self.next_id(client) };
         if qos > 0 {
@@ -464,9 +463,7 @@ impl Guarded {
         self.machine.kernel_mut().client_reads(socket, waiting, &mut input);
         self.trace.fold(client as u64, &input[before..]);
         let mut at = 0;
-        while let Some((packet, len)) =
-            packet::parse(&input[at..], VERSION).map_err(crate::world::Violation)?
-        {
+        while let Some((packet, len)) = packet::parse(&input[at..], VERSION).map_err(crate::world::Violation)? {
             self.heard(client, &packet)?;
             at += len;
         }

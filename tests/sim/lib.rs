@@ -49,5 +49,9 @@ const GUARDED: u64 = 8;
 /// # Errors
 /// The first promise that was not kept.
 pub fn run(seed: u64, events: u64, print: bool) -> Check<Report> {
-    if seed % GUARDED == GUARDED - 1 { Guarded::new(seed, print).run(events) } else { World::new(seed, print).run(events) }
+    if seed % GUARDED == GUARDED - 1 {
+        Guarded::new(seed, print).run(events)
+    } else {
+        World::new(seed, print).run(events)
+    }
 }

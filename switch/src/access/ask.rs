@@ -315,13 +315,7 @@ impl Switch {
     }
 
     /// The verdict about the will of a client that is about to be accepted.
-    fn told_of_coming(
-        &mut self,
-        connection: ConnectionId,
-        number: u32,
-        mut told: Vec<Told>,
-        fx: &mut Effects,
-    ) -> bool {
+    fn told_of_coming(&mut self, connection: ConnectionId, number: u32, mut told: Vec<Told>, fx: &mut Effects) -> bool {
         let Some(told) = told.pop() else { return false };
         let word = told.word;
         let identity = self.gate.as_mut().and_then(|gate| gate.told_will(connection, number, told));

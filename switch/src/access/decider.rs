@@ -117,7 +117,8 @@ impl Decider {
         let headers = self.settings.headers.iter().filter_map(|header| header.split_once(':'));
         let sent = match self.settings.method {
             Method::Get => {
-                let request = headers.fold(self.agent.get(&url), |r, (name, value)| r.header(name.trim(), value.trim()));
+                let request =
+                    headers.fold(self.agent.get(&url), |r, (name, value)| r.header(name.trim(), value.trim()));
                 request.query_pairs(said).call()
             }
             Method::Post => {

@@ -216,7 +216,11 @@ impl Desk {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let Access { password_file, acl_file, rules_file, ban_file, jwt, .. } = &self.access;
         let files = [password_file, acl_file, rules_file, ban_file, &jwt.key_file, &jwt.secret_file];
-        let own = self.settings.listeners.iter().flat_map(|listener| [&listener.password_file, &listener.acl_file, &listener.rules_file]);
+        let own = self
+            .settings
+            .listeners
+            .iter()
+            .flat_map(|listener| [&listener.password_file, &listener.acl_file, &listener.rules_file]);
         files.into_iter().chain(own).filter_map(|file| file.as_deref())
     }
 }

@@ -89,9 +89,8 @@ impl Switch {
         }
         let Some(gate) = &self.gate else { return Right::Yes };
         let access = self.sessions.at_mut(id).access.as_mut();
-        let judge = |access: &mut Box<Granted>| {
-            access.ways(gate, Actions::PUBLISH, topic).has(publish.qos, publish.retain)
-        };
+        let judge =
+            |access: &mut Box<Granted>| access.ways(gate, Actions::PUBLISH, topic).has(publish.qos, publish.retain);
         if access.is_some_and(judge) { Right::Yes } else { Right::No }
     }
 

@@ -14,7 +14,7 @@
 //! - [`identity`]: who a client is, and what it said to prove that.
 //! - [`service`]: everything that costs time or waits for somebody; no shard ever does.
 //! - [`gate`]: the shard's side. A client waits for its verdict in a phase of its own, in which nothing is read from it.
-//! - [`ask`], [`asked`] and [`decider`]: a service that decides about packets; a shard never waits for it, a connection does.
+//! - [`ask`], [`asked`] and [`decider`]: a service that decides about packets. A connection waits for it, no shard does.
 //! - [`source`]: who published a retained message, which is judged again when it is delivered.
 //! - [`policy`] and [`rules`]: what an identity may do, from mosquitto's file ([`mosquitto`]), our own ([`native`]), tokens
 //!   and answers of services ([`json`]).
@@ -28,8 +28,8 @@ pub mod ask;
 pub mod asked;
 pub mod attempts;
 pub mod bans;
-pub mod decisions;
 pub mod decider;
+pub mod decisions;
 pub mod desk;
 pub mod gate;
 pub mod hash;

@@ -62,8 +62,7 @@ impl Policy {
             policy.listeners.insert(listener.called().into(), Policy::read(&own, listener.public())?);
         }
         let entries = policy.listeners.values().chain([&policy]).flat_map(|policy| &policy.entries);
-        let mut claims: Vec<Box<str>> =
-            entries.flat_map(|entry| entry.rule.filter.claims().map(Box::from)).collect();
+        let mut claims: Vec<Box<str>> = entries.flat_map(|entry| entry.rule.filter.claims().map(Box::from)).collect();
         claims.sort_unstable();
         claims.dedup();
         policy.claims = claims.into();

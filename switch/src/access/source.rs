@@ -10,8 +10,8 @@
 //! Claims and their length are there where a flag says so; the listener where it has rules or users of its own.
 //!
 //! What the rules of the files allowed is judged by these again, with the claims that they name. What was allowed by rules
-//! that its client brought, or by a service, or to a superuser, cannot be: those have gone with the client. It is delivered as
-//! long as its publisher is not banned.
+//! that its client brought, or by a service, or to a superuser, cannot be: those have gone with the client. It is
+//! delivered as long as its publisher is not banned.
 
 use serde_json::{Map, Value};
 use wire::frame::Frame;

@@ -256,6 +256,14 @@ impl AclHttp {
     }
 }
 
+/// Whether an address names a host itself: who is asked is for the operator to say, not for clients.
+pub fn names_host(url: &str) -> bool {
+    url.split_once("://").is_some_and(|(scheme, rest)| {
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        !host.is_empty() && !scheme.contains("${") && !host.contains("${")
+    })
+}
+
 impl Default for AclHttp {
     fn default() -> AclHttp {
         AclHttp {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use shard::listen::Endpoint;
 
-use super::access::{Backend, NoMatch};
+use super::access::{Backend, NoMatch, names_host};
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::field::{Choice, Field, Kind, Raw, Refused};
 use super::keys::{LISTENER_KEYS, LISTENERS_MAX};
@@ -446,8 +446,7 @@ impl Builder {
             let remedy = "list each configured back end once, in the order in which they are to be asked".to_owned();
             return self.error(origin, &table.path(key), None, &what, remedy);
         }
-        let ruled = access.acl_file.is_some() || access.rules_file.is_some();
-        let ruled = ruled || access.acl_http.url.is_some();
+        let ruled = access.acl_file.is_some() || access.rules_file.is_some() || access.acl_http.url.is_some();
         let silent = !ruled && access.no_match == NoMatch::Auto;
         let bare = |listener: &Listener| !listener.has_rules() && listener.configured(access) == [Backend::Passwords];
         if silent && self.settings.listeners.iter().any(Listener::public) && self.settings.listeners.iter().any(bare) {
@@ -458,15 +457,9 @@ impl Builder {
         }
     }
 
-    /// Who is asked about packets is for the operator to say, not for clients.
     fn check_acl_http(&mut self) {
         let table = Table::named("access_acl_http");
-        let Some(url) = self.settings.access.acl_http.url.clone() else { return };
-        let host = url.split_once("://").and_then(|(scheme, rest)| {
-            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            (!host.is_empty() && !scheme.contains("${") && !host.contains("${")).then_some(host)
-        });
-        if host.is_none() {
+        if let Some(url) = self.settings.access.acl_http.url.clone().filter(|url| !names_host(url)) {
             let origin = self.origins.get(&(table, "url")).cloned().unwrap_or(Origin::Default);
             let remedy = "write http:// or https:// and a host; placeholders stand behind it".to_owned();
             self.error(origin, &table.path("url"), Some(&format!("{url:?}")), "names no host", remedy);

@@ -50,7 +50,8 @@ pub struct Secrets {
 impl ListenerTls {
     /// For `shards` shards, each of which finds `secrets` in its letter box.
     pub fn new(secrets: &Arc<Secrets>, shards: u16) -> ListenerTls {
-        let tls = ListenerTls { letters: (0..shards).map(|_| ArrayQueue::new(1)).collect(), verifier: Mutex::default() };
+        let tls =
+            ListenerTls { letters: (0..shards).map(|_| ArrayQueue::new(1)).collect(), verifier: Mutex::default() };
         tls.replace(secrets);
         tls
     }

@@ -161,8 +161,8 @@ fn retained_messages_lose_their_rights() {
     }
 }
 
-/// Goal: what a client with a token left behind as retained is judged by the rules of the files with its claims, or, where its
-/// token's own rules allowed it, by bans alone, over restarts too.
+/// Goal: what a client with a token left behind as retained is judged by the rules of the files with its claims, or,
+/// where its token's own rules allowed it, by bans alone, over restarts too.
 #[test]
 fn retained_messages_of_tokens() {
     if !ours() {

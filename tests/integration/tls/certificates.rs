@@ -59,8 +59,8 @@ fn required() {
     }
 }
 
-/// Goal: a certificate that is revoked ends the connections that were made with it at the next reload, wherever their sessions
-/// live and however far they have come, and no others; so does an authority that is not named any more.
+/// Goal: a certificate that is revoked ends the connections that were made with it at the next reload, wherever their
+/// sessions live and however far they have come, and no others; so does an authority that is not named any more.
 #[test]
 fn revoked_while_connected() {
     let clients = Authority::new("members");
@@ -68,8 +68,7 @@ fn revoked_while_connected() {
     let list = clients.revoke(&[]);
     let authority = list.with_file_name("members-now.crt");
     std::fs::copy(&clients.file, &authority).expect("it can be copied");
-    let keys =
-        format!("client_certificates = \"required\"\nclient_ca = {authority:?}\nclient_crl = [{list:?}]\n");
+    let keys = format!("client_certificates = \"required\"\nclient_ca = {authority:?}\nclient_crl = [{list:?}]\n");
     let (mut broker, address) = start(3, &keys);
     let mut ended = 0;
     for round in 0..2 {

@@ -279,11 +279,11 @@ pub const ACL_HTTP_KEYS: &[Key<Settings>] = &[
         "fields",
         Kind::Words(32),
         |s| Field::Words(&mut s.access.acl_http.fields),
-        "`KEY=VALUE` of the request; `${username}`, `${clientid}`, `${peerhost}`, `${subject}`, `${claim.NAME}`, `${action}` \
-         (`publish` or `subscribe`), `${topic}`, `${qos}` and `${retain}` stand for who does what. A field whose only \
-         placeholder has no value is null (JSON) or left out. Empty: `username`, `clientid`, `peerhost`, `action`, `topic`, \
-         `qos` and `retain`, each with the placeholder of its name. An answer counts for every QoS where the request does \
-         not tell it, and likewise for RETAIN.",
+        "`KEY=VALUE` of the request; `${username}`, `${clientid}`, `${peerhost}`, `${subject}`, `${claim.NAME}`, \
+         `${action}` (`publish` or `subscribe`), `${topic}`, `${qos}` and `${retain}` stand for who does what. A field \
+         whose only placeholder has no value is null (JSON) or left out. Empty: `username`, `clientid`, `peerhost`, \
+         `action`, `topic`, `qos` and `retain`, each with the placeholder of its name. An answer counts for every QoS \
+         where the request does not tell it, and likewise for RETAIN.",
     ),
     SettingsKey::new(
         "headers",
