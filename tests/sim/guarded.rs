@@ -364,7 +364,10 @@ impl Guarded {
         if !state.durable {
             state.subs.clear();
         }
-        self.messages.iter_mut().for_each(|message| message.owed.retain(|owed| *owed != client));
+        for message in &mut self.messages {
+            // What was on its way from it may be lost.
+            message.owed.retain(|owed| *owed != client && message.client != client);
+        }
     }
 
     /// Verdicts about clients that wait: of four, so many come now.
@@ -509,7 +512,8 @@ impl Guarded {
                 if TOPICS[self.messages[number as usize].topic].as_bytes() != delivery.topic {
                     fail!("{name} got m{number} on another topic");
                 }
-                return self.delivered(client, number, delivery.retain);
+                // What is sent again was under way before.
+                return self.delivered(client, number, delivery.retain && !delivery.dup);
             }
             Packet::Ack { id, code, .. } => {
                 let state = &mut self.clients[client];
@@ -544,6 +548,12 @@ impl Guarded {
             (0x87, Some(topic)) if !self.all_allow_since(asked, user, "write", topic) => {}
             (_, will) => fail!("{name}: CONNACK {code:#04x} with a will on {:?}", will.map(|topic| TOPICS[topic])),
         }
+        if code != 0 {
+            if let Some(socket) = self.clients[client].socket {
+                self.machine.kernel_mut().client_closes(socket);
+            }
+            self.gone(client);
+        }
         Ok(())
     }
 
@@ -553,7 +563,7 @@ impl Guarded {
         let (user, writer) = (self.clients[client].user, self.clients[publisher].user);
         let (name, topic_name) = (&self.clients[client].name, TOPICS[topic]);
         // A retained message comes to who has asked for it since the last rest.
-        let asked = if retained { self.clients[client].fetches.unwrap_or(self.rested) } else { sent };
+        let asked = if retained { self.clients[client].fetches.unwrap_or(sent) } else { sent };
         if !self.allowed_since(asked.max(sent), user, "read", topic) {
             fail!("{name} got m{number} on {topic_name}, which it may not read");
         }
