@@ -77,7 +77,7 @@ fn revoked_while_connected() {
         let mut goes = Vec::new();
         for (tls, version) in [TLS12, TLS13].into_iter().flat_map(|tls| VERSIONS.map(|version| (tls, version))) {
             for number in 0..3 {
-                let id = |name: &str| format!("{name}-{version:?}-{}-{number}", tls.len());
+                let id = |name: &str| format!("{name}-{version:?}-{:?}-{number}", tls[0].version);
                 stays.push(greeted(opened(&good, tls), version, &id("good")));
                 let mut client = Client::over(Stream::Tls(Box::new(opened(&doomed, tls))), version);
                 let mut connect = Connect::new(version, &id("doomed"));
@@ -91,7 +91,7 @@ fn revoked_while_connected() {
         if round == 0 {
             clients.revoke(&[&doomed]);
         } else {
-            std::fs::copy(&Authority::new("others").file, &authority).expect("it can be copied");
+            std::fs::copy(&Authority::new("successors").file, &authority).expect("it can be copied");
             goes.append(&mut stays);
         }
         broker.process().signal("HUP");
