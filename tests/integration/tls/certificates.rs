@@ -3,10 +3,12 @@
 use std::io::Read;
 
 use ringmain_tests::authority::{Authority, Holds, Identity};
+use ringmain_tests::packet::Connect;
+use ringmain_tests::stream::Stream;
 use ringmain_tests::tls::TlsStream;
-use ringmain_tests::{TlsClient, Version};
+use ringmain_tests::{Client, TlsClient, Version};
 
-use super::{TLS12, TLS13, counted, greeted, start};
+use super::{TLS12, TLS13, VERSIONS, counted, greeted, start};
 
 /// The error that a client sees which is refused: with TLS 1.3 it comes after the client's own part of the handshake.
 fn refusal(client: &TlsClient, address: std::net::SocketAddr) -> String {
