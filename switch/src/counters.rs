@@ -49,6 +49,8 @@ shard::counters! {
         TlsFailedTimeout => "tls_failed_timeout",
         /// The client closed the connection before the end.
         TlsFailedClosed => "tls_failed_closed",
+        /// Connections that a reload ended, as the client's certificate holds no more.
+        TlsEndedCertificate => "tls_ended_certificate",
         /// Connections closed because their address had as many as it may have.
         ConnectionsOverAddress => "connections_over_address",
         /// Connections that came too fast behind others of their address.
@@ -65,6 +67,12 @@ shard::counters! {
         AuthenticationsFailed => "authentications_failed",
         /// Clients refused because too many waited for their verdict.
         AuthenticationsBusy => "authentications_busy",
+        /// Packets that a service was asked about.
+        AuthorizationsAsked => "authorizations_asked",
+        /// Of those: to which there was no answer.
+        AuthorizationsDown => "authorizations_down",
+        /// Of those: because too many waited.
+        AuthorizationsBusy => "authorizations_busy",
         /// Bytes received.
         BytesReceived => "bytes_received",
         /// Bytes sent.

@@ -15,6 +15,7 @@ use crate::config::field::Choice;
 use crate::config::{Listener, Network, Transport};
 use crate::connection::meter::Rates;
 use crate::limits::Limits;
+use crate::tls::recheck::Recheck;
 use crate::tls::{ListenerTls, Secrets};
 
 /// The listeners in service, by [`ListenerId`](shard::ListenerId).
@@ -42,6 +43,8 @@ pub struct ListenerPolicy {
     pub proxies: Option<Proxies>,
     /// What TLS is spoken with; absent: none.
     pub tls: Option<ListenerTls>,
+    /// Where certificates are looked at again; absent: nowhere.
+    pub recheck: Option<Arc<Recheck>>,
     /// Connections of each shard, written by that shard alone.
     open: Box<[CachePadded<AtomicU32>]>,
 }
@@ -100,14 +103,20 @@ impl ListenerPolicy {
             }),
             proxies: listener.proxy_protocol.then_some(proxies),
             tls: None,
+            recheck: None,
             open: std::iter::repeat_with(CachePadded::default).take(shards.into()).collect(),
         }
     }
 
     /// The same for a listener that speaks TLS with these.
-    pub fn with_tls(listener: &Listener, shards: u16, secrets: &Arc<Secrets>) -> ListenerPolicy {
+    pub fn with_tls(
+        listener: &Listener,
+        shards: u16,
+        secrets: &Arc<Secrets>,
+        recheck: &Arc<Recheck>,
+    ) -> ListenerPolicy {
         let tls = ListenerTls::new(secrets, shards);
-        ListenerPolicy { tls: Some(tls), ..ListenerPolicy::new(listener, shards) }
+        ListenerPolicy { tls: Some(tls), recheck: Some(Arc::clone(recheck)), ..ListenerPolicy::new(listener, shards) }
     }
 
     /// What each of its clients may publish.

@@ -153,6 +153,18 @@ faults! {
     /// PINGREQ does not count as a sign of life.
     PingNotHeard => "ping_not_heard", "keep alive [MQTT-3.1.2-22]";
 
+    // Access.
+    /// Rules that are read again do not hold for subscriptions that are there.
+    LiveSubscriptionsForgotten => "live_subscriptions_forgotten", "P3: no delivery to a client that may not read the topic";
+    /// What was decided by the rules before counts after a reload.
+    DecisionsKept => "decisions_kept", "P3: no delivery to a client that may not read the topic";
+    /// A will is judged with its CONNECT alone.
+    WillNotJudged => "will_not_judged", "a will is judged again when it is published";
+    /// A shared subscription is granted where a part of its filter may be received.
+    SharedInPart => "shared_in_part", "P3: no delivery to a client that may not read the topic";
+    /// A retained message is delivered although its publisher has lost the right to publish it.
+    SourceNotJudged => "source_not_judged", "a retained message is judged again when it is delivered";
+
     // The ledger and memory.
     /// A message that found its session's queue full is not counted.
     DropNotCounted => "drop_not_counted", "the ledger: matched = delivered + dropped + waiting";

@@ -18,6 +18,7 @@ use crate::access::gate::Gate;
 use crate::admission::flapping::Flapping;
 use crate::connection::close::Leaving;
 use crate::connection::meter::Meters;
+use crate::connection::recheck::Rechecking;
 use crate::connection::secure::Secure;
 use crate::connection::stack::Stacks;
 use crate::connection::table::ConnectionTable;
@@ -82,6 +83,8 @@ pub struct Switch {
     pub(crate) parked: Vec<VecDeque<ConnectionId>>,
     pub(crate) stacks: Stacks,
     pub(crate) secure: Secure,
+    /// Certificates that are looked at again, where a listener speaks TLS.
+    pub(crate) recheck: Option<Box<Rechecking>>,
     /// What is received through a stack, unwrapped.
     pub(crate) unwrapped: Vec<u8>,
     pub(crate) buffers: Vec<Box<Vec<u8>>>,
@@ -225,6 +228,7 @@ impl Switch {
         let shards = node.counters.len() as u16;
         let share = |whole: u64| whole.div_ceil(u64::from(shards));
         let limits = Arc::new(node.settings.limits.clone());
+        let recheck = part.listeners.iter().find_map(|listener| listener.recheck.clone());
         let [a, b, c, d] = node.seeds;
         let hasher = ahash::RandomState::with_seeds(a, b, c, d);
         let chunks = (share(limits.feed_memory) / FEED_CHUNK_BYTES as u64).max(4) as usize;
@@ -249,6 +253,7 @@ impl Switch {
             accepts_later: false,
             meters: Meters::new(&limits, &part.listeners),
             flapping: Flapping::new(&limits, hasher.clone()),
+            recheck: recheck.map(|shared| Box::new(Rechecking::new(shared))),
             listeners: part.listeners,
             connections: ConnectionTable::new(part.slots),
             sessions: SessionTable::new(hasher.clone()),
@@ -373,6 +378,8 @@ impl Switch {
         self.retry_own(fx);
         self.end_interest(fx);
         self.end_expired(fx);
+        self.end_patience(fx);
+        self.recheck_later();
         self.arm_accepts(fx);
         self.publish_sys(fx);
     }
@@ -407,7 +414,10 @@ impl Switch {
             }
             left += 1;
         }
-        let rests = self.courier.is_empty() && self.own.iter().all(VecDeque::is_empty) && self.journal.is_at_rest();
+        let rests = !self.wills_wait()
+            && self.courier.is_empty()
+            && self.own.iter().all(VecDeque::is_empty)
+            && self.journal.is_at_rest();
         if left == 0 && rests {
             self.stopping = Stopping::Quiet;
             self.node.quiet.fetch_add(1, Ordering::AcqRel);
@@ -465,6 +475,7 @@ impl Handler for Switch {
         }
         let mut more = self.shake_hands(fx);
         more |= self.gate.is_some() && self.hear_news(fx);
+        more |= self.recheck.is_some() && self.recheck_certificates(fx);
         for source in rx.sources() {
             self.drain_clients(source, rx, fx);
             more |= self.drain_interest(source, rx, fx);

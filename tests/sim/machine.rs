@@ -11,6 +11,7 @@ use shard::counters::{Counter as _, CounterReader};
 use shard::idle::IdlePolicy;
 use shard::mesh::{Mesh, RankSpec};
 use shard::reactor::{Next, Reactor};
+use switch::access::Desk;
 use switch::audit::Holdings;
 use switch::config::Settings;
 use switch::counters::Counter;
@@ -68,6 +69,8 @@ pub struct Machine {
     /// What nodes before the last crash had handled, and had counted.
     before: (u64, Vec<u64>),
     counters: Vec<CounterReader<Counter>>,
+    /// Where clients are judged, if they are.
+    access: Option<Arc<Desk>>,
     stop: StopFlag,
     rng: Rng,
     stalls: u16,
@@ -97,6 +100,18 @@ impl Machine {
     /// # Panics
     /// The plan's placement rules are not valid, or there is no memory for the rings.
     pub fn new(plan: &Plan, seed: u64) -> Machine {
+        Machine::with_access(plan, seed, None)
+    }
+
+    /// The same, with clients that are judged. Whoever has the desk answers what shards ask, and wakes them.
+    ///
+    /// # Panics
+    /// As [`Machine::new`].
+    pub fn guarded(plan: &Plan, seed: u64, desk: Arc<Desk>) -> Machine {
+        Machine::with_access(plan, seed, Some(desk))
+    }
+
+    fn with_access(plan: &Plan, seed: u64, access: Option<Arc<Desk>>) -> Machine {
         let mut rng = Rng::with_seed(seed);
         let kernel = Kernel::new(rng.u64(..), plan.shards, plan.sizes, plan.faults);
         let kernel = Rc::new(RefCell::new(kernel));
@@ -113,6 +128,7 @@ impl Machine {
             origin: Instant::ZERO,
             before: (0, Vec::new()),
             counters: Vec::new(),
+            access,
             stop: StopFlag::default(),
             rng,
             stalls: 0,
@@ -146,7 +162,7 @@ impl Machine {
         }
         self.epoch += 1;
         let (node, writers) = Node::new(Arc::new(plan.settings.clone()), placement, seeds, plan.shards);
-        let node = Arc::new(node);
+        let node = Arc::new(Node { access: self.access.clone(), ..node });
         self.stop = StopFlag::default();
         let listeners = switch::listener::plain(plan.shards);
         let mesh = Mesh::build(plan.shards, &plan.ranks).expect("memory for the rings");
@@ -315,6 +331,16 @@ impl Machine {
             }
             self.kernel.borrow_mut().pass_until(until);
         }
+    }
+
+    /// Rings every shard's doorbell.
+    pub fn wake_all(&mut self) {
+        self.shards.iter_mut().for_each(|shard| shard.next = Next::Again);
+    }
+
+    /// Whether no shard has anything to do before a timer is due.
+    pub fn is_idle(&mut self) -> bool {
+        self.shards.iter_mut().all(|shard| matches!(shard.next, Next::Idle { .. }) && !shard.reactor.something_waits())
     }
 
     /// Asks the node to stop; all shards look at their next turn.

@@ -49,7 +49,7 @@ pub fn filter_text(filter: usize) -> &'static str {
 }
 
 /// Section 4.7 of the standard, word by word.
-fn matches(filter: &str, topic: &str) -> bool {
+pub fn matches(filter: &str, topic: &str) -> bool {
     if topic.starts_with('$') && (filter.starts_with('#') || filter.starts_with('+')) {
         return false;
     }

@@ -97,7 +97,7 @@ fn a_seed_repeats_itself() {
 #[test]
 fn fixed_seeds_pass() {
     for seed in 1..=24 {
-        if let Err(violation) = World::new(seed, false).run(2_000) {
+        if let Err(violation) = sim::run(seed, 2_000, false) {
             panic!("{}\n  repeat: ringsim --seed {seed} --events 2000 --trace", violation.0);
         }
     }

@@ -1,6 +1,6 @@
 //! Where shards and service threads meet: requests one way, news the other.
 //!
-//! Requests lie in bounded queues, one for threads that compute and one for threads that wait for somebody's service. News
+//! Requests lie in bounded queues: for threads that compute, and for threads that wait for somebody's service. News
 //! lie in a queue for each shard, which requests bound: each connection has one at most. Whoever brings news to another
 //! shard wakes it, by the doorbell or by a parcel that follows.
 
@@ -12,11 +12,15 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use crossbeam::queue::SegQueue;
 use shard::mesh::ShardId;
 
+use super::ask::About;
+use super::asked::Told;
+use super::decider::Inquiry;
+use super::gate::Proof;
 use super::identity::{Credentials, Identity, Verdict};
 use super::jwt::Keys;
 use super::policy::Policy;
 use super::scram::Exchange;
-use super::users::{Known, Users};
+use super::users::{Known, Registers};
 use crate::config::access::{Access, Backend};
 use crate::config::{CertificateName, Listener, Settings};
 use crate::connection::ConnectionId;
@@ -39,6 +43,8 @@ pub enum Question {
     Begin(Credentials, Vec<u8>),
     /// Its last message.
     Finish(Box<Exchange>, Vec<u8>),
+    /// Whether a packet may be; whose connection this is does not matter.
+    Decide(About, Box<Inquiry>),
 }
 
 /// What a shard learns.
@@ -48,16 +54,18 @@ pub enum News {
     /// The client is to answer this.
     Challenge(ConnectionId, Box<Exchange>, Vec<u8>),
     /// A connection that comes from another shard is this one, and its CONNACK carries method and data.
-    Moved(ConnectionId, Option<Arc<Identity>>, Option<Vec<u8>>),
+    Moved(ConnectionId, Proof),
+    /// What came of asking about a packet.
+    Told(About, Vec<Told>),
     /// Rules and users were read again.
-    Reloaded(Arc<Policy>, Arc<Users>),
+    Reloaded(Arc<Policy>, Arc<Registers>),
 }
 
 /// What back ends know; replaced as a whole.
 #[derive(Clone, Default)]
 pub struct Book {
     /// The password file.
-    pub users: Arc<Users>,
+    pub users: Arc<Registers>,
     /// Keys of files.
     pub keys: Arc<Keys>,
     /// Keys that were published.
@@ -76,6 +84,7 @@ pub struct Desk {
     book: Mutex<Book>,
     local: (Sender<Request>, Receiver<Request>),
     remote: (Sender<Request>, Receiver<Request>),
+    deciding: (Sender<Request>, Receiver<Request>),
     news: Vec<SegQueue<News>>,
 }
 
@@ -88,8 +97,12 @@ pub struct Door {
     pub chain: Vec<Backend>,
     /// Which name in a client's certificate is its user name.
     pub identity: CertificateName,
-    /// What the listener is called, where it has rules of its own.
-    pub rules: Option<Box<str>>,
+    /// What the listener is called, where it has rules or users of its own.
+    pub own: Option<Box<str>>,
+    /// It has users of its own.
+    pub own_users: bool,
+    /// A service is asked about what its clients do.
+    pub asked: bool,
 }
 
 /// No place is free.
@@ -112,12 +125,16 @@ impl Desk {
             anonymous: listener.anonymous(&access),
             chain: listener.chain(&access),
             identity: listener.tls.identity,
-            rules: listener.has_rules().then(|| listener.called().into()),
+            own: (listener.has_rules() || listener.password_file.is_some()).then(|| listener.called().into()),
+            own_users: listener.password_file.is_some(),
+            asked: listener.asks(&access),
         };
         let doors = settings.listeners.iter().map(door).collect();
         let news = std::iter::repeat_with(SegQueue::new).take(shards.into()).collect();
         let (local, remote) = (bounded(places), bounded(places));
-        Ok(Some(Arc::new(Desk { access, settings, doors, book: Mutex::new(book), local, remote, news })))
+        let deciding = bounded(access.acl_http.max_waiting as usize);
+        let book = Mutex::new(book);
+        Ok(Some(Arc::new(Desk { access, settings, doors, book, local, remote, deciding, news })))
     }
 
     /// How clients come in by a listener.
@@ -154,7 +171,11 @@ impl Desk {
 
     /// Asks, if there is a place.
     pub fn ask(&self, request: Request) -> Result<(), Busy> {
-        let queue = if self.waits_for_somebody(&request.question) { &self.remote.0 } else { &self.local.0 };
+        let queue = match &request.question {
+            Question::Decide(..) => &self.deciding.0,
+            question if self.waits_for_somebody(question) => &self.remote.0,
+            _ => &self.local.0,
+        };
         queue.try_send(request).map_err(|error| match error {
             TrySendError::Full(_) | TrySendError::Disconnected(_) => Busy,
         })
@@ -175,6 +196,11 @@ impl Desk {
         if remote { self.remote.1.clone() } else { self.local.1.clone() }
     }
 
+    /// The queue of packets that a service decides about.
+    pub fn packets(&self) -> Receiver<Request> {
+        self.deciding.1.clone()
+    }
+
     /// Leaves news for a shard, which somebody wakes.
     pub fn tell(&self, shard: ShardId, news: News) {
         self.news[usize::from(shard.0)].push(news);
@@ -190,14 +216,18 @@ impl Desk {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let Access { password_file, acl_file, rules_file, ban_file, jwt, .. } = &self.access;
         let files = [password_file, acl_file, rules_file, ban_file, &jwt.key_file, &jwt.secret_file];
-        let own = self.settings.listeners.iter().flat_map(|listener| [&listener.acl_file, &listener.rules_file]);
+        let own = self
+            .settings
+            .listeners
+            .iter()
+            .flat_map(|listener| [&listener.password_file, &listener.acl_file, &listener.rules_file]);
         files.into_iter().chain(own).filter_map(|file| file.as_deref())
     }
 }
 
 fn read(settings: &Settings) -> Result<Book, String> {
     let access = &settings.access;
-    let users = access.password_file.as_deref().map(Users::read).transpose()?.unwrap_or_default();
+    let users = Registers::read(settings)?;
     let keys = Keys::read(&access.jwt)?;
     let policy = Policy::load(settings)?;
     Ok(Book { users: Arc::new(users), keys: Arc::new(keys), published: Arc::default(), policy: Arc::new(policy) })
@@ -205,9 +235,9 @@ fn read(settings: &Settings) -> Result<Book, String> {
 
 impl Book {
     /// Whether who was let in by the password file still would be: it has that user with that hash.
-    pub fn stands(users: &Users, identity: &Identity) -> bool {
+    pub fn stands(users: &Registers, identity: &Identity) -> bool {
         match (&identity.user, identity.proof) {
-            (Some(user), Some(proof)) => users.proof(user) == Some(proof),
+            (Some(user), Some(proof)) => users.of(&identity.origin).proof(user) == Some(proof),
             _ => true,
         }
     }

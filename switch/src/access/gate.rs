@@ -14,21 +14,26 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 use shard::{Effects, Op, Slot};
-use wire::mqtt::{Auth, Deframed, Packet, ProtocolVersion, ReasonCode, decode_connect, decode_from_client, deframe};
+use wire::mqtt::{
+    Auth, Deframed, Packet, ProtocolVersion, QoS, ReasonCode, decode_connect, decode_from_client, deframe,
+};
 use zeroize::Zeroizing;
 
+use super::ask::Asking;
+use super::asked::{Manner, Told, Wait};
 use super::desk::{Desk, News, Question, Request};
 use super::identity::{Credentials, Identity, Origin, Particulars, Verdict};
 use super::policy::Policy;
 use super::rules::Actions;
 use super::scram::{Exchange, MESSAGE_BYTES_MAX, METHOD};
-use super::users::Users;
+use super::users::Registers;
 use crate::config::CertificateName;
 use crate::config::access::{Backend, Takeover};
 use crate::connection::close::Cause;
 use crate::connection::inbound::Flow;
 use crate::connection::{ConnectionId, Phase};
 use crate::counters::Counter;
+use crate::planted::{Fault, planted};
 use crate::routing::home::Claim;
 use crate::session::SessionId;
 use crate::session::connect::first_packet;
@@ -46,7 +51,9 @@ pub struct Gate {
     pub desk: Arc<Desk>,
     /// The rules.
     pub policy: Arc<Policy>,
-    users: Arc<Users>,
+    users: Arc<Registers>,
+    /// How a service is asked about packets, where there is one.
+    pub asking: Option<Box<Asking>>,
     /// Which rules these are: what was decided by others is forgotten.
     pub epoch: u32,
     waiting: HashMap<ConnectionId, Waiting, ahash::RandomState>,
@@ -63,6 +70,8 @@ struct Waiting {
     claim: Option<(CompactString, Claim)>,
     exchange: Option<Box<Exchange>>,
     proof: Proof,
+    /// Somebody is asked about its will.
+    will: Option<Wait>,
 }
 
 /// What was proved.
@@ -72,6 +81,8 @@ pub struct Proof {
     pub identity: Option<Arc<Identity>>,
     /// The last word of an enhanced authentication, for CONNACK.
     pub data: Option<Vec<u8>>,
+    /// What a service said of its will.
+    pub will: Option<Told>,
 }
 
 impl Gate {
@@ -80,7 +91,9 @@ impl Gate {
         let book = desk.book();
         let waiting = HashMap::with_hasher(hasher);
         let (policy, users) = (book.policy, book.users);
-        Gate { desk, policy, users, epoch: 1, waiting, expiring: BinaryHeap::new(), row: None }
+        let asks = desk.access.acl_http.url.is_some();
+        let asking = asks.then(|| Box::new(Asking::new(Manner::new(&desk.access.acl_http))));
+        Gate { desk, policy, users, asking, epoch: 1, waiting, expiring: BinaryHeap::new(), row: None }
     }
 
     /// Forgets a connection that has ended.
@@ -96,6 +109,26 @@ impl Gate {
     /// Who a connection is that is not accepted yet.
     pub fn proved(&self, connection: ConnectionId) -> Option<&Arc<Identity>> {
         self.waiting.get(&connection)?.proof.identity.as_ref()
+    }
+
+    /// Somebody is asked about the will of a client that is about to be accepted.
+    pub(super) fn will_waits(&mut self, connection: ConnectionId, wait: Wait) {
+        if let Some(waiting) = self.waiting.get_mut(&connection) {
+            waiting.will = Some(wait);
+        }
+    }
+
+    /// What the will of such a client is asked about.
+    pub(super) fn will_wait(&self, connection: ConnectionId) -> Option<&Wait> {
+        self.waiting.get(&connection)?.will.as_ref()
+    }
+
+    /// What is said of it. Who the client is; `None`: nobody waits for that.
+    pub(super) fn told_will(&mut self, connection: ConnectionId, number: u32, told: Told) -> Option<Arc<Identity>> {
+        let waiting = self.waiting.get_mut(&connection)?;
+        waiting.will.take_if(|wait| wait.number == number)?;
+        waiting.proof.will = Some(told);
+        waiting.proof.identity.clone()
     }
 
     /// A connection's proof expires then.
@@ -135,7 +168,9 @@ impl Switch {
             listener: conn.listener,
             origin: Origin {
                 subject: holder.as_ref().map(|holder| holder.subject.as_str().into()),
-                listener: door.rules.clone(),
+                listener: door.own.clone(),
+                own_users: door.own_users,
+                asked: door.asked,
             },
             anonymous: door.anonymous,
         };
@@ -188,16 +223,19 @@ impl Switch {
             match news {
                 News::Verdict(connection, verdict, data) => self.proved(connection, verdict, data, fx),
                 News::Challenge(connection, exchange, data) => self.challenge(connection, exchange, &data, fx),
-                News::Moved(connection, identity, data) => {
-                    let proof = Proof { identity, data };
+                News::Told(about, told) => self.told(about, told, fx),
+                News::Moved(connection, proof) => {
                     if let Some(gate) = &mut self.gate {
                         gate.waiting.insert(connection, Waiting { proof, ..Waiting::default() });
                     }
                 }
                 News::Reloaded(policy, users) => {
                     if let Some(gate) = &mut self.gate {
-                        (gate.policy, gate.users, gate.row) = (policy, users, Some(0));
-                        gate.epoch = gate.epoch.wrapping_add(1).max(1);
+                        (gate.policy, gate.users) = (policy, users);
+                        gate.row = Some(0).filter(|_| !planted(Fault::LiveSubscriptionsForgotten));
+                        if !planted(Fault::DecisionsKept) {
+                            gate.epoch = gate.epoch.wrapping_add(1).max(1);
+                        }
                     }
                 }
             }
@@ -219,21 +257,37 @@ impl Switch {
                 if self.gate.as_ref().is_some_and(|gate| gate.policy.bans.has_user(identity.user.as_deref())) {
                     return self.close(connection.slot, Cause::Refused(ReasonCode::Banned), fx);
                 }
-                if !self.may_leave_will(connection.slot, &identity) {
-                    return self.close(connection.slot, Cause::Refused(ReasonCode::NotAuthorized), fx);
-                }
-                let owner = self.owner_of(&identity);
                 let Some(waiting) = self.gate.as_mut().and_then(|gate| gate.waiting.get_mut(&connection)) else {
                     return;
                 };
-                waiting.proof = Proof { identity: Some(identity), data };
-                let Some((client_id, claim)) = waiting.claim.take() else { return };
-                self.connections.at_mut(connection.slot).phase = Phase::Claimed;
-                self.ask_home(&client_id, Claim { owner, ..claim }, fx);
+                waiting.proof = Proof { identity: Some(Arc::clone(&identity)), data, will: None };
+                self.judge_will(connection, &identity, fx);
             }
             (Phase::Open, verdict) => self.proved_again(connection, verdict, data, fx),
             _ => {}
         }
+    }
+
+    /// Lets a client go on that has proved who it is, as soon as it is known that it may leave its will.
+    fn judge_will(&mut self, connection: ConnectionId, identity: &Arc<Identity>, fx: &mut Effects) {
+        let slot = connection.slot;
+        let asked = self.gate.as_ref().is_some_and(|gate| gate.asked(identity, None).is_some());
+        if let Some((topic, qos, retain)) = self.will_of_connect(slot).filter(|_| asked) {
+            return self.ask_about_will(connection, identity, (topic, qos, retain), fx);
+        }
+        if !self.may_leave_will(slot, identity) {
+            return self.close(slot, Cause::Refused(ReasonCode::NotAuthorized), fx);
+        }
+        self.let_in(connection, identity, fx);
+    }
+
+    /// Who a client is is known: its home is asked.
+    pub(super) fn let_in(&mut self, connection: ConnectionId, identity: &Identity, fx: &mut Effects) {
+        let owner = self.owner_of(identity);
+        let waiting = self.gate.as_mut().and_then(|gate| gate.waiting.get_mut(&connection));
+        let Some((client_id, claim)) = waiting.and_then(|waiting| waiting.claim.take()) else { return };
+        self.connections.at_mut(connection.slot).phase = Phase::Claimed;
+        self.ask_home(&client_id, Claim { owner, ..claim }, fx);
     }
 
     /// What the session home is told of who a client is: the same for the same user, on every shard and after a restart.
@@ -241,6 +295,10 @@ impl Switch {
     pub(crate) fn owner_of(&self, identity: &Identity) -> u64 {
         match (&self.gate, &identity.user) {
             (None, _) => 0,
+            (_, Some(user)) if identity.origin.own_users => {
+                let listener = identity.origin.listener.as_deref().unwrap_or_default();
+                self.placement.client_hash(&format!("user\0{user}\0{listener}")).max(1)
+            }
             (_, Some(user)) => self.placement.client_hash(&format!("user\0{user}")).max(1),
             (_, None) => self.nobody(),
         }
@@ -256,14 +314,20 @@ impl Switch {
         self.gate.as_ref().is_some_and(|gate| gate.desk.access.takeover == Takeover::SameUser)
     }
 
-    fn may_leave_will(&self, slot: Slot, identity: &Identity) -> bool {
+    pub(super) fn may_leave_will(&self, slot: Slot, identity: &Identity) -> bool {
         let Some(gate) = &self.gate else { return true };
+        let judge = |(topic, qos, retain): (Box<str>, QoS, bool)| {
+            gate.policy.topic(identity, Actions::PUBLISH, &topic).has(qos, retain)
+        };
+        self.will_of_connect(slot).is_none_or(judge)
+    }
+
+    /// Where the will of a CONNECT is to be published, and how.
+    fn will_of_connect(&self, slot: Slot) -> Option<(Box<str>, QoS, bool)> {
         let bytes = self.connections.at(slot).residue.as_ref().expect("CONNECT waits in the residue");
         let connect =
             decode_connect(&first_packet(bytes, self.limits.max_connect_size)).expect("it was decoded before");
-        connect
-            .will
-            .is_none_or(|will| gate.policy.topic(identity, Actions::PUBLISH, will.topic).has(will.qos, will.retain))
+        connect.will.map(|will| (will.topic.into(), will.qos, will.retain))
     }
 
     /// A client is to answer.

@@ -25,7 +25,7 @@ use crate::config::access::{BodyForm, Http};
 /// Answers that are remembered.
 const CACHED_MAX: usize = 10_000;
 /// Bytes of an answer.
-const ANSWER_BYTES_MAX: u64 = 64 << 10;
+pub(super) const ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// Bytes of a set of keys.
 const KEYS_BYTES_MAX: u64 = 1 << 20;
 /// Where the certificates of this machine are.
@@ -144,7 +144,7 @@ impl Service {
 
 /// A text with its placeholders filled in, at once: what a client says is never looked at for more of them. `None`: it is
 /// one placeholder, and there is no such value.
-fn fill<'a>(text: &str, value: &impl Fn(&str) -> Option<&'a str>) -> Option<String> {
+pub(super) fn fill<'a>(text: &str, value: &impl Fn(&str) -> Option<&'a str>) -> Option<String> {
     if let Some(name) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))
         && !name.contains("${")
     {
@@ -215,7 +215,8 @@ pub fn fetch(url: &str, timeout: Duration, ca_file: Option<&Path>) -> Result<Str
     }
 }
 
-fn agent(timeout: Duration, ca_file: Option<&Path>) -> Result<Agent, String> {
+/// A client for services: no proxies, no redirects.
+pub(super) fn agent(timeout: Duration, ca_file: Option<&Path>) -> Result<Agent, String> {
     let path = ca_file.unwrap_or(Path::new(CA_FILE));
     let certificates: Vec<Certificate<'static>> = match std::fs::read(path) {
         Ok(pem) => parse_pem(&pem)

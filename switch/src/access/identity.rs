@@ -41,8 +41,12 @@ pub struct Credentials {
 pub struct Origin {
     /// The subject of its certificate.
     pub subject: Option<Box<str>>,
-    /// What its listener is called, where that has rules of its own.
+    /// What its listener is called, where that has rules or users of its own.
     pub listener: Option<Box<str>>,
+    /// Its listener has users of its own: another one of this name is somebody else.
+    pub own_users: bool,
+    /// A service is asked about what it does (`access_acl_http`).
+    pub asked: bool,
 }
 
 /// Secrets are not for logs, whoever prints this.
@@ -160,7 +164,9 @@ impl Identity {
                 expires_ms: value.get("expires_ms").and_then(Value::as_u64),
             };
             let own = |key| text(key).map(Box::from);
-            let origin = Origin { subject: own("subject"), listener: own("listener") };
+            let is = |key: &str| value.get(key).and_then(Value::as_bool).unwrap_or(false);
+            let (own_users, asked) = (is("own_users"), is("asked"));
+            let origin = Origin { subject: own("subject"), listener: own("listener"), own_users, asked };
             Identity::new(text("user"), client_id, &origin, particulars).ok()
         };
         read().unwrap_or_else(|| Identity::anonymous(client_id, &Origin::default()))
@@ -194,6 +200,8 @@ fn stored(
     put("user", user.map(Value::from));
     put("subject", origin.subject.as_deref().map(Value::from));
     put("listener", origin.listener.as_deref().map(Value::from));
+    put("own_users", origin.own_users.then_some(Value::Bool(true)));
+    put("asked", origin.asked.then_some(Value::Bool(true)));
     let claims: Map<String, Value> = claims.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     put("claims", (!claims.is_empty()).then_some(Value::Object(claims)));
     put("rules", rules.cloned());
@@ -215,7 +223,8 @@ mod tests {
             superuser: false,
             expires_ms: Some(5000),
         };
-        let origin = Origin { subject: Some("CN=x".into()), listener: Some("inner".into()) };
+        let listener = Some("inner".into());
+        let origin = Origin { subject: Some("CN=x".into()), listener, own_users: true, asked: true };
         let made = Identity::new(Some("al:ice"), "c", &origin, particulars).expect("good rules");
         let again = Identity::restored("c", made.stored());
         assert_eq!((again.user.as_deref(), again.claim("room")), (Some("al:ice"), Some("7")));

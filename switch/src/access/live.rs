@@ -1,12 +1,15 @@
 //! What sessions may do, by the rules at hand.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use shard::{Effects, Slot};
 use wire::entry::Entry;
 use wire::frame::Frame;
+use wire::mqtt::topic::matches;
 use wire::mqtt::{Publish, QoS, ReasonCode};
 
+use super::asked::{Asked, Right, Word};
 use super::decisions::Decisions;
 use super::gate::Gate;
 use super::identity::{Identity, Origin};
@@ -15,8 +18,9 @@ use super::rules::{Actions, Extent, Ways};
 use crate::config::access::DenyAction;
 use crate::counters::Counter;
 use crate::frames;
-use crate::session::{Route, Session, SessionId, Will};
+use crate::session::{Route, Session, SessionId};
 use crate::switch::Switch;
+use crate::topic::tree::FilterId;
 
 /// What a session knows of its client.
 pub struct Granted {
@@ -24,6 +28,8 @@ pub struct Granted {
     pub identity: Arc<Identity>,
     /// It proved that by an enhanced authentication.
     pub enhanced: bool,
+    /// What a service said of its packets, where one is asked.
+    pub asked: Option<Box<Asked>>,
     /// By which rules it was decided.
     epoch: u32,
     decisions: Option<Box<Decisions>>,
@@ -32,7 +38,7 @@ pub struct Granted {
 impl Granted {
     /// Nothing is decided yet.
     pub fn new(identity: Arc<Identity>, enhanced: bool) -> Granted {
-        Granted { identity, enhanced, epoch: 0, decisions: None }
+        Granted { identity, enhanced, asked: None, epoch: 0, decisions: None }
     }
 
     /// The client is who it was, with another proof.
@@ -40,14 +46,23 @@ impl Granted {
         (self.identity, self.epoch) = (identity, 0);
     }
 
+    /// Forgets what was decided by other rules than those at hand.
+    pub fn keep_up(&mut self, epoch: u32) {
+        if self.epoch == epoch {
+            return;
+        }
+        self.epoch = epoch;
+        if let Some(decisions) = &mut self.decisions {
+            decisions.clear();
+        }
+        if let Some(asked) = &mut self.asked {
+            asked.forget();
+        }
+    }
+
     /// In which ways it may do something to a topic.
     fn ways(&mut self, gate: &Gate, action: Actions, topic: &str) -> Ways {
-        if self.epoch != gate.epoch {
-            self.epoch = gate.epoch;
-            if let Some(decisions) = &mut self.decisions {
-                decisions.clear();
-            }
-        }
+        self.keep_up(gate.epoch);
         let decisions = self.decisions.get_or_insert_default();
         if let Some(ways) = decisions.find(action, topic) {
             return ways;
@@ -67,10 +82,16 @@ pub(crate) fn may_receive(gate: Option<&Gate>, session: &mut Session, topic: &st
 
 impl Switch {
     /// Whether a session may publish this to this topic.
-    pub(crate) fn is_allowed(&mut self, id: SessionId, publish: &Publish<'_>, topic: &str) -> bool {
-        let Some(gate) = &self.gate else { return true };
+    pub(crate) fn is_allowed(&mut self, id: SessionId, publish: &Publish<'_>, topic: &str) -> Right {
+        let asked = self.sessions.at(id).access.as_ref().is_some_and(|access| access.asked.is_some());
+        if asked && let Some(right) = self.told_of_publish(id, publish.qos, publish.retain, topic) {
+            return right;
+        }
+        let Some(gate) = &self.gate else { return Right::Yes };
         let access = self.sessions.at_mut(id).access.as_mut();
-        access.is_some_and(|access| access.ways(gate, Actions::PUBLISH, topic).has(publish.qos, publish.retain))
+        let judge =
+            |access: &mut Box<Granted>| access.ways(gate, Actions::PUBLISH, topic).has(publish.qos, publish.retain);
+        if access.is_some_and(judge) { Right::Yes } else { Right::No }
     }
 
     /// Whether a session may receive a retained message.
@@ -96,15 +117,31 @@ impl Switch {
     }
 
     /// Whether the will of a session may be published now.
-    pub(crate) fn may_fire(&self, id: SessionId, will: &Will) -> bool {
-        let Some(gate) = &self.gate else { return true };
+    pub(crate) fn may_fire(&mut self, id: SessionId, (topic, qos, retain): (&str, QoS, bool)) -> Right {
+        let Some(gate) = &self.gate else { return Right::Yes };
+        let access = self.sessions.at_mut(id).access.as_mut();
+        let told = access.zip(gate.asking.as_ref()).and_then(|(access, asking)| {
+            access.keep_up(gate.epoch);
+            let shape = asking.manner.publish(qos, retain);
+            access.asked.as_mut().map(|asked| {
+                let word = asked.word(shape, topic, self.now);
+                asked.allowed = word == Some(Word::Allow);
+                word
+            })
+        });
+        match told {
+            Some(None) => return Right::Asked,
+            Some(Some(Word::Allow)) => return Right::Yes,
+            Some(Some(Word::Deny)) => return Right::No,
+            Some(Some(Word::Ignore)) | None => {}
+        }
         let session = self.sessions.at(id);
-        let (topic, qos, retain) = will.place();
         let judge = |who: &Identity| gate.policy.topic(who, Actions::PUBLISH, topic).has(qos, retain);
-        match &session.access {
+        let allowed = match &session.access {
             Some(access) => judge(&access.identity),
             None => judge(&Identity::anonymous(&session.client_id, &Origin::default())),
-        }
+        };
+        if allowed { Right::Yes } else { Right::No }
     }
 
     /// Judges the subscriptions of a session by the rules at hand, and what it is owed and was not sent.
@@ -117,6 +154,16 @@ impl Switch {
             let subscription = self.sessions.at(id).subscriptions[index];
             let filter = self.filters.filter(subscription.filter).to_owned();
             let shared = matches!(subscription.route, Route::Shared(..));
+            if subscription.options.told() {
+                if self.is_told(id) {
+                    index += 1;
+                    continue;
+                }
+                // It came in where nobody is asked: the rules decide from now on.
+                let options = &mut self.sessions.at_mut(id).subscriptions[index].options;
+                *options = options.with_told(false);
+            }
+            let subscription = self.sessions.at(id).subscriptions[index];
             let grant = self.judge_subscription(id, &filter, shared);
             if shared && grant.extent != Extent::Whole {
                 // What the group has for it would be lost: another member gets it.
@@ -148,12 +195,15 @@ impl Switch {
 
     /// Drops what waits for a session that may not receive it any more.
     fn drop_denied(&mut self, id: SessionId) {
-        let Switch { sessions, store, gate, counters, journal, .. } = self;
+        let Switch { sessions, store, gate, counters, journal, filters, .. } = self;
         let session = sessions.at_mut(id);
         let Some(mut outgoing) = session.outgoing.take() else { return };
+        let told: Vec<FilterId> =
+            session.subscriptions.iter().filter(|one| one.options.told()).map(|one| one.filter).collect();
         let denied = outgoing.take_waiting(|owed| {
             let frame = store.frame(owed.message);
-            !may_receive(gate.as_deref(), session, frame.topic, owed.qos)
+            !told.iter().any(|filter| matches(filters.filter(*filter), frame.topic))
+                && !may_receive(gate.as_deref(), session, frame.topic, owed.qos)
         });
         for owed in denied {
             counters.add(Counter::DroppedNotAuthorized, 1);
@@ -183,7 +233,14 @@ impl Switch {
         if let Some(at_ms) = identity.expires_ms {
             gate.expires(self.connections.id(slot), at_ms);
         }
-        session.access = Some(Box::new(Granted::new(identity, enhanced)));
+        let peer = SocketAddr::from(self.connections.at(slot).peer).ip();
+        let mut granted = Granted::new(identity, enhanced);
+        granted.asked = gate.asked(&granted.identity, Some(peer));
+        granted.keep_up(gate.epoch);
+        if let (Some(asked), Some(asking), Some(told)) = (&mut granted.asked, &gate.asking, &proof.will) {
+            asked.keep(told, &asking.manner, self.now);
+        }
+        session.access = Some(Box::new(granted));
     }
 }
 

@@ -14,6 +14,7 @@
 //! - [`identity`]: who a client is, and what it said to prove that.
 //! - [`service`]: everything that costs time or waits for somebody; no shard ever does.
 //! - [`gate`]: the shard's side. A client waits for its verdict in a phase of its own, in which nothing is read from it.
+//! - [`ask`], [`asked`] and [`decider`]: a service that decides about packets. A connection waits for it, no shard does.
 //! - [`source`]: who published a retained message, which is judged again when it is delivered.
 //! - [`policy`] and [`rules`]: what an identity may do, from mosquitto's file ([`mosquitto`]), our own ([`native`]), tokens
 //!   and answers of services ([`json`]).
@@ -23,8 +24,11 @@
 //! - Neither a user name, nor a password, nor a token stands in any line of the log.
 //! - A feed serves only those that may receive whatever its filter matches; for others each message is judged.
 
+pub mod ask;
+pub mod asked;
 pub mod attempts;
 pub mod bans;
+pub mod decider;
 pub mod decisions;
 pub mod desk;
 pub mod gate;

@@ -12,6 +12,7 @@ use super::rules::{Actions, Extent, Rule, Ways, judge_filter, judge_topic};
 use super::users::read_text;
 use crate::config::access::{Access, DenyAction, NoMatch};
 use crate::config::{Listener, Settings};
+use crate::planted::{Fault, planted};
 
 /// Rules, in the order in which they are asked: an identity's own, mosquitto's for its user, mosquitto's patterns, ours.
 #[derive(Default)]
@@ -32,6 +33,8 @@ pub struct Policy {
     pub deny_action: DenyAction,
     /// Who is not let in.
     pub bans: Bans,
+    /// Claims that rules name, those of listeners too.
+    pub claims: Box<[Box<str>]>,
     /// Those of listeners that have rules of their own, by what the listener is called.
     pub listeners: HashMap<Box<str>, Policy>,
 }
@@ -51,12 +54,18 @@ impl Policy {
     /// # Errors
     /// What is wrong, with file and line.
     pub fn load(settings: &Settings) -> Result<Policy, String> {
-        let mut policy = Policy::read(&settings.access, settings.listeners.iter().any(Listener::public))?;
+        let asks = settings.access.acl_http.url.is_some();
+        let mut policy = Policy::read(&settings.access, asks || settings.listeners.iter().any(Listener::public))?;
         for listener in settings.listeners.iter().filter(|listener| listener.has_rules()) {
             let (acl_file, rules_file) = (listener.acl_file.clone(), listener.rules_file.clone());
             let own = Access { acl_file, rules_file, ban_file: None, ..settings.access.clone() };
             policy.listeners.insert(listener.called().into(), Policy::read(&own, listener.public())?);
         }
+        let entries = policy.listeners.values().chain([&policy]).flat_map(|policy| &policy.entries);
+        let mut claims: Vec<Box<str>> = entries.flat_map(|entry| entry.rule.filter.claims().map(Box::from)).collect();
+        claims.sort_unstable();
+        claims.dedup();
+        policy.claims = claims.into();
         Ok(policy)
     }
 
@@ -125,7 +134,7 @@ impl Policy {
         let (received, qos_received) = judge(Actions::RECEIVE);
         let extent = match (asked, received) {
             (Extent::None, _) | (_, Extent::None) => Extent::None,
-            (_, Extent::Part) if shared => Extent::None,
+            (_, Extent::Part) if shared && !planted(Fault::SharedInPart) => Extent::None,
             (_, received) => received,
         };
         Grant { extent, qos: qos.min(qos_received) }
@@ -143,7 +152,8 @@ impl Policy {
     /// Whether what no rule matches is allowed. What the switch says of itself is for operators.
     fn otherwise(&self, who: &Identity, topic: &str) -> bool {
         if topic == "$SYS" || topic.starts_with("$SYS/") {
-            return who.user.as_ref().is_some_and(|user| self.operators.contains(user));
+            let named = who.user.as_ref().is_some_and(|user| self.operators.contains(user));
+            return named && !who.origin.own_users;
         }
         self.otherwise && !who.own_rules
     }

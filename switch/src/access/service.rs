@@ -8,6 +8,7 @@ use shard::mesh::ShardId;
 use wire::mqtt::ReasonCode;
 
 use super::attempts::Attempts;
+use super::decider::Decider;
 use super::desk::{Book, Desk, News, Question, Request};
 use super::http::{self, Answer};
 use super::identity::{Credentials, Identity, Particulars, Verdict};
@@ -27,6 +28,7 @@ pub struct Service {
     wake: Box<dyn Fn(ShardId) + Send + Sync>,
     attempts: Mutex<Attempts>,
     http: http::Service,
+    decider: Decider,
     /// Makes up what users are shown that are not there.
     secret: [u8; 32],
     fetched: Mutex<Option<Instant>>,
@@ -50,7 +52,8 @@ impl Service {
         rand::fill(&mut secret).map_err(|_| "the system has no randomness".to_owned())?;
         let attempts = Mutex::new(Attempts::new(desk.access.max_failures, desk.access.max_backoff));
         let http = http::Service::new(&desk.access.http)?;
-        Ok(Service { desk, wake, attempts, http, secret, fetched: Mutex::default() })
+        let decider = Decider::new(&desk.access.acl_http)?;
+        Ok(Service { desk, wake, attempts, http, decider, secret, fetched: Mutex::default() })
     }
 
     /// Answers requests until there are no more: of those that are computed, or (`remote`) of those that wait.
@@ -58,6 +61,11 @@ impl Service {
         for request in self.desk.requests(remote) {
             self.answer(request);
         }
+    }
+
+    /// Decides about packets until there are no more.
+    pub fn decide(&self) {
+        self.desk.packets().into_iter().for_each(|request| self.answer(request));
     }
 
     fn answer(&self, Request { shard, connection, question }: Request) {
@@ -75,6 +83,7 @@ impl Service {
             },
             Question::Begin(credentials, data) => self.begin(connection, credentials, &data),
             Question::Finish(exchange, data) => self.finish(connection, &exchange, &data),
+            Question::Decide(about, inquiry) => News::Told(about, self.decider.decide(&inquiry)),
         };
         self.desk.tell(shard, news);
         (self.wake)(shard);
@@ -126,10 +135,11 @@ impl Service {
     fn password(&self, credentials: &Credentials, book: &Book) -> Step {
         let Some(user) = &credentials.user else { return Step::Next };
         let password = credentials.password.as_ref().map(|password| password.as_slice());
-        match book.users.check(user, password) {
+        let users = book.users.of(&credentials.origin);
+        match users.check(user, password) {
             Known::Yes => match identity(Some(user), credentials, Particulars::default()) {
                 Step::Is(mut identity) => {
-                    identity.proof = book.users.proof(user);
+                    identity.proof = users.proof(user);
                     Step::Is(identity)
                 }
                 step => step,
@@ -175,8 +185,8 @@ impl Service {
         if !self.attempts().may_try(credentials.peer, Instant::now()) {
             return News::Verdict(connection, Verdict::Refused(ReasonCode::ConnectionRateExceeded), None);
         }
-        let users = self.desk.book().users;
-        match Exchange::begin(credentials, data, |user| users.scram(user), &self.secret) {
+        let (users, origin) = (self.desk.book().users, credentials.origin.clone());
+        match Exchange::begin(credentials, data, |user| users.of(&origin).scram(user), &self.secret) {
             Ok((exchange, answer)) => News::Challenge(connection, Box::new(exchange), answer),
             Err(_) => News::Verdict(connection, Verdict::Refused(ReasonCode::NotAuthorized), None),
         }
@@ -189,7 +199,7 @@ impl Service {
         let Step::Is(mut identity) = identity(Some(&exchange.user), credentials, Particulars::default()) else {
             return refused();
         };
-        identity.proof = self.desk.book().users.proof(&exchange.user);
+        identity.proof = self.desk.book().users.of(&credentials.origin).proof(&exchange.user);
         self.attempts().succeeded(credentials.peer);
         News::Verdict(connection, Verdict::Accepted(Arc::new(*identity)), Some(answer))
     }

@@ -95,6 +95,18 @@ impl Template {
         Ok(Template { levels, dollar })
     }
 
+    /// The claims that it names.
+    pub fn claims(&self) -> impl Iterator<Item = &str> {
+        let pieces = self.levels.iter().flat_map(|level| match level {
+            Level::Pieces(pieces) => &pieces[..],
+            _ => &[],
+        });
+        pieces.filter_map(|piece| match piece {
+            Piece::Claim(name) => Some(&**name),
+            _ => None,
+        })
+    }
+
     /// Whether it matches a topic name. `allow`: for a rule that allows.
     pub fn matches(&self, topic: &str, who: &Identity, allow: bool) -> bool {
         if topic.starts_with('$') && !self.dollar {

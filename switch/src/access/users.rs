@@ -1,12 +1,14 @@
 //! The password file: a line `user:hash` for each user, as mosquitto has it.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 use zeroize::Zeroizing;
 
 use super::hash::{Hash, Scram};
+use super::identity::Origin;
+use crate::config::Settings;
 
 /// Users at most: a file of more is a data base.
 const USERS_MAX: usize = 1_000_000;
@@ -19,6 +21,38 @@ pub struct Users {
     hashes: HashMap<Box<str>, Hash>,
     /// What the password of somebody who is not there is held against, at the same cost.
     dummy: Option<Hash>,
+}
+
+/// The users of a node.
+#[derive(Default)]
+pub struct Registers {
+    /// Those of `[access]`.
+    pub all: Users,
+    /// Those of listeners that have a file of their own, by what the listener is called.
+    pub own: HashMap<Box<str>, Users>,
+}
+
+impl Registers {
+    /// Reads the files that the settings name.
+    ///
+    /// # Errors
+    /// As [`Users::read`].
+    pub fn read(settings: &Settings) -> Result<Registers, String> {
+        let read = |file: &Option<PathBuf>| file.as_deref().map(Users::read).transpose();
+        let all = read(&settings.access.password_file)?.unwrap_or_default();
+        let mut own = HashMap::new();
+        for listener in &settings.listeners {
+            if let Some(users) = read(&listener.password_file)? {
+                own.insert(listener.called().into(), users);
+            }
+        }
+        Ok(Registers { all, own })
+    }
+
+    /// The users that who comes from there is one of.
+    pub fn of(&self, origin: &Origin) -> &Users {
+        origin.listener.as_ref().and_then(|listener| self.own.get(listener)).unwrap_or(&self.all)
+    }
 }
 
 /// What became of a name and a password.

@@ -77,6 +77,17 @@ choice_of_words! {
     }
 }
 
+choice_of_words! {
+    /// How a service is asked.
+    Method {
+        /// By POST: the fields are the body.
+        #[default]
+        Post => "post",
+        /// By GET: the fields are the query.
+        Get => "get",
+    }
+}
+
 /// A way to find out who a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
@@ -139,6 +150,8 @@ pub struct Access {
     pub jwt: Jwt,
     /// `[access_http]`.
     pub http: Http,
+    /// `[access_acl_http]`.
+    pub acl_http: AclHttp,
 }
 
 /// The `[access_jwt]` section.
@@ -198,6 +211,78 @@ pub struct Http {
     pub ca_file: Option<PathBuf>,
 }
 
+/// The `[access_acl_http]` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AclHttp {
+    /// Whom to ask; placeholders stand behind the host alone, once checked.
+    pub url: Option<String>,
+    /// How.
+    pub method: Method,
+    /// How the body of a POST is written.
+    pub body: BodyForm,
+    /// `KEY=VALUE` of the request; empty: all that there is to tell.
+    pub fields: Vec<String>,
+    /// `NAME: VALUE` of its headers.
+    pub headers: Vec<String>,
+    /// How long the answers about one packet may take.
+    pub timeout: Duration,
+    /// How long an answer is remembered; zero: not at all.
+    pub cache: Duration,
+    /// Answers that are remembered for one connection.
+    pub cache_size: u32,
+    /// Packets that may wait for their answer.
+    pub max_waiting: u32,
+    /// What becomes of a packet where there is no answer.
+    pub when_down: WhenDown,
+    /// Threads that wait for answers.
+    pub threads: u16,
+    /// Certificates that are trusted, as PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl AclHttp {
+    /// What the request says where nothing is written.
+    pub const FIELDS: [&'static str; 7] = ["username", "clientid", "peerhost", "action", "topic", "qos", "retain"];
+
+    /// Whether the request tells this.
+    pub fn tells(&self, placeholder: &str) -> bool {
+        let text = format!("${{{placeholder}}}");
+        self.url.as_ref().is_some_and(|url| url.contains(&text))
+            || if self.fields.is_empty() {
+                AclHttp::FIELDS.contains(&placeholder)
+            } else {
+                self.fields.iter().any(|field| field.contains(&text))
+            }
+    }
+}
+
+/// Whether an address names a host itself: who is asked is for the operator to say, not for clients.
+pub fn names_host(url: &str) -> bool {
+    url.split_once("://").is_some_and(|(scheme, rest)| {
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        !host.is_empty() && !scheme.contains("${") && !host.contains("${")
+    })
+}
+
+impl Default for AclHttp {
+    fn default() -> AclHttp {
+        AclHttp {
+            url: None,
+            method: Method::Post,
+            body: BodyForm::Json,
+            fields: Vec::new(),
+            headers: Vec::new(),
+            timeout: Duration::from_secs(5),
+            cache: Duration::from_secs(60),
+            cache_size: 32,
+            max_waiting: 10_000,
+            when_down: WhenDown::Deny,
+            threads: 8,
+            ca_file: None,
+        }
+    }
+}
+
 impl Access {
     /// The back ends in use, in the order in which they are asked.
     pub fn chain(&self) -> Vec<Backend> {
@@ -216,7 +301,7 @@ impl Access {
     /// Whether clients are judged at all.
     pub fn is_on(&self) -> bool {
         let files = [&self.acl_file, &self.rules_file, &self.ban_file];
-        !self.chain().is_empty() || files.into_iter().any(Option::is_some)
+        !self.chain().is_empty() || files.into_iter().any(Option::is_some) || self.acl_http.url.is_some()
     }
 
     /// What no single value can tell: the key, and what is wrong with it.
@@ -265,6 +350,7 @@ impl Default for Access {
             max_backoff: Duration::from_secs(60),
             jwt: Jwt::default(),
             http: Http::default(),
+            acl_http: AclHttp::default(),
         }
     }
 }

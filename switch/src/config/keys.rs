@@ -75,6 +75,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "access", doc: access::DOC, keys: access::KEYS },
     Section { name: "access_jwt", doc: access::JWT_DOC, keys: access::JWT_KEYS },
     Section { name: "access_http", doc: access::HTTP_DOC, keys: access::HTTP_KEYS },
+    Section { name: "access_acl_http", doc: access::ACL_HTTP_DOC, keys: access::ACL_HTTP_KEYS },
     Section { name: "placement", doc: "Which topics belong together.", keys: PLACEMENT },
     Section {
         name: "kernel",

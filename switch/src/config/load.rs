@@ -5,7 +5,7 @@ use std::path::Path;
 
 use shard::listen::Endpoint;
 
-use super::access::{Backend, NoMatch};
+use super::access::{Backend, NoMatch, names_host};
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::field::{Choice, Field, Kind, Raw, Refused};
 use super::keys::{LISTENER_KEYS, LISTENERS_MAX};
@@ -234,6 +234,7 @@ impl Builder {
         self.check_limits();
         self.check_journal();
         self.check_access();
+        self.check_acl_http();
         if let Err(error) = Placement::new(1, [0; 16], &self.settings.placement.rules) {
             let table = Table::named("placement");
             let origin = self.origins.get(&(table, "rules")).cloned().unwrap_or(Origin::Default);
@@ -348,7 +349,7 @@ impl Builder {
 
     /// What a listener has of its own, where there is something for all.
     fn check_own(&mut self, index: usize, listener: &Listener) {
-        let (table, all) = (Table::Listener(index), self.settings.access.chain());
+        let (table, all) = (Table::Listener(index), listener.configured(&self.settings.access));
         let mut errors = Vec::new();
         for (at, word) in listener.backends.iter().enumerate() {
             let remedy = "list back ends that [access] configures, each once";
@@ -362,6 +363,10 @@ impl Builder {
                 Some(_) => {}
                 None => errors.push(("backends", format!("there is no back end {word:?}"), remedy)),
             }
+        }
+        if listener.acl_http == Some(true) && self.settings.access.acl_http.url.is_none() {
+            let what = "nobody could be asked: access_acl_http.url is not written".to_owned();
+            errors.push(("acl_http", what, "write url in [access_acl_http], or remove the line"));
         }
         let most = self.settings.limits.max_packet_size;
         if listener.max_packet_size.is_some_and(|own| own > most) {
@@ -441,14 +446,23 @@ impl Builder {
             let remedy = "list each configured back end once, in the order in which they are to be asked".to_owned();
             return self.error(origin, &table.path(key), None, &what, remedy);
         }
-        let ruled = access.acl_file.is_some() || access.rules_file.is_some();
-        let silent = access.chain() == [Backend::Passwords] && !ruled && access.no_match == NoMatch::Auto;
-        let bare = |listener: &Listener| !listener.has_rules();
+        let ruled = access.acl_file.is_some() || access.rules_file.is_some() || access.acl_http.url.is_some();
+        let silent = !ruled && access.no_match == NoMatch::Auto;
+        let bare = |listener: &Listener| !listener.has_rules() && listener.configured(access) == [Backend::Passwords];
         if silent && self.settings.listeners.iter().any(Listener::public) && self.settings.listeners.iter().any(bare) {
             let origin = self.origins.get(&(table, "password_file")).cloned().unwrap_or(Origin::Default);
             let what = "there are users and no rules: on an address that other machines reach nobody could do anything";
             let remedy = "write acl_file or rules_file, or no_match = \"allow\" to let users do everything".to_owned();
             self.error(origin, &table.path("no_match"), None, what, remedy);
+        }
+    }
+
+    fn check_acl_http(&mut self) {
+        let table = Table::named("access_acl_http");
+        if let Some(url) = self.settings.access.acl_http.url.clone().filter(|url| !names_host(url)) {
+            let origin = self.origins.get(&(table, "url")).cloned().unwrap_or(Origin::Default);
+            let remedy = "write http:// or https:// and a host; placeholders stand behind it".to_owned();
+            self.error(origin, &table.path("url"), Some(&format!("{url:?}")), "names no host", remedy);
         }
     }
 

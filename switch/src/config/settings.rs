@@ -43,7 +43,9 @@ pub struct Settings {
 impl Settings {
     /// Whether clients are judged at all.
     pub fn judges(&self) -> bool {
-        let judges = |listener: &Listener| listener.has_rules() || listener.tls.identity != CertificateName::None;
+        let judges = |listener: &Listener| {
+            listener.has_rules() || listener.password_file.is_some() || listener.tls.identity != CertificateName::None
+        };
         self.access.is_on() || self.listeners.iter().any(judges)
     }
 }
@@ -79,10 +81,14 @@ pub struct Listener {
     pub allow_anonymous: Option<bool>,
     /// Words of back ends in the order in which they are asked here; empty: as everywhere. Checked: all are configured.
     pub backends: Vec<String>,
+    /// Users and their hashes, in place of those of all listeners.
+    pub password_file: Option<PathBuf>,
     /// Rules in mosquitto's form, in place of those of all listeners.
     pub acl_file: Option<PathBuf>,
     /// Rules in our own form, likewise.
     pub rules_file: Option<PathBuf>,
+    /// Whether a service is asked about what its clients do; absent: where there is one.
+    pub acl_http: Option<bool>,
     /// Bytes of a packet at most; absent: as everywhere. Checked: no more than that.
     pub max_packet_size: Option<u32>,
     /// Connections at once that came in by it, on the whole node; absent: as the node's own limit says.
@@ -119,8 +125,10 @@ impl Default for Listener {
             transport: Transport::Tcp,
             allow_anonymous: None,
             backends: Vec::new(),
+            password_file: None,
             acl_file: None,
             rules_file: None,
+            acl_http: None,
             max_packet_size: None,
             max_connections: None,
             max_conn_rate: 0,
@@ -151,12 +159,21 @@ impl Listener {
 
     /// Whether there is a way to find out who a client is.
     pub fn authenticates(&self, access: &Access) -> bool {
-        self.tls.identity != CertificateName::None || !access.chain().is_empty()
+        self.tls.identity != CertificateName::None || !self.configured(access).is_empty()
+    }
+
+    /// All back ends that could be asked here, in order; a password file of its own is asked where that of all would be.
+    pub fn configured(&self, access: &Access) -> Vec<Backend> {
+        let mut all = access.chain();
+        if self.password_file.is_some() && !all.contains(&Backend::Passwords) {
+            all.insert(0, Backend::Passwords);
+        }
+        all
     }
 
     /// The back ends that are asked here, in order.
     pub fn chain(&self, access: &Access) -> Vec<Backend> {
-        let all = access.chain();
+        let all = self.configured(access);
         if self.backends.is_empty() {
             return all;
         }
@@ -166,6 +183,11 @@ impl Listener {
     /// Whether its clients are judged by rules of its own.
     pub fn has_rules(&self) -> bool {
         self.acl_file.is_some() || self.rules_file.is_some()
+    }
+
+    /// Whether a service is asked about what its clients publish and subscribe to.
+    pub fn asks(&self, access: &Access) -> bool {
+        access.acl_http.url.is_some() && self.acl_http.unwrap_or(true)
     }
 
     /// What it is called: its name, or its address.

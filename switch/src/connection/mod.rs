@@ -17,6 +17,7 @@ pub mod close;
 pub mod inbound;
 pub mod keepalive;
 pub mod meter;
+pub mod recheck;
 pub mod secure;
 pub mod stack;
 pub mod table;

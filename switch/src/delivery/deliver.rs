@@ -204,7 +204,7 @@ impl Switch {
             return;
         }
         let qos = options.qos().min(frames::qos(frame));
-        if !self.may_receive_retained(session, frame, qos) {
+        if !options.told() && !self.may_receive_retained(session, frame, qos) {
             return;
         }
         let identifiers = if identifier == 0 { Identifiers::None } else { Identifiers::One([identifier]) };

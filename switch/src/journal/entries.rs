@@ -130,6 +130,7 @@ pub fn subscription<'a>(filters: &'a FilterTree<Subscribers>, uid: u64, subscrip
         qos: subscription.options.qos(),
         no_local: subscription.options.no_local(),
         retain_as_published: subscription.options.retain_as_published(),
+        told: subscription.options.told(),
         identifier: subscription.identifier,
     })
 }

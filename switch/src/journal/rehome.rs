@@ -169,6 +169,7 @@ fn write_session<E>(
             qos: subscription.qos,
             no_local: subscription.no_local,
             retain_as_published: subscription.retain_as_published,
+            told: subscription.told,
             identifier: subscription.identifier,
         }))?;
     }

@@ -19,7 +19,6 @@ use super::kept::{self, Present};
 use super::state::{self, State};
 use super::wait::Own;
 use crate::access::Identity;
-use crate::access::live::Granted;
 use crate::counters::Counter;
 use crate::delivery::store::MessageId;
 use crate::frames;
@@ -154,7 +153,7 @@ impl Switch {
             left: true,
             matched: Matched::default(),
             kept: Some(Box::new(kept)),
-            access: owner.map(|identity| Box::new(Granted::new(identity, false))),
+            access: owner.map(|identity| Box::new(self.granted_before(identity))),
         });
         self.counters.add(Counter::ClientsDisconnected, 1);
         if !from.owed.is_empty() {
@@ -197,7 +196,8 @@ impl Switch {
     fn restore_subscription(&mut self, id: SessionId, from: &state::Subscription) {
         let filter = self.filters.insert(&from.filter);
         let options = Options::new(from.qos, from.no_local, from.retain_as_published)
-            .with_wildcard(from.filter.contains(['+', '#']));
+            .with_wildcard(from.filter.contains(['+', '#']))
+            .with_told(from.told);
         let key = (!from.group.is_empty()).then(|| self.group_key(&from.group, &from.filter));
         let route = key.map_or(Route::Idle, |key| Route::Shared(key, 0));
         let subscriptions = &mut self.sessions.at_mut(id).subscriptions;

@@ -73,6 +73,8 @@ pub struct Subscription {
     pub no_local: bool,
     /// Retain As Published.
     pub retain_as_published: bool,
+    /// A service granted it.
+    pub told: bool,
     /// Subscription Identifier; 0: none.
     pub identifier: u32,
 }
@@ -359,6 +361,7 @@ impl Session {
             qos: of.qos,
             no_local: of.no_local,
             retain_as_published: of.retain_as_published,
+            told: of.told,
             identifier: of.identifier,
         };
         let known =
@@ -521,6 +524,7 @@ mod tests {
             qos: QoS::AtLeastOnce,
             no_local: false,
             retain_as_published: false,
+            told: false,
             identifier: 1,
         };
         state.apply(&Entry::Subscribed(subscription));

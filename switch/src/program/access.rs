@@ -32,6 +32,9 @@ pub fn start(desk: &Arc<Desk>, bells: Vec<Doorbell>, cores: &CorePlan, log: Log)
     if desk.access.http.url.is_some() {
         add("ringmain-http", desk.access.http.threads, |service| service.run(true));
     }
+    if desk.access.acl_http.url.is_some() {
+        add("ringmain-acl", desk.access.acl_http.threads, Service::decide);
+    }
     if desk.access.jwt.jwks_url.is_some() {
         let (service, refresh) = (Arc::clone(&service), desk.access.jwt.jwks_refresh);
         let fetch = move || {

@@ -95,6 +95,9 @@ impl Reload {
         certificates.warnings.iter().for_each(|line| self.log.print(Level::Warn, line));
         let mut told: Vec<String> = live.iter().map(|difference| format!("applied: {difference}")).collect();
         let names = certificates.swap();
+        if let Some(recheck) = self.listeners.iter().find_map(|listener| listener.recheck.as_ref()) {
+            recheck.begin();
+        }
         if !names.is_empty() {
             told.push(format!("certificates were read again: {}", names.join(", ")));
         }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use persistence::Bell;
 use rustix::io::Errno;
 use shard::Handler;
+use shard::config::CorePlan;
 use shard::error::{KernelError, ListenError};
 use shard::idle::IdlePolicy;
 use shard::launch::{Meeting, launch};
@@ -31,7 +32,7 @@ use super::control::{self, ControlSocket};
 use super::failure::Failure;
 use super::journals::{JournalError, Keeping};
 use super::log::{Level, Log, LogSink, Logger};
-use super::plan::Plan;
+use super::plan::{Plan, move_to_service_cores};
 use super::progress;
 use super::reload::{Origins, Reload};
 use super::stop::{SignalThread, StopFlag};
@@ -42,6 +43,7 @@ use crate::config::{Listener, Settings};
 use crate::journal::WallClock;
 use crate::listener::{self, ListenerPolicy};
 use crate::tls;
+use crate::tls::recheck::Recheck;
 
 /// What the program gives to one shard's handler.
 pub struct Seat {
@@ -104,6 +106,7 @@ pub fn until_stopped<H: Handler>(
     let (pulses, bells) = (watchdog::pulses(plan.shards()), doorbells.clone());
     let wake = move || doorbells.iter().for_each(|doorbell| doorbell.ring());
     let policies: listener::Listeners = listeners.policies.into();
+    start_recheck(&policies, bells.clone(), &plan.cores)?;
     let reload = Reload::new(origins, Arc::clone(&policies), access, logger.log(), wake.clone());
     let reload = Arc::new(reload);
     let hangup = Arc::clone(&reload);
@@ -207,6 +210,19 @@ fn run_shard<H: Handler>(
     Ok(())
 }
 
+/// Starts the thread that looks at certificates again after a reload, where a listener speaks TLS. It ends with the
+/// process.
+fn start_recheck(listeners: &listener::Listeners, bells: Vec<Doorbell>, cores: &CorePlan) -> Result<(), Failure> {
+    let Some(recheck) = listeners.iter().find_map(|listener| listener.recheck.clone()) else { return Ok(()) };
+    let (listeners, cores) = (Arc::clone(listeners), cores.clone());
+    let work = move || {
+        move_to_service_cores(&cores);
+        recheck.run(&listeners, |shard| bells[usize::from(shard.0)].ring());
+    };
+    std::thread::Builder::new().name("ringmain-certs".into()).spawn(work).map_err(Failure::io(NO_THREAD))?;
+    Ok(())
+}
+
 /// Opens the control socket, where there is to be one. Serving matters more: without it `ringmain reload` does not work.
 fn open_control(settings: &Settings, plan: &Plan, reload: &Arc<Reload>, log: Log) -> Option<ControlSocket> {
     let path = control::path(settings, plan.storage.as_ref())?;
@@ -234,6 +250,7 @@ fn open_listeners(settings: &Settings, shards: u16, log: Log) -> Result<Listener
     let mut sockets: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
     let mut missing: Option<ListenError> = None;
     let loaded = tls::files::load_all(settings)?;
+    let recheck = Arc::new(Recheck::new(shards));
     for line in loaded.iter().flatten().flat_map(|loaded| &loaded.warnings) {
         log.print(Level::Warn, line);
     }
@@ -255,7 +272,7 @@ fn open_listeners(settings: &Settings, shards: u16, log: Log) -> Result<Listener
         }
         let listener = Listener { bind: Some(set.endpoint.clone()), ..listener.clone() };
         policies.push(match &loaded[index] {
-            Some(loaded) => ListenerPolicy::with_tls(&listener, shards, &loaded.secrets),
+            Some(loaded) => ListenerPolicy::with_tls(&listener, shards, &loaded.secrets, &recheck),
             None => ListenerPolicy::new(&listener, shards),
         });
         endpoints.push(set.endpoint);

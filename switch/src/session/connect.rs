@@ -127,7 +127,7 @@ impl Switch {
         if let Some(gate) = &mut self.gate {
             // It is there before the parcel that follows.
             let proof = gate.take_proof(connection);
-            gate.desk.tell(home, News::Moved(reserved, proof.identity, proof.data));
+            gate.desk.tell(home, News::Moved(reserved, proof));
         }
         self.courier.send(&mut fx.tx, home, MOVE, &words, &[&stack, unsent, &bytes]);
         self.close(connection.slot, Cause::Moved, fx);
@@ -152,6 +152,7 @@ impl Switch {
             (conn.wrapped, conn.framed, conn.encrypted) = (true, stack.is_framed(), stack.channel.is_some());
             conn.ended = closed || stack.ending().is_some();
             self.stacks.put(connection.slot, Box::new(stack));
+            self.recheck_soon(connection);
         }
         if !unsent.is_empty() {
             self.outbox(connection.slot).buffer().extend_from_slice(unsent);

@@ -138,7 +138,8 @@ impl Switch {
         add: &Add,
         granted: bool,
     ) -> usize {
-        let options = Options::new(add.options.qos, add.options.no_local, add.options.retain_as_published);
+        let options =
+            Options::new(add.options.qos, add.options.no_local, add.options.retain_as_published).with_told(add.told);
         let key = self.fetches.insert(Fetch {
             connection,
             session,

@@ -145,6 +145,16 @@ impl Options {
         self.0 & 32 != 0
     }
 
+    /// The same, for a subscription that a service granted, or not.
+    pub fn with_told(self, told: bool) -> Options {
+        Options(self.0 & !64 | u8::from(told) << 6)
+    }
+
+    /// A service granted it, and rules say nothing of it.
+    pub fn told(self) -> bool {
+        self.0 & 64 != 0
+    }
+
     /// The filter has a wildcard.
     pub fn wildcard(self) -> bool {
         self.0 & 16 != 0

@@ -12,7 +12,7 @@ use super::SessionId;
 use super::alias::Aliases;
 use super::incoming::Pending;
 use super::outgoing::Stage;
-use crate::access::source;
+use crate::access::asked::Right;
 use crate::config::access::DenyAction;
 use crate::connection::ConnectionId;
 use crate::connection::close::Cause;
@@ -274,19 +274,14 @@ impl Switch {
         if !self.may_publish(topic) {
             return self.refuse_publish(id, publish, connection, ReasonCode::NotAuthorized, fx);
         }
-        if self.gate.is_some() && !self.is_allowed(id, publish, topic) {
-            return match self.deny_action() {
-                DenyAction::Reason => self.refuse_publish(id, publish, connection, ReasonCode::NotAuthorized, fx),
-                DenyAction::Ignore => self.refuse_publish(id, publish, connection, ReasonCode::Success, fx),
-                DenyAction::Disconnect => {
-                    self.counters.add(Counter::MessagesMatched, 1);
-                    self.counters.add(Counter::DroppedNotAuthorized, 1);
-                    Flow::Close(ReasonCode::NotAuthorized)
-                }
-            };
+        if self.gate.is_some()
+            && let Some(flow) = self.not_allowed(id, publish, topic, connection, fx)
+        {
+            return flow;
         }
         let mut routed = self.route_publish(id, publish, topic, number, fx);
         if routed == Routed::Full {
+            self.untold(id);
             return Flow::WaitFor(self.placement.owner(self.placement.topic_hash(topic)));
         }
         if planted(Fault::AcknowledgedEarly) {
@@ -317,14 +312,14 @@ impl Switch {
         self.profile.at(profile::Stage::Frame);
         let mut joined = std::mem::take(&mut self.joined_properties);
         let mut pieces = publish.properties.forwardable();
-        let source = if publish.retain { self.source(id) } else { None };
+        let source = if publish.retain { self.source(id, topic, publish.qos) } else { None };
         let properties = match (pieces.next(), pieces.next()) {
             (None, _) if source.is_none() => &[][..],
             (Some(only), None) if source.is_none() => only,
             _ => {
                 joined.clear();
-                if let Some(identity) = source {
-                    source::write(identity, &mut joined);
+                if let Some(source) = source {
+                    source.write(&mut joined);
                 }
                 publish.properties.forwardable().for_each(|piece| joined.extend_from_slice(piece));
                 &joined[..]
@@ -355,6 +350,31 @@ impl Switch {
         let routed = self.publish(&frame, origin, fx);
         self.joined_properties = joined;
         routed
+    }
+
+    /// What a publish leads to that a session may not make, or about which somebody else is asked first.
+    fn not_allowed(
+        &mut self,
+        id: SessionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        connection: ConnectionId,
+        fx: &mut Effects,
+    ) -> Option<Flow> {
+        match self.is_allowed(id, publish, topic) {
+            Right::Yes => return None,
+            Right::Asked => return Some(Flow::Wait),
+            Right::No => {}
+        }
+        Some(match self.deny_action() {
+            DenyAction::Reason => self.refuse_publish(id, publish, connection, ReasonCode::NotAuthorized, fx),
+            DenyAction::Ignore => self.refuse_publish(id, publish, connection, ReasonCode::Success, fx),
+            DenyAction::Disconnect => {
+                self.counters.add(Counter::MessagesMatched, 1);
+                self.counters.add(Counter::DroppedNotAuthorized, 1);
+                Flow::Close(ReasonCode::NotAuthorized)
+            }
+        })
     }
 
     /// A publish where clients may not: v5 is told at QoS 1 and 2; 3.1.1 is acknowledged as if it had been passed on

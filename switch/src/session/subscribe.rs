@@ -58,6 +58,8 @@ pub(super) struct Add {
     group: Option<(Box<str>, u64)>,
     pub(super) options: SubscribeOptions,
     pub(super) identifier: u32,
+    /// A service granted it.
+    pub(super) told: bool,
 }
 
 impl Add {
@@ -78,6 +80,9 @@ impl Switch {
         if kept && !self.journal.takes(entries) && !self.journal.is_fenced() {
             let connection = self.connections.id(slot);
             self.wait_for_room(connection);
+            return Flow::Wait;
+        }
+        if !self.asked_about_filters(slot, packet) {
             return Flow::Wait;
         }
         let conn = self.connections.at(slot);
@@ -106,7 +111,7 @@ impl Switch {
                 // [MQTT-3.8.3-4].
                 return Flow::Close(ReasonCode::ProtocolError);
             }
-            let grant = self.judge_subscription(session, filter.filter(), filter.group().is_some());
+            let (grant, told) = self.judge_asked(session, &filter, options.qos);
             if grant.extent == Extent::None {
                 if self.deny_action() == DenyAction::Disconnect {
                     return Flow::Close(ReasonCode::NotAuthorized);
@@ -126,8 +131,9 @@ impl Switch {
             request.codes.push(packets::granted(options.qos));
             let group = filter.group().map(|name| (name.into(), self.group_key(name, filter.filter())));
             let identifier = packet.subscription_identifier.unwrap_or(0);
-            request.adds.push(Add { filter: filter.filter().into(), group, options, identifier });
+            request.adds.push(Add { filter: filter.filter().into(), group, options, identifier, told });
         }
+        self.filters_judged(session);
         if !self.takes(slot, packets::suback_len(&request.codes)) {
             return Flow::Close(ReasonCode::PacketTooLarge);
         }
@@ -343,6 +349,7 @@ impl Switch {
                 qos: add.options.qos,
                 no_local: add.options.no_local,
                 retain_as_published: add.options.retain_as_published,
+                told: add.told,
                 identifier: add.identifier,
             });
             ticket = self.journal.commit(&entry)?;
@@ -350,11 +357,17 @@ impl Switch {
         Ok(ticket)
     }
 
+    /// Whether each message of a subscription to be is judged.
+    fn is_judged(&self, session: SessionId, add: &Add) -> bool {
+        !add.told && self.judge_subscription(session, &add.filter, false).extent != Extent::Whole
+    }
+
     /// Whether a session has just this subscription in force. A member of a group joins before it is written.
     fn has_subscription(&self, session: SessionId, add: &Add) -> bool {
         let wanted = Options::new(add.options.qos, add.options.no_local, add.options.retain_as_published)
             .with_wildcard(add.filter.contains(['+', '#']))
-            .with_judged(self.judge_subscription(session, &add.filter, false).extent != Extent::Whole);
+            .with_told(add.told)
+            .with_judged(self.is_judged(session, add));
         add.group.is_none()
             && self.find_subscription(session, &add.filter, None).is_some_and(|index| {
                 let known = &self.sessions.at(session).subscriptions[index];
@@ -420,7 +433,8 @@ impl Switch {
         let wildcard = add.filter.contains(['+', '#']);
         let options = Options::new(add.options.qos, add.options.no_local, add.options.retain_as_published)
             .with_wildcard(wildcard)
-            .with_judged(self.judge_subscription(session, &add.filter, false).extent != Extent::Whole);
+            .with_told(add.told)
+            .with_judged(self.is_judged(session, add));
         let route = match add.group {
             Some((_, key)) => Route::Shared(key, 0),
             None => Route::Idle,

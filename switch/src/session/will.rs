@@ -6,7 +6,7 @@ use wire::frame::{Frame, FrameHeader};
 use wire::mqtt::QoS;
 
 use super::SessionId;
-use crate::access::source;
+use crate::access::asked::Right;
 use crate::frames;
 use crate::journal::restore::Recovery;
 use crate::journal::wait::Own;
@@ -33,6 +33,11 @@ impl Will {
     /// Where it is published, and how.
     pub fn place(&self) -> (&str, QoS, bool) {
         (&self.topic, self.qos, self.retain)
+    }
+
+    /// Tells whose it is, where that is judged later.
+    pub(crate) fn set_source(&mut self, source: Option<Box<[u8]>>) {
+        self.source = source;
     }
 
     /// The will that a journal tells of.
@@ -83,18 +88,23 @@ impl Will {
 impl Switch {
     /// Publishes the will of a session and removes it ([MQTT-3.1.2-10]).
     pub fn fire_will(&mut self, id: SessionId, fx: &mut Effects) {
-        if self.sessions.at(id).will.as_ref().is_some_and(|will| !self.may_fire(id, will)) {
-            return self.deny_will(id);
+        if self.gate.is_some()
+            && !planted(Fault::WillNotJudged)
+            && let Some(will) = self.sessions.at_mut(id).will.take()
+        {
+            let right = self.may_fire(id, will.place());
+            self.sessions.at_mut(id).will = Some(will);
+            match right {
+                Right::Yes => {}
+                Right::No => return self.deny_will(id),
+                Right::Asked => return self.hold_will(id, fx),
+            }
         }
-        let source = self.source(id).map(|identity| {
-            let mut bytes = Vec::new();
-            source::write(identity, &mut bytes);
-            bytes.into_boxed_slice()
-        });
+        let source = self.will_source(id);
         let session = self.sessions.at_mut(id);
         let client_hash = session.client_hash;
         let Some(mut will) = session.will.take() else { return };
-        will.source = source.filter(|_| will.retain);
+        will.set_source(source);
         if let Some(kept) = session.kept.as_ref().filter(|_| self.journal.is_on()) {
             let (uid, number) = (kept.uid, kept.connections);
             let key = self.journal.own.insert(Own::Will { uid, number, will, client_hash });
@@ -106,6 +116,12 @@ impl Switch {
             self.sessions.at_mut(id).will = Some(will);
         }
         self.publish_own(frame, fx);
+    }
+
+    /// Whose the will of a session is.
+    fn will_source(&self, id: SessionId) -> Option<Box<[u8]>> {
+        let (topic, qos, retain) = self.sessions.at(id).will.as_ref()?.place();
+        self.source(id, topic, qos).filter(|_| retain).map(|source| source.boxed())
     }
 
     /// The will of a session is not wanted any more.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SignatureAlgorithm, SupportedProtocolVersion};
@@ -127,6 +128,7 @@ pub fn load(tls: &Tls, transport: Transport) -> Result<Loaded, TlsError> {
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions);
     let builder = builder.expect("the provider has suites for both versions");
     let asks = tls.client_certificates != ClientCertificates::None;
+    let mut verifies: Option<Arc<dyn ClientCertVerifier>> = None;
     let builder = match (asks, &tls.client_ca) {
         (true, Some(file)) => {
             let roots = authorities(file)?;
@@ -139,6 +141,7 @@ pub fn load(tls: &Tls, transport: Transport) -> Result<Loaded, TlsError> {
                 let key = if tls.client_crl.is_empty() { "client_ca" } else { "client_crl" };
                 TlsError::new(key, &file, error.to_string(), "name files that the authority made")
             })?;
+            verifies = Some(Arc::clone(&verifier));
             builder.with_client_cert_verifier(verifier)
         }
         _ => builder.with_no_client_auth(),
@@ -157,6 +160,7 @@ pub fn load(tls: &Tls, transport: Transport) -> Result<Loaded, TlsError> {
         config: Arc::new(config),
         hello_units: if rsa { UNITS_OF_RSA } else { UNITS_OF_ECDSA },
         finish_units: UNITS_OF_FINISH[usize::from(asks)],
+        verifier: verifies,
     };
     Ok(Loaded { secrets: Arc::new(secrets), warnings })
 }

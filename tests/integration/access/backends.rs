@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{VERSIONS, code, file, ours, passwords, path, table, with};
 
-const SECRET: &str = "a secret that these tests alone share with the broker";
+pub(super) const SECRET: &str = "a secret that these tests alone share with the broker";
 
 /// Goal: a password file that mosquitto_passwd has written, with both of its hashes, and mosquitto_pub as a client.
 #[test]
@@ -98,11 +98,11 @@ fn failures_make_an_address_wait() {
     }
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
-fn token(claims: &Value) -> String {
+pub(super) fn token(claims: &Value) -> String {
     let key = EncodingKey::from_secret(SECRET.as_bytes()).expect("a secret");
     encode(&Header::new(Algorithm::HS256), claims, &key).expect("a token")
 }
@@ -152,8 +152,9 @@ fn tokens() {
     }
 }
 
-/// A service of a test: it answers each request by `answer`, which sees its body, and tells the bodies.
-fn service(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> (SocketAddr, Receiver<String>) {
+/// A service of a test: it answers each request by `answer`, which sees its body, or its first line where it has none, and
+/// tells these.
+pub(super) fn service(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> (SocketAddr, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let (tell, bodies) = channel();
@@ -171,8 +172,11 @@ fn service(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> (SocketAd
 /// Answers the requests of one connection.
 fn serve(mut stream: BufReader<TcpStream>, answer: &impl Fn(&str) -> String, tell: &Sender<String>) {
     loop {
-        let (mut length, mut line) = (0, String::new());
+        let (mut length, mut line, mut request) = (0, String::new(), String::new());
         while stream.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
+            if request.is_empty() {
+                line.trim_end().clone_into(&mut request);
+            }
             if let Some((name, value)) = line.split_once(':')
                 && name.eq_ignore_ascii_case("content-length")
             {
@@ -184,7 +188,7 @@ fn serve(mut stream: BufReader<TcpStream>, answer: &impl Fn(&str) -> String, tel
         if line.is_empty() || stream.read_exact(&mut body).is_err() {
             return;
         }
-        let body = String::from_utf8(body).expect("text");
+        let body = if length == 0 { request } else { String::from_utf8(body).expect("text") };
         let answer = answer(&body);
         // Who does not want to know has ended.
         let _ = tell.send(body);
@@ -194,7 +198,7 @@ fn serve(mut stream: BufReader<TcpStream>, answer: &impl Fn(&str) -> String, tel
     }
 }
 
-fn reply(status: u16, body: &str) -> String {
+pub(super) fn reply(status: u16, body: &str) -> String {
     format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 

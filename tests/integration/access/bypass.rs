@@ -3,6 +3,7 @@
 use ringmain_tests::packet::Will;
 use ringmain_tests::{Broker, DataDirectory, Property, Publish, Setup, Version};
 
+use super::backends::{SECRET, now, token};
 use super::{VERSIONS, code, connect, file, guarded, of, ours, passwords, path, table, with};
 
 /// Goal: wildcards in what a client calls itself open nothing, neither in its user name nor in its client identifier,
@@ -157,6 +158,54 @@ fn retained_messages_lose_their_rights() {
         seen(&start(), if checks { &[] } else { &all });
         std::fs::write(&acl, format!("{full}{reader}")).expect("it can be written");
         seen(&start(), &all);
+    }
+}
+
+/// Goal: what a client with a token left behind as retained is judged by the rules of the files with its claims, or,
+/// where its token's own rules allowed it, by bans alone, over restarts too.
+#[test]
+fn retained_messages_of_tokens() {
+    if !ours() {
+        return;
+    }
+    let (data, bans, secret) = (DataDirectory::new(), file(""), file(SECRET));
+    let room = "[[rule]]\npermit = \"allow\"\nactions = [\"publish\"]\ntopics = [\"room/${claim.room}\"]\n";
+    let rules = file(room);
+    let lines = [
+        path("password_file", &passwords(&["bob"])),
+        path("acl_file", &file("user bob\ntopic read #\n")),
+        path("rules_file", &rules),
+        path("ban_file", &bans),
+    ];
+    let toml = format!("{}[access_jwt]\n{}\n", table(&lines), path("secret_file", &secret));
+    let start = || Setup::shards(2).toml(&toml).on(&data).start();
+    let broker = start();
+    let claims = serde_json::json!({
+        "sub": "alice", "exp": now() + 1000, "room": "7",
+        "acl": [{ "permission": "allow", "action": "publish", "topic": "own" }],
+    });
+    let token = token(&claims);
+    let mut alice = with(broker.client(Version::V5, "alice"), Some("alice"), Some(&token)).connect();
+    for (topic, code) in [("room/7", 0x10), ("own", 0x10), ("room/8", 0x87)] {
+        assert_eq!(alice.retain(topic, 1, "x"), code, "{topic}");
+    }
+    drop((alice, broker));
+    for (rule, ban, expected) in [
+        (room, "", &["own", "room/7"][..]),
+        ("", "", &["own"]),
+        (room, "user alice\n", &[]),
+        (room, "client alice\n", &[]),
+        (room, "user eve\n", &["own", "room/7"]),
+    ] {
+        std::fs::write(&rules, rule).expect("it can be written");
+        std::fs::write(&bans, ban).expect("it can be written");
+        let broker = start();
+        let mut bob = connect(&broker, Version::V5, "bob");
+        bob.subscribe("#", 1);
+        let mut topics: Vec<String> = expected.iter().map(|_| bob.message().topic).collect();
+        topics.sort();
+        assert_eq!(topics, expected, "{rule} {ban}");
+        bob.silent();
     }
 }
 

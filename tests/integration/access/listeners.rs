@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use ringmain_tests::packet::Connect;
 use ringmain_tests::{Broker, Client, DataDirectory, Options, Property, Setup, Transport, Version};
+use switch::access::hash::{Hash, Kind};
 
 use super::{VERSIONS, code, file, ours, passwords, path, table, with};
 
@@ -121,6 +122,56 @@ fn listeners_have_back_ends() {
     }
 }
 
+/// Goal: a listener's users are its own: neither the password, nor the session, nor the rank of a user of the same name
+/// elsewhere is theirs; a reload reads this file, too, and only whose line has changed is disconnected.
+#[test]
+fn listeners_have_users() {
+    if !ours() {
+        return;
+    }
+    let own = file("");
+    let users = |password: &str| {
+        let hash = Hash::make(Kind::Scram, password.as_bytes()).expect("randomness");
+        std::fs::write(&own, format!("alice:{hash}\n")).expect("it can be written");
+    };
+    users("inner-pw");
+    let keys = format!("bind = \"127.0.0.1:0\"\nname = \"inner\"\n{}\n", path("password_file", &own));
+    let access = [path("password_file", &passwords(&["alice", "bob"])), path("acl_file", &file(ALL))];
+    let operators = "operators = [\"alice\"]".to_owned();
+    let setup = |access: &[String]| Setup::shards(2).toml(&table(access)).listener(&keys);
+    let mut broker = setup(&[access[0].clone(), access[1].clone(), operators]).start();
+    let inner = broker.listening("tcp, inner");
+    for version in VERSIONS {
+        let options = |id: &str| broker.client(version, id);
+        let within = |id: &str, password| with(options(id), Some("alice"), Some(password)).packet;
+        assert_eq!(at(inner, &within("i", "alice-pw")).code, code(version, 0x86, 4));
+        assert_eq!(with(options("o"), Some("alice"), Some("inner-pw")).refused(), code(version, 0x86, 4));
+        let nobody = with(options("i"), Some("bob"), Some("bob-pw")).packet;
+        assert_eq!(at(inner, &nobody).code, code(version, 0x86, 4));
+        let mut mine = alice(options("mine")).connect();
+        assert_eq!(at(inner, &within("mine", "inner-pw")).code, code(version, 0x87, 5), "it is another alice's");
+        assert_eq!((mine.subscribe("$SYS/#", 0), mine.subscribe("a", 1)), (0, 1));
+        let mut theirs = at(inner, &within("theirs", "inner-pw"));
+        assert_eq!((theirs.subscribe("$SYS/#", 0), theirs.subscribe("a", 1)), (code(version, 0x87, 0x80), 1));
+        assert_eq!(alice(options("theirs")).refused(), code(version, 0x87, 5));
+        theirs.disconnect();
+    }
+    let mut outer = alice(broker.client(Version::V5, "outer")).connect();
+    let mut theirs = at(inner, &with(broker.client(Version::V5, "i"), Some("alice"), Some("inner-pw")).packet);
+    users("other-pw");
+    broker.process().signal("HUP");
+    theirs.dropped(&[0x87]);
+    outer.ping();
+    drop(broker);
+    // It needs no other back end.
+    let broker = setup(&access[1..]).start();
+    let inner = broker.listening("tcp, inner");
+    broker.client(Version::V5, "anybody").connect();
+    assert_eq!(at(inner, &broker.client(Version::V5, "anybody").packet).code, 0x87);
+    let connect = with(broker.client(Version::V5, "i"), Some("alice"), Some("other-pw")).packet;
+    assert_eq!(at(inner, &connect).code, 0);
+}
+
 /// Goal: a listener's own bound on packets is told and kept; others have theirs.
 #[test]
 fn listeners_bound_packets() {
@@ -153,6 +204,7 @@ fn what_cannot_be_is_refused() {
         ("max_packet_size = \"2MiB\"", "larger than limits.max_packet_size"),
         ("use_identity_as_username = \"cn\"", "means nothing with transport"),
         ("acl_file = \"/nowhere/acl\"", "/nowhere/acl"),
+        ("password_file = \"/nowhere/users\"", "/nowhere/users"),
     ] {
         let keys = format!("bind = \"127.0.0.1:0\"\nname = \"inner\"\n{keys}");
         let (status, printed) = Setup::shards(1).listener(&keys).refused();

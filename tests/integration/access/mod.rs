@@ -8,6 +8,7 @@ mod listeners;
 mod reload;
 mod rules;
 mod sessions;
+mod topics;
 
 use std::fs;
 use std::path::PathBuf;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
-use sim::world::{Report, World};
+use sim::world::Report;
 
 #[cfg(feature = "planted-faults")]
 mod faults;
@@ -120,7 +120,7 @@ fn run_all(args: &Args, first: u64, count: u64) -> (Report, Vec<(u64, String)>) 
 }
 
 fn run(seed: u64, events: u64, trace: bool) -> Result<Report, String> {
-    match catch_unwind(AssertUnwindSafe(|| World::new(seed, trace).run(events))) {
+    match catch_unwind(AssertUnwindSafe(|| sim::run(seed, events, trace))) {
         Ok(Ok(report)) => Ok(report),
         Ok(Err(violation)) => Err(violation.0),
         Err(panic) => Err(format!("panic: {}", text_of(&*panic))),

@@ -65,6 +65,7 @@ pub fn name_of(kind: u16) -> &'static str {
 const NO_LOCAL: u8 = 1 << 2;
 const RETAIN: u8 = 1 << 2;
 const RETAIN_AS_PUBLISHED: u8 = 1 << 3;
+const TOLD: u8 = 1 << 4;
 const EXPIRES: u8 = 1 << 3;
 
 impl<'a> Entry<'a> {
@@ -133,7 +134,8 @@ impl<'a> Entry<'a> {
                 sink.u32(subscription.identifier);
                 sink.u8(subscription.qos as u8
                     | flag(subscription.no_local, NO_LOCAL)
-                    | flag(subscription.retain_as_published, RETAIN_AS_PUBLISHED));
+                    | flag(subscription.retain_as_published, RETAIN_AS_PUBLISHED)
+                    | flag(subscription.told, TOLD));
                 sink.string(subscription.filter);
                 sink.string(subscription.group);
             }
@@ -224,6 +226,7 @@ fn get<'a>(kind: u16, reader: &mut Reader<'a>) -> Result<Entry<'a>, Malformed> {
                 qos: qos(flags & 3)?,
                 no_local: flags & NO_LOCAL != 0,
                 retain_as_published: flags & RETAIN_AS_PUBLISHED != 0,
+                told: flags & TOLD != 0,
                 identifier,
             })
         }
@@ -393,6 +396,7 @@ mod tests {
                 qos: QoS::AtLeastOnce,
                 no_local: true,
                 retain_as_published: true,
+                told: true,
                 identifier: 9,
             }),
             Entry::Unsubscribed { uid: 1, filter: "a/#", group: "" },

@@ -219,6 +219,8 @@ pub struct Subscription<'a> {
     pub no_local: bool,
     /// Retain As Published.
     pub retain_as_published: bool,
+    /// A service granted it: rules do not judge it.
+    pub told: bool,
     /// Subscription Identifier; 0: none.
     pub identifier: u32,
 }

@@ -1,7 +1,7 @@
-//! The keys of `[access]`, `[access_jwt]` and `[access_http]`.
+//! The keys of `[access]`, `[access_jwt]`, `[access_http]` and `[access_acl_http]`.
 
 use super::{DAY, Key, SettingsKey};
-use crate::config::access::{BodyForm, DenyAction, NoMatch, Takeover, TokenFrom, WhenDown};
+use crate::config::access::{BodyForm, DenyAction, Method, NoMatch, Takeover, TokenFrom, WhenDown};
 use crate::config::field::{Field, Kind};
 use crate::config::settings::Settings;
 
@@ -13,6 +13,10 @@ pub const JWT_DOC: &str =
     "JSON Web Tokens as a proof of who a client is: on with `key_file`, `secret_file` or `jwks_url`.";
 /// What the section of the service is about.
 pub const HTTP_DOC: &str = "A service that knows who a client is, asked over HTTP: on with `url`.";
+
+/// What the section of the service that decides about topics is about.
+pub const ACL_HTTP_DOC: &str = "A service that decides what each client may publish and subscribe to, asked over HTTP: on \
+                                with `url`. [Access](access.md#a-service-for-topics) tells when it is asked.";
 
 /// The keys of `[access]`, in the order of the reference.
 pub const KEYS: &[Key<Settings>] = &[
@@ -78,8 +82,8 @@ pub const KEYS: &[Key<Settings>] = &[
         "check_retain_source",
         Kind::Switch,
         |s| Field::Switch(&mut s.access.check_retain_source),
-        "Whether a retained message is delivered only as long as its publisher may still publish it, by the rules of the \
-         files. What clients with claims or rules of their own have published is not judged again.",
+        "Whether a retained message is delivered only as long as its publisher may still publish it: it is not banned, and \
+         the rules of the files allow it, where these had allowed it (and not its client's own rules, or a service).",
     ),
     SettingsKey::new(
         "operators",
@@ -246,6 +250,92 @@ pub const HTTP_KEYS: &[Key<Settings>] = &[
         Kind::File,
         |s| Field::MaybePath(&mut s.access.http.ca_file),
         "Certificates that are trusted as issuers, as PEM; also for `access_jwt.jwks_url`.",
+    )
+    .absent("`/etc/ssl/certs/ca-certificates.crt`"),
+];
+
+/// The keys of `[access_acl_http]`, in the order of the reference.
+pub const ACL_HTTP_KEYS: &[Key<Settings>] = &[
+    SettingsKey::new(
+        "url",
+        Kind::Url,
+        |s| Field::MaybeText(&mut s.access.acl_http.url),
+        "Whom to ask. The placeholders of `fields` may stand behind the host; what they stand for is percent-encoded.",
+    )
+    .absent("nobody is asked"),
+    SettingsKey::new(
+        "method",
+        Kind::Choice(Method::WORDS, &[]),
+        |s| Field::Choice(&mut s.access.acl_http.method),
+        "How: by `post` (the fields are the body), or by `get` (they are the query).",
+    ),
+    SettingsKey::new(
+        "body",
+        Kind::Choice(BodyForm::WORDS, &[]),
+        |s| Field::Choice(&mut s.access.acl_http.body),
+        "How the body of a POST is written: a JSON object, or a form of HTML.",
+    ),
+    SettingsKey::new(
+        "fields",
+        Kind::Words(32),
+        |s| Field::Words(&mut s.access.acl_http.fields),
+        "`KEY=VALUE` of the request; `${username}`, `${clientid}`, `${peerhost}`, `${subject}`, `${claim.NAME}`, \
+         `${action}` (`publish` or `subscribe`), `${topic}`, `${qos}` and `${retain}` stand for who does what. A field \
+         whose only placeholder has no value is null (JSON) or left out. Empty: `username`, `clientid`, `peerhost`, \
+         `action`, `topic`, `qos` and `retain`, each with the placeholder of its name. An answer counts for every QoS \
+         where the request does not tell it, and likewise for RETAIN.",
+    ),
+    SettingsKey::new(
+        "headers",
+        Kind::Words(32),
+        |s| Field::Words(&mut s.access.acl_http.headers),
+        "`NAME: VALUE` of headers to send, an `Authorization` for example.",
+    ),
+    SettingsKey::new(
+        "timeout",
+        Kind::Duration(10..=60_000),
+        |s| Field::Duration(&mut s.access.acl_http.timeout),
+        "How long an answer may take. A packet waits for at most three times as long, whatever waits before it, and its \
+         connection with it; when an answer did not come nobody is asked for a second.",
+    ),
+    SettingsKey::new(
+        "cache",
+        Kind::Duration(0..=DAY),
+        |s| Field::Duration(&mut s.access.acl_http.cache),
+        "How long an answer counts for the same connection, topic and action; `0s`: for one packet. SIGHUP forgets all.",
+    ),
+    SettingsKey::new(
+        "cache_size",
+        Kind::Count(1..=4096),
+        |s| Field::U32(&mut s.access.acl_http.cache_size),
+        "Answers that are remembered for each connection, rounded up to a power of two. The oldest gives way. Topics of \
+         more than 256 bytes are not remembered.",
+    ),
+    SettingsKey::new(
+        "max_waiting",
+        Kind::Count(1..=1_000_000),
+        |s| Field::U32(&mut s.access.acl_http.max_waiting),
+        "Packets that may wait for an answer on the whole node, one for each connection. There is no answer for further \
+         ones, counted.",
+    ),
+    SettingsKey::new(
+        "when_down",
+        Kind::Choice(WhenDown::WORDS, &[]),
+        |s| Field::Choice(&mut s.access.acl_http.when_down),
+        "What becomes of a publish or a subscription where the service does not answer in time, or with an error: `deny`, \
+         `allow`, or `next` (the rules decide). It is not remembered.",
+    ),
+    SettingsKey::new(
+        "threads",
+        Kind::Count(1..=256),
+        |s| Field::U16(&mut s.access.acl_http.threads),
+        "Threads that wait for answers: so many requests may be under way.",
+    ),
+    SettingsKey::new(
+        "ca_file",
+        Kind::File,
+        |s| Field::MaybePath(&mut s.access.acl_http.ca_file),
+        "Certificates that are trusted as issuers, as PEM.",
     )
     .absent("`/etc/ssl/certs/ca-certificates.crt`"),
 ];

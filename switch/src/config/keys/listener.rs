@@ -65,6 +65,15 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         "The back ends of `[access]` that are asked here, and in which order. Empty: as `access.backends` says.",
     ),
     ListenerKey::new(
+        "password_file",
+        Kind::File,
+        |listener| Field::MaybePath(&mut listener.password_file),
+        "Users and hashes for this listener, in place of `access.password_file`. Its users are its own: the session of one \
+         is not that of a user of the same name elsewhere, and none of them is one of `access.operators`. Read again at \
+         SIGHUP.",
+    )
+    .absent("`access.password_file`"),
+    ListenerKey::new(
         "acl_file",
         Kind::File,
         |listener| Field::MaybePath(&mut listener.acl_file),
@@ -79,6 +88,13 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         "Rules in our own form for those who came in here, likewise.",
     )
     .absent("`access.rules_file`"),
+    ListenerKey::new(
+        "acl_http",
+        Kind::Switch,
+        |listener| Field::MaybeSwitch(&mut listener.acl_http),
+        "Whether the service of `[access_acl_http]` is asked about what those who came in here publish and subscribe to.",
+    )
+    .absent("`true` where `access_acl_http.url` is written"),
     ListenerKey::new(
         "max_packet_size",
         Kind::Bytes(256..=255 << 20),
