@@ -259,6 +259,12 @@ impl Stacks {
         self.rows.get_mut(slot.0 as usize)?.as_deref_mut()
     }
 
+    /// The channel of a connection that is encrypted.
+    pub fn channel(&mut self, slot: Slot) -> &mut Channel {
+        let stack = self.get_mut(slot).expect("an encrypted connection has a stack");
+        stack.channel.as_mut().expect("an encrypted connection has a channel")
+    }
+
     /// A connection's stack.
     pub fn get(&self, slot: Slot) -> Option<&Stack> {
         self.rows.get(slot.0 as usize)?.as_deref()
