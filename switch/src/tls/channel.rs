@@ -201,6 +201,14 @@ impl Channel {
         sealed
     }
 
+    /// The present key seals so many records of data more.
+    #[cfg(test)]
+    pub fn leave(&mut self, records: u64) {
+        if let Stage::Traffic(traffic) = &mut self.stage {
+            traffic.leave(records);
+        }
+    }
+
     /// Appends what is due besides data: a KeyUpdate that the client has asked for, and, if all that waited is sealed,
     /// close_notify (RFC 8446, section 6.1).
     pub fn say_rest(&mut self, all: bool, out: &mut Sealed) {

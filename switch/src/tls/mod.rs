@@ -66,3 +66,6 @@ impl ListenerTls {
         self.letters[usize::from(shard.0)].pop()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,13 +67,17 @@ impl Cipher {
             ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv),
             _ => return None,
         };
+        Cipher::with(number, algorithm, (key.as_ref(), iv.as_ref()), v13)
+    }
+
+    fn with(number: u64, algorithm: &'static Algorithm, (key, iv): (&[u8], &[u8]), v13: bool) -> Option<Cipher> {
         let shape = match (v13, *algorithm == CHACHA20_POLY1305) {
             (true, _) => Shape::V13,
             (false, true) => Shape::V12,
             (false, false) => Shape::V12Explicit,
         };
-        let key = LessSafeKey::new(UnboundKey::new(algorithm, key.as_ref()).ok()?);
-        Some(Cipher { key, iv: iv.as_ref().try_into().ok()?, number, shape })
+        let key = LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?);
+        Some(Cipher { key, iv: iv.try_into().ok()?, number, shape })
     }
 
     /// Whether the records are those of TLS 1.3.
@@ -270,5 +274,161 @@ impl Sealed {
     pub fn bytes(&self, start: usize, len: usize) -> &[u8] {
         assert!(start + len <= self.filled, "it was sealed");
         &self.bytes[start..start + len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("a byte");
+        digits.chunks(2).map(byte).collect()
+    }
+
+    fn open(cipher: &mut Cipher, record: &[u8], plain: &mut Vec<u8>) -> Result<Option<u8>, AlertDescription> {
+        let (header, body) = record.split_first_chunk::<HEADER_BYTES>().expect("a header");
+        let len = cipher.body_len(*header)?;
+        body.get(..len).map(|body| cipher.open(*header, body, plain)).transpose()
+    }
+
+    /// Goal: what is sealed and opened is what others seal and open: the records behind the handshake of RFC 8448, section 3.
+    #[test]
+    fn records_of_rfc_8448() {
+        let payload: Vec<u8> = (0..50).collect();
+        let client = "17422dda596ed5d9acd890e3c63f5051 5b78923dee08579033e523d9";
+        let server = "9f02283b6c9c07efc26bb9f2ac92e356 cf782b88dd83549aadf1e984";
+        let of_client = "17030300 43 a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5b46b395bd54a9a20441e2b6297
+            4e1f5a6292a2977014bd1e3deae63aeebb21694915e4";
+        let of_server = "17030300 43 2e937e11ef4ac740e538ad36005fc4a46932fc3225d05f82aa1b36e30efaf97d90e6dffc602dcb501a59a8fcc4
+            9c4bf2e5f0a21c0047c2abf332540dd032e167c2955d";
+        let goodbye = "17030300 13 c9872760655666b74d7ff1153efd6db6d0b0e3";
+        // The server has sent a ticket before.
+        for (keys, number, record, kind, content) in [
+            (client, 0, of_client, kind::DATA, &payload[..]),
+            (server, 1, of_server, kind::DATA, &payload),
+            (client, 1, goodbye, kind::ALERT, &[1, 0]),
+        ] {
+            let (keys, record) = (hex(keys), hex(record));
+            let cipher = || Cipher::with(number, &AES_128_GCM, keys.split_at(16), true).expect("a key");
+            let mut plain = Vec::new();
+            assert_eq!(open(&mut cipher(), &record, &mut plain), Ok(Some(kind)));
+            assert_eq!(plain, content);
+            let mut sealed = vec![0; cipher().sealed_len(content.len())];
+            cipher().seal(kind, content, &mut sealed);
+            assert_eq!(sealed, record);
+        }
+    }
+
+    const SUITES: [(&Algorithm, bool); 6] = [
+        (&AES_128_GCM, true),
+        (&AES_256_GCM, true),
+        (&CHACHA20_POLY1305, true),
+        (&AES_128_GCM, false),
+        (&AES_256_GCM, false),
+        (&CHACHA20_POLY1305, false),
+    ];
+
+    fn ciphers(algorithm: &'static Algorithm, v13: bool) -> [Cipher; 2] {
+        let key: Vec<u8> = (1..=algorithm.key_len() as u8).collect();
+        // A number whose bytes all differ, as some are sent.
+        let cipher = || Cipher::with(0x0102_0304_0506_0708, algorithm, (&key, &[9; 12]), v13).expect("a key");
+        [cipher(), cipher()]
+    }
+
+    /// Goal: no bit of a record can be changed, no byte taken away or added, and none comes twice; and what was opened in
+    /// vain leaves no trace.
+    #[test]
+    fn nothing_can_be_changed() {
+        for (algorithm, v13) in SUITES {
+            let [mut ours, mut theirs] = ciphers(algorithm, v13);
+            let content: Vec<u8> = (0..100).collect();
+            let mut record = vec![0; ours.sealed_len(content.len())];
+            ours.seal(kind::DATA, &content, &mut record);
+            let mut plain = vec![7];
+            for bit in 0..8 * record.len() {
+                let mut changed = record.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                // Of a length that was changed the rest may be waited for.
+                assert_ne!(open(&mut theirs, &changed, &mut plain).ok().flatten(), Some(kind::DATA), "bit {bit}");
+            }
+            for len in (0..record.len() - HEADER_BYTES).chain([record.len() - HEADER_BYTES + 1]) {
+                let mut other = record.clone();
+                other.resize(HEADER_BYTES + len, 0);
+                other[3..5].copy_from_slice(&(len as u16).to_be_bytes());
+                assert_eq!(open(&mut theirs, &other, &mut plain), Err(AlertDescription::BadRecordMac), "{len} bytes");
+            }
+            assert_eq!(plain, [7]);
+            assert_eq!(open(&mut theirs, &record, &mut plain), Ok(Some(kind::DATA)));
+            assert_eq!(plain[1..], content);
+            assert_eq!(open(&mut theirs, &record, &mut plain), Err(AlertDescription::BadRecordMac), "it came twice");
+        }
+    }
+
+    /// Goal: contents up to the limit go through, and what is longer is refused, by its header where that tells.
+    #[test]
+    fn lengths_have_limits() {
+        for (algorithm, v13) in SUITES {
+            let [mut ours, mut theirs] = ciphers(algorithm, v13);
+            for len in [0, 1, 15, 16, 17, 1000, CONTENT_BYTES_MAX - 1, CONTENT_BYTES_MAX] {
+                let content = vec![len as u8; len];
+                let mut record = vec![0; ours.sealed_len(len)];
+                ours.seal(kind::HANDSHAKE, &content, &mut record);
+                let mut plain = Vec::new();
+                assert_eq!(open(&mut theirs, &record, &mut plain), Ok(Some(kind::HANDSHAKE)));
+                assert_eq!(plain, content);
+            }
+            let most = SEALED_BYTES_MAX[usize::from(!v13)] as u16;
+            let header = |len: u16| [&[kind::DATA, 3, 3], &len.to_be_bytes()[..]].concat().try_into().expect("five bytes");
+            assert_eq!(theirs.body_len(header(most)), Ok(usize::from(most)));
+            assert_eq!(theirs.body_len(header(most + 1)), Err(AlertDescription::RecordOverflow));
+            // A record may be that long, its content not.
+            let long = vec![1; CONTENT_BYTES_MAX + if v13 { 2 } else { 1 }];
+            let aad = ours.authenticated(kind::DATA, long.len());
+            let told = if ours.shape == Shape::V12Explicit { EXPLICIT_BYTES } else { 0 };
+            let header: [u8; 5] = header((told + long.len() + TAG_BYTES) as u16);
+            let aad = if v13 { Aad::from(&header[..]) } else { Aad::from(&aad[..]) };
+            let mut body = long.clone();
+            let nonce = Nonce::assume_unique_for_key(ours.nonce());
+            ours.key.seal_in_place_append_tag(nonce, aad, &mut body).expect("the library does not mind");
+            let record = [&header[..], &ours.nonce()[12 - told..], &body].concat();
+            let mut plain = Vec::new();
+            assert_eq!(open(&mut theirs, &record, &mut plain), Err(AlertDescription::RecordOverflow));
+            assert!(plain.is_empty());
+        }
+    }
+
+    /// Goal: TLS 1.3 pads with zeros behind the type, and a record without a type is none (RFC 8446, section 5.4).
+    #[test]
+    fn padding_is_taken_off() {
+        let [mut ours, mut theirs] = ciphers(&AES_256_GCM, true);
+        for (inner, opened) in [
+            (&[b'a', 0, b'b', kind::DATA][..], Ok(Some(kind::DATA))),
+            (&[b'a', 0, b'b', kind::DATA, 0, 0, 0, 0, 0], Ok(Some(kind::DATA))),
+            (&[0, 0, 0, 0, 0], Err(AlertDescription::UnexpectedMessage)),
+            (&[0], Err(AlertDescription::UnexpectedMessage)),
+        ] {
+            let (last, content) = inner.split_last().expect("a type");
+            let mut record = vec![0; ours.sealed_len(content.len())];
+            ours.seal(*last, content, &mut record);
+            let mut plain = Vec::new();
+            assert_eq!(open(&mut theirs, &record, &mut plain), opened);
+            assert_eq!(plain, if opened.is_ok() { &b"a\0b"[..] } else { b"" });
+        }
+    }
+
+    /// Goal: headers that no record has behind the handshake.
+    #[test]
+    fn headers_are_looked_at() {
+        let [v13, _] = ciphers(&AES_128_GCM, true);
+        let [v12, _] = ciphers(&AES_128_GCM, false);
+        for kind in 0..=255 {
+            let header = [kind, 3, 3, 0, 40];
+            assert_eq!(v13.body_len(header).is_ok(), kind == 23, "in the clear: {kind}");
+            assert_eq!(v12.body_len(header).is_ok(), (20..=23).contains(&kind), "{kind}");
+        }
+        assert_eq!(v12.body_len([23, 3, 1, 0, 40]), Err(AlertDescription::ProtocolVersion));
+        assert_eq!(v13.body_len([23, 3, 1, 0, 40]), Ok(40), "of no meaning, and authenticated");
     }
 }

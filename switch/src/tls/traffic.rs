@@ -118,6 +118,12 @@ impl Traffic {
         true
     }
 
+    /// The present key seals so many records of data more.
+    #[cfg(test)]
+    pub fn leave(&mut self, records: u64) {
+        self.left = records;
+    }
+
     /// An alert that ends the connection (RFC 8446, section 6.2).
     pub fn fatal(&mut self, alert: AlertDescription) -> Message {
         self.message(kind::ALERT, &[FATAL, alert.into()])
