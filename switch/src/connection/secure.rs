@@ -25,6 +25,7 @@ use crate::tls::Secrets;
 use crate::tls::channel::{ARRIVED_BYTES_MAX, Channel};
 use crate::tls::failure::Failure;
 use crate::tls::record::Sealed;
+use crate::tls::traffic::Sealer;
 
 /// What a shard needs for the channels of its connections.
 #[derive(Default)]
@@ -41,7 +42,7 @@ pub struct Secure {
     /// What the sends of a slice are, one behind the other.
     arena: Sealed,
     /// Channels that came from other shards before their parcels.
-    came: Vec<(ConnectionId, Box<Channel>)>,
+    came: Vec<(ConnectionId, Box<Channel>, Option<Sealer>)>,
 }
 
 impl Secure {
@@ -53,12 +54,9 @@ impl Secure {
     /// Seals a run of a feed for a connection for which nothing else waits. Returns where it lies in the arena; `None`: it
     /// must go with what the connection has to say besides.
     pub(crate) fn seal_run(&mut self, stacks: &mut Stacks, slot: Slot, run: &[u8]) -> Option<(u32, u32)> {
-        let channel = stacks.channel(slot);
-        if run.len() > SEALED_BYTES_MAX || !channel.is_ready(run.len()) {
-            return None;
-        }
+        let sealer = stacks.sealer(slot).filter(|sealer| run.len() <= SEALED_BYTES_MAX && sealer.takes(run.len()))?;
         let start = self.arena.len();
-        channel.seal(run, &mut self.arena);
+        sealer.seal(run, &mut self.arena);
         Some((start as u32, (self.arena.len() - start) as u32))
     }
 }
@@ -134,10 +132,12 @@ impl Switch {
             }
             joined.extend_from_slice(bytes);
         }
+        let mut sealer = self.stacks.take_sealer(slot);
         let opened = match whole {
-            true => channel.open(bytes, &mut plain, &mut answers),
-            false => channel.shake_hands(&mut joined, &mut plain, &mut answers),
+            true => channel.open(bytes, &mut sealer, &mut plain, &mut answers),
+            false => channel.shake_hands(&mut joined, &mut sealer, &mut plain, &mut answers),
         };
+        self.stacks.put_sealer(slot, sealer);
         if answers.is_empty() {
             self.give_buffer(answers);
         } else {
@@ -212,7 +212,7 @@ impl Switch {
     pub(crate) fn plan_sealed(&mut self, slot: Slot, source: u32, plan: &mut Vec<Span>) -> Planned {
         let arena = &mut self.secure.arena;
         let start = arena.len();
-        let channel = self.stacks.channel(slot);
+        let (channel, sealer) = self.stacks.channel(slot);
         // What is left over goes alone. With more sealed behind it each time, not all would ever have left of a client that
         // reads slowly, and the outbox would not move on.
         let unsent = channel.unsent.take();
@@ -221,10 +221,10 @@ impl Switch {
         let outbox = self.connections.at(slot).outbox.as_ref();
         let waits = outbox.map_or(&[][..], |outbox| &outbox.bytes()[channel.covers..]);
         let fresh = waits.len().min(room);
-        let sealed = channel.seal(&waits[..fresh], arena);
+        let sealed = channel.seal(&waits[..fresh], sealer, arena);
         if sealed {
             channel.covers += fresh;
-            channel.say_rest(fresh == waits.len(), arena);
+            channel.say_rest(fresh == waits.len(), sealer, arena);
         }
         let len = (arena.len() - start) as u32;
         if let Some(unsent) = unsent {
@@ -252,30 +252,31 @@ impl Switch {
             self.keep_unsent(span, sent);
             return 0;
         }
-        std::mem::take(&mut self.stacks.channel(span.slot).covers)
+        std::mem::take(&mut self.stacks.channel(span.slot).0.covers)
     }
 
     /// Of a span that was sealed no more than this has left.
     fn keep_unsent(&mut self, span: &Span, sent: u32) {
         let mut rest = self.take_buffer();
         rest.extend_from_slice(&self.sealed_bytes(span)[sent as usize..]);
-        self.stacks.channel(span.slot).unsent = Some(rest);
+        self.stacks.channel(span.slot).0.unsent = Some(rest);
     }
 
     /// The same of a span that was a run of a feed. The connection's outbox, which was empty, stands for it now.
     pub(crate) fn keep_unsent_run(&mut self, span: &Span, sent: u32) {
         self.keep_unsent(span, sent);
         let outbox = self.connections.at(span.slot).outbox.as_ref().expect("the run was put there");
-        self.stacks.channel(span.slot).covers = outbox.len();
+        self.stacks.channel(span.slot).0.covers = outbox.len();
     }
 
     /// The channel of a connection that has come from another shard.
-    pub(crate) fn take_channel(&mut self, connection: ConnectionId) -> Box<Channel> {
+    pub(crate) fn take_channel(&mut self, connection: ConnectionId) -> (Box<Channel>, Option<Sealer>) {
         while let Some(came) = self.node.channels[usize::from(self.id.0)].pop() {
             self.secure.came.push(came);
         }
-        let index = self.secure.came.iter().position(|(id, _)| *id == connection);
-        self.secure.came.swap_remove(index.expect("a channel goes ahead of its parcel")).1
+        let index = self.secure.came.iter().position(|(id, ..)| *id == connection);
+        let (_, channel, sealer) = self.secure.came.swap_remove(index.expect("a channel goes ahead of its parcel"));
+        (channel, sealer)
     }
 }
 

@@ -13,13 +13,14 @@ use super::Secrets;
 use super::failure::Failure;
 use super::handshake::{Done, Handshake, Shaken};
 use super::record::Sealed;
-use super::traffic::{End, Traffic};
+use super::traffic::{End, Sealer, Traffic};
 
 /// Received bytes that wait for the rest of a record, or of a handshake message that spans records: RFC 8446 has records
 /// of 16 KiB and 256 bytes, and messages of a handshake that rustls takes have 64 KiB, in records with headers.
 pub const ARRIVED_BYTES_MAX: usize = 96 << 10;
 
-/// The TLS of one connection.
+/// The TLS of one connection, but for its [`Sealer`], which is kept by who owns this, and is there as long as something can
+/// be sealed: from the end of the handshake until the connection fails.
 pub struct Channel {
     stage: Stage,
     /// The front of what is not whole yet.
@@ -117,12 +118,6 @@ impl Channel {
         self.unsent.is_some() || self.goodbye == Goodbye::Due || renews
     }
 
-    /// Whether [`Channel::seal`] takes so many bytes now, with nothing before and behind them.
-    pub fn is_ready(&self, content: usize) -> bool {
-        let ready = matches!(&self.stage, Stage::Traffic(traffic) if traffic.is_ready(content));
-        ready && self.unsent.is_none() && self.goodbye == Goodbye::No
-    }
-
     /// Nothing more will be written: say so behind what waits.
     pub fn end(&mut self) {
         if self.goodbye == Goodbye::No && matches!(self.stage, Stage::Traffic(_)) {
@@ -132,8 +127,14 @@ impl Channel {
 
     /// Takes received bytes while the handshake is under way, and what comes behind it with them. What is not done with
     /// must come again as it is then. Contents of records are appended to `plain`, answers to `answers`.
-    pub fn shake_hands(&mut self, input: &mut [u8], plain: &mut Vec<u8>, answers: &mut Vec<u8>) -> Opened {
-        let Stage::Handshake(handshake) = &mut self.stage else { return self.open(input, plain, answers) };
+    pub fn shake_hands(
+        &mut self,
+        input: &mut [u8],
+        tx: &mut Option<Sealer>,
+        plain: &mut Vec<u8>,
+        answers: &mut Vec<u8>,
+    ) -> Opened {
+        let Stage::Handshake(handshake) = &mut self.stage else { return self.open(input, tx, plain, answers) };
         let Shaken { consumed, end } = handshake.shake(input, answers);
         let all = Opened { consumed: input.len(), ..Opened::default() };
         match end {
@@ -142,11 +143,14 @@ impl Channel {
                 self.ended = true;
                 Opened { ended: true, ..all }
             }
-            Some(Ok(Done::Complete)) if self.take_keys() => {
-                let opened = self.open(&input[consumed..], plain, answers);
+            Some(Ok(Done::Complete)) => {
+                *tx = self.take_keys();
+                if tx.is_none() {
+                    return Opened { failed: Some(Failure::Cipher), ..all };
+                }
+                let opened = self.open(&input[consumed..], tx, plain, answers);
                 Opened { consumed: consumed + opened.consumed, completed: true, ..opened }
             }
-            Some(Ok(Done::Complete)) => Opened { failed: Some(Failure::Cipher), ..all },
             Some(Err(failure)) => {
                 self.stage = Stage::Failed;
                 Opened { failed: Some(failure), ..all }
@@ -154,22 +158,27 @@ impl Channel {
         }
     }
 
-    /// The handshake is over. False: with keys that we have no cipher for, which rustls does not have either.
-    fn take_keys(&mut self) -> bool {
-        let Stage::Handshake(handshake) = std::mem::replace(&mut self.stage, Stage::Failed) else { return false };
+    /// The handshake is over. `None`: with keys that we have no cipher for, which rustls does not have either.
+    fn take_keys(&mut self) -> Option<Sealer> {
+        let Stage::Handshake(handshake) = std::mem::replace(&mut self.stage, Stage::Failed) else { return None };
         let connection = handshake.connection;
         self.resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         self.certificate = connection.peer_certificates().and_then(|chain| chain.first().cloned());
-        let keys = connection.dangerous_into_kernel_connection().ok();
-        if let Some(traffic) = keys.and_then(|(secrets, keys)| Traffic::new(&secrets, keys)) {
-            self.stage = Stage::Traffic(traffic);
-            self.complete = true;
-        }
-        self.complete
+        let (secrets, keys) = connection.dangerous_into_kernel_connection().ok()?;
+        let (traffic, sealer) = Traffic::new(&secrets, keys)?;
+        self.stage = Stage::Traffic(traffic);
+        self.complete = true;
+        Some(sealer)
     }
 
     /// The same behind the handshake.
-    pub fn open(&mut self, input: &[u8], plain: &mut Vec<u8>, answers: &mut Vec<u8>) -> Opened {
+    pub fn open(
+        &mut self,
+        input: &[u8],
+        tx: &mut Option<Sealer>,
+        plain: &mut Vec<u8>,
+        answers: &mut Vec<u8>,
+    ) -> Opened {
         let mut opened = Opened { consumed: input.len(), ended: self.ended, ..Opened::default() };
         let Stage::Traffic(traffic) = &mut self.stage else { return opened };
         if self.ended {
@@ -181,43 +190,35 @@ impl Channel {
             Err(End::Goodbye) => (self.ended, opened.ended) = (true, true),
             Err(End::Alert(alert)) => opened.failed = Some(Failure::Alert(alert)),
             Err(End::Breach(alert)) => {
-                answers.extend_from_slice(&traffic.fatal(alert));
+                tx.iter_mut().for_each(|tx| answers.extend_from_slice(&tx.fatal(alert)));
                 opened.failed = Some(Failure::Violated);
             }
         }
         if opened.failed.is_some() {
-            self.stage = Stage::Failed;
+            (self.stage, *tx) = (Stage::Failed, None);
         }
         opened
     }
 
     /// Appends `plain` in records. False: the keys are used up, and nothing can be sealed any more.
-    pub fn seal(&mut self, plain: &[u8], out: &mut Sealed) -> bool {
-        let Stage::Traffic(traffic) = &mut self.stage else { return plain.is_empty() };
-        let sealed = traffic.seal(plain, out);
+    pub fn seal(&mut self, plain: &[u8], tx: &mut Option<Sealer>, out: &mut Sealed) -> bool {
+        let (Stage::Traffic(traffic), Some(sealer)) = (&mut self.stage, &mut *tx) else { return plain.is_empty() };
+        let sealed = traffic.seal(plain, sealer, out);
         if !sealed {
-            self.stage = Stage::Failed;
+            (self.stage, *tx) = (Stage::Failed, None);
         }
         sealed
     }
 
-    /// The present key seals so many records of data more.
-    #[cfg(test)]
-    pub fn leave(&mut self, records: u64) {
-        if let Stage::Traffic(traffic) = &mut self.stage {
-            traffic.leave(records);
-        }
-    }
-
     /// Appends what is due besides data: a KeyUpdate that the client has asked for, and, if all that waited is sealed,
     /// close_notify (RFC 8446, section 6.1).
-    pub fn say_rest(&mut self, all: bool, out: &mut Sealed) {
-        let Stage::Traffic(traffic) = &mut self.stage else { return };
-        if traffic.owes() && !traffic.renew(out) {
-            self.stage = Stage::Failed;
+    pub fn say_rest(&mut self, all: bool, tx: &mut Option<Sealer>, out: &mut Sealed) {
+        let (Stage::Traffic(traffic), Some(sealer)) = (&mut self.stage, &mut *tx) else { return };
+        if traffic.owes() && !traffic.renew(sealer, out) {
+            (self.stage, *tx) = (Stage::Failed, None);
         } else if all && self.goodbye == Goodbye::Due {
             self.goodbye = Goodbye::Said;
-            out.append(&traffic.goodbye());
+            out.append(&sealer.goodbye());
         }
     }
 }

@@ -299,9 +299,11 @@ mod tests {
         let payload: Vec<u8> = (0..50).collect();
         let client = "17422dda596ed5d9acd890e3c63f5051 5b78923dee08579033e523d9";
         let server = "9f02283b6c9c07efc26bb9f2ac92e356 cf782b88dd83549aadf1e984";
-        let of_client = "17030300 43 a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5b46b395bd54a9a20441e2b6297
+        let of_client =
+            "17030300 43 a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5b46b395bd54a9a20441e2b6297
             4e1f5a6292a2977014bd1e3deae63aeebb21694915e4";
-        let of_server = "17030300 43 2e937e11ef4ac740e538ad36005fc4a46932fc3225d05f82aa1b36e30efaf97d90e6dffc602dcb501a59a8fcc4
+        let of_server =
+            "17030300 43 2e937e11ef4ac740e538ad36005fc4a46932fc3225d05f82aa1b36e30efaf97d90e6dffc602dcb501a59a8fcc4
             9c4bf2e5f0a21c0047c2abf332540dd032e167c2955d";
         let goodbye = "17030300 13 c9872760655666b74d7ff1153efd6db6d0b0e3";
         // The server has sent a ticket before.
@@ -380,7 +382,8 @@ mod tests {
                 assert_eq!(plain, content);
             }
             let most = SEALED_BYTES_MAX[usize::from(!v13)] as u16;
-            let header = |len: u16| [&[kind::DATA, 3, 3], &len.to_be_bytes()[..]].concat().try_into().expect("five bytes");
+            let header =
+                |len: u16| [&[kind::DATA, 3, 3], &len.to_be_bytes()[..]].concat().try_into().expect("five bytes");
             assert_eq!(theirs.body_len(header(most)), Ok(usize::from(most)));
             assert_eq!(theirs.body_len(header(most + 1)), Err(AlertDescription::RecordOverflow));
             // A record may be that long, its content not.

@@ -13,6 +13,7 @@ use super::Secrets;
 use super::channel::{Channel, Opened};
 use super::failure::Failure;
 use super::record::{Cipher, HEADER_BYTES, Sealed, kind};
+use super::traffic::Sealer;
 
 const V13: [SupportedCipherSuite; 3] = [
     cipher_suite::TLS13_AES_128_GCM_SHA256,
@@ -57,6 +58,7 @@ fn client_config(suite: SupportedCipherSuite) -> ClientConfig {
 struct Pair {
     client: ClientConnection,
     channel: Channel,
+    tx: Option<Sealer>,
     /// What the client was told, and what it has told.
     heard: Vec<u8>,
     said: Vec<u8>,
@@ -67,7 +69,7 @@ impl Pair {
         let name = ServerName::try_from("localhost").expect("a name");
         let mut client = ClientConnection::new(Arc::new(config), name).expect("a configuration");
         client.set_buffer_limit(None);
-        Pair { client, channel: Channel::new(&secrets().0), heard: Vec::new(), said: Vec::new() }
+        Pair { client, channel: Channel::new(&secrets().0), tx: None, heard: Vec::new(), said: Vec::new() }
     }
 
     /// One that has shaken hands.
@@ -99,7 +101,7 @@ impl Pair {
             let mut input = self.channel.arrived.take().map_or_else(Vec::new, |arrived| *arrived);
             input.extend_from_slice(piece);
             let mut answers = self.channel.unsent.take().unwrap_or_default();
-            let opened = self.channel.shake_hands(&mut input, &mut self.said, &mut answers);
+            let opened = self.channel.shake_hands(&mut input, &mut self.tx, &mut self.said, &mut answers);
             if !answers.is_empty() {
                 self.channel.unsent = Some(answers);
             }
@@ -135,17 +137,17 @@ impl Pair {
     fn send(&mut self, plain: &[u8]) -> Vec<u8> {
         let mut out = Sealed::default();
         out.append(&self.channel.unsent.take().unwrap_or_default());
-        assert!(self.channel.seal(plain, &mut out), "there is a key");
-        self.channel.say_rest(true, &mut out);
+        assert!(self.channel.seal(plain, &mut self.tx, &mut out), "there is a key");
+        self.channel.say_rest(true, &mut self.tx, &mut out);
         out.bytes(0, out.len()).to_vec()
     }
 
-    /// The client is none of rustls any more, but its keys: what it sends, and what it receives.
-    fn into_keys(self) -> (Channel, Cipher, Cipher) {
-        let v13 = self.client.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
-        let secrets = self.client.dangerous_extract_secrets().expect("it was enabled");
-        let cipher = |(number, secrets)| Cipher::new(number, &secrets, v13).expect("a suite of both");
-        (self.channel, cipher(secrets.tx), cipher(secrets.rx))
+    /// The client's keys are taken from it: what it sends with, and what it receives with. It is another one then.
+    fn take_keys(&mut self, suite: SupportedCipherSuite) -> (Cipher, Cipher) {
+        let client = std::mem::replace(&mut self.client, Pair::new(client_config(suite)).client);
+        let secrets = client.dangerous_extract_secrets().expect("it was enabled");
+        let cipher = |(number, secrets)| Cipher::new(number, &secrets, V13.contains(&suite)).expect("a suite of both");
+        (cipher(secrets.tx), cipher(secrets.rx))
     }
 }
 
@@ -232,12 +234,8 @@ fn half_a_message_behind_the_handshake() {
         flight = pair.flight();
     }
     assert!(pair.channel.is_handshaking(), "its last flight has not arrived");
-    // As rustls's own keys for data are ready, its numbers begin at 0.
-    let Pair { client, channel, .. } = pair;
-    let secrets = client.dangerous_extract_secrets().expect("it was enabled");
-    let mut tx = Cipher::new(secrets.tx.0, &secrets.tx.1, true).expect("a suite of both");
+    let (mut tx, _) = pair.take_keys(V13[0]);
     flight.extend(sealed(&mut tx, kind::HANDSHAKE, &[24, 0, 0]));
-    let mut pair = Pair { channel, ..Pair::new(client_config(V13[0])) };
     let opened = pair.take(&flight, flight.len());
     assert!(opened.completed && opened.failed.is_none());
     assert!(!pair.send(b"meanwhile").is_empty());
@@ -280,8 +278,8 @@ fn rules_that_are_broken() {
     ];
     for (suites, records, alert) in cases {
         for suite in *suites {
-            let (channel, mut tx, mut rx) = Pair::greeted(client_config(*suite)).into_keys();
-            let mut pair = Pair { channel, ..Pair::new(client_config(*suite)) };
+            let mut pair = Pair::greeted(client_config(*suite));
+            let (mut tx, mut rx) = pair.take_keys(*suite);
             let mut bytes = Vec::new();
             records.iter().for_each(|(kind, content)| bytes.extend(sealed(&mut tx, *kind, content)));
             // The tickets of TLS 1.3 were heard before.
@@ -290,7 +288,7 @@ fn rules_that_are_broken() {
             assert!(pair.said.is_empty(), "{suite:?} {records:?}");
             let answers = pair.channel.unsent.take().expect("an alert");
             assert_eq!(opened(&mut rx, &answers), [(kind::ALERT, vec![2, (*alert).into()])], "{suite:?} {records:?}");
-            assert!(!pair.channel.seal(b"more", &mut Sealed::default()), "nothing follows an alert");
+            assert!(!pair.channel.seal(b"more", &mut pair.tx, &mut Sealed::default()), "nothing follows an alert");
         }
     }
 }
@@ -306,8 +304,8 @@ fn headers_that_are_none() {
         (V12, [23, 3, 4, 0, 40], A::ProtocolVersion),
         (V12, [0x30, 3, 3, 0, 40], A::UnexpectedMessage),
     ] {
-        let (channel, _, mut rx) = Pair::greeted(client_config(suites[1])).into_keys();
-        let mut pair = Pair { channel, ..Pair::new(client_config(suites[1])) };
+        let mut pair = Pair::greeted(client_config(suites[1]));
+        let (_, mut rx) = pair.take_keys(suites[1]);
         assert_eq!(pair.take(&header, 5).failed, Some(Failure::Violated), "{header:?}");
         let answers = pair.channel.unsent.take().expect("an alert");
         assert_eq!(opened(&mut rx, &answers), [(kind::ALERT, vec![2, alert.into()])], "{header:?}");
@@ -321,10 +319,12 @@ fn alerts_of_a_client() {
     for suite in [V13[0], V12[0]] {
         let v13 = suite == V13[0];
         let new = || {
-            let (channel, tx, _) = Pair::greeted(client_config(suite)).into_keys();
-            (Pair { channel, ..Pair::new(client_config(suite)) }, tx)
+            let mut pair = Pair::greeted(client_config(suite));
+            let (tx, _) = pair.take_keys(suite);
+            (pair, tx)
         };
-        for (content, failed) in [([2, 40], true), ([1, 48], v13), ([2, 90], true), ([1, 90], false), ([2, 255], true)] {
+        for (content, failed) in [([2, 40], true), ([1, 48], v13), ([2, 90], true), ([1, 90], false), ([2, 255], true)]
+        {
             let (mut pair, mut tx) = new();
             let bytes = [sealed(&mut tx, kind::ALERT, &content), sealed(&mut tx, kind::DATA, b"more")].concat();
             let failure = failed.then_some(Failure::Alert(content[1].into()));
@@ -351,17 +351,18 @@ fn alerts_of_a_client() {
 fn keys_are_used_up() {
     for suite in [V12[0], V13[0]] {
         let mut pair = Pair::greeted(client_config(suite));
-        pair.channel.leave(2);
-        assert!(pair.channel.is_ready(20_000) && !pair.channel.is_ready(40_000));
+        let tx = pair.tx.as_mut().expect("there is a key");
+        tx.leave(2);
+        assert!(tx.takes(20_000) && !tx.takes(40_000));
         let mut out = Sealed::default();
-        let sealed = pair.channel.seal(&[7; 60_000], &mut out);
+        let sealed = pair.channel.seal(&[7; 60_000], &mut pair.tx, &mut out);
         assert_eq!(sealed, suite == V13[0]);
         let records = out.bytes(0, out.len()).to_vec();
         pair.hear(&records).expect("good records");
         assert_eq!(pair.heard.len(), if sealed { 60_000 } else { 32_768 });
         if !sealed {
             assert_eq!(pair.client.reader().read(&mut [0]).expect("close_notify"), 0);
-            assert!(!pair.channel.seal(b"more", &mut out) && !pair.channel.is_ready(1));
+            assert!(!pair.channel.seal(b"more", &mut pair.tx, &mut out) && pair.tx.is_none());
         }
     }
 }
@@ -418,7 +419,7 @@ proptest! {
                     pair.hear(&records).expect("good records");
                     prop_assert!(!pair.channel.owes());
                 }
-                Step::ServerUses(left) => pair.channel.leave(left),
+                Step::ServerUses(left) => pair.tx.as_mut().expect("there is a key").leave(left),
             }
         }
         prop_assert!(pair.said == by_client && pair.heard == by_server);

@@ -50,78 +50,27 @@ pub enum End {
 /// A record of few bytes, sealed.
 pub type Message = SmallVec<[u8; 64]>;
 
-/// Both directions of a connection whose handshake is over.
-pub struct Traffic {
-    /// What we send is sealed with.
-    tx: Cipher,
-    /// Records that its key may still seal.
+/// What we send is sealed with. It is all that a delivery needs of a connection's TLS, so a shard keeps those of its
+/// connections side by side, apart from the rest.
+#[derive(Debug)]
+pub struct Sealer {
+    cipher: Cipher,
+    /// Records that the key may still seal.
     left: u64,
-    /// The client has asked us to renew our key, which happens before the next data.
-    update_due: bool,
-    /// Records in a row that brought no data.
-    idle: u8,
-    /// How much of a KeyUpdate has come.
-    fragment: u8,
-    /// What we receive is opened with.
-    rx: Cipher,
-    /// For the next keys; TLS 1.3 alone has such.
-    keys: Option<Box<KernelConnection<ServerConnectionData>>>,
 }
 
-impl Traffic {
-    /// From what a handshake has come to. `None`: a suite that rustls does not have with aws-lc.
-    pub fn new(secrets: &ExtractedSecrets, keys: KernelConnection<ServerConnectionData>) -> Option<Traffic> {
-        let v13 = keys.protocol_version() == rustls::ProtocolVersion::TLSv1_3;
-        let (tx, rx) = (Cipher::new(secrets.tx.0, &secrets.tx.1, v13)?, Cipher::new(secrets.rx.0, &secrets.rx.1, v13)?);
-        Some(Traffic {
-            tx,
-            left: RECORDS_MAX - secrets.tx.0,
-            update_due: false,
-            idle: 0,
-            fragment: 0,
-            rx,
-            keys: v13.then(|| Box::new(keys)),
-        })
+impl Sealer {
+    /// Whether so many bytes of data can be sealed with the present key.
+    pub fn takes(&self, content: usize) -> bool {
+        content.div_ceil(CONTENT_BYTES_MAX) as u64 <= self.left
     }
 
-    /// Whether a KeyUpdate is to go before what is sent next.
-    pub fn owes(&self) -> bool {
-        self.update_due
-    }
-
-    /// Whether so many bytes of data can be sealed with the present key, and nothing must go before them.
-    pub fn is_ready(&self, content: usize) -> bool {
-        !self.update_due && content.div_ceil(CONTENT_BYTES_MAX) as u64 <= self.left
-    }
-
-    /// Appends data in records. False: not all of it, as the key is used up, and there is no next one. In TLS 1.2 that is
-    /// said by close_notify.
-    pub fn seal(&mut self, data: &[u8], out: &mut Sealed) -> bool {
+    /// Appends data in records; the key [takes](Sealer::takes) them.
+    pub fn seal(&mut self, data: &[u8], out: &mut Sealed) {
         for content in data.chunks(CONTENT_BYTES_MAX) {
-            if (self.left == 0 || self.update_due) && !self.renew(out) {
-                out.append(&self.message(kind::ALERT, &[WARNING, AlertDescription::CloseNotify.into()]));
-                return false;
-            }
             self.left -= 1;
-            self.tx.seal(kind::DATA, content, out.claim(self.tx.sealed_len(content.len())));
+            self.cipher.seal(kind::DATA, content, out.claim(self.cipher.sealed_len(content.len())));
         }
-        true
-    }
-
-    /// Renews our key and tells the client (RFC 8446, section 4.6.3). False: this version cannot.
-    pub fn renew(&mut self, out: &mut Sealed) -> bool {
-        let Some(keys) = &mut self.keys else { return false };
-        let Ok((number, secrets)) = keys.update_tx_secret() else { return false };
-        let Some(next) = Cipher::new(number, &secrets, true) else { return false };
-        out.append(&self.message(kind::HANDSHAKE, &KEY_UPDATE));
-        (self.tx, self.left, self.update_due) = (next, RECORDS_MAX, false);
-        true
-    }
-
-    /// The present key seals so many records of data more.
-    #[cfg(test)]
-    pub fn leave(&mut self, records: u64) {
-        self.left = records;
     }
 
     /// An alert that ends the connection (RFC 8446, section 6.2).
@@ -136,9 +85,70 @@ impl Traffic {
 
     /// Seals what is no data, from the records that are spared for it.
     fn message(&mut self, kind: u8, content: &[u8]) -> Message {
-        let mut message = Message::from_elem(0, self.tx.sealed_len(content.len()));
-        self.tx.seal(kind, content, &mut message);
+        let mut message = Message::from_elem(0, self.cipher.sealed_len(content.len()));
+        self.cipher.seal(kind, content, &mut message);
         message
+    }
+
+    /// The present key seals so many records of data more.
+    #[cfg(test)]
+    pub fn leave(&mut self, records: u64) {
+        self.left = records;
+    }
+}
+
+/// The rest of a connection whose handshake is over.
+pub struct Traffic {
+    /// What we receive is opened with.
+    rx: Cipher,
+    /// The client has asked us to renew our key, which happens before the next data.
+    update_due: bool,
+    /// Records in a row that brought no data.
+    idle: u8,
+    /// How much of a KeyUpdate has come.
+    fragment: u8,
+    /// For the next keys; TLS 1.3 alone has such.
+    keys: Option<Box<KernelConnection<ServerConnectionData>>>,
+}
+
+impl Traffic {
+    /// From what a handshake has come to. `None`: a suite that rustls does not have with aws-lc.
+    pub fn new(secrets: &ExtractedSecrets, keys: KernelConnection<ServerConnectionData>) -> Option<(Traffic, Sealer)> {
+        let v13 = keys.protocol_version() == rustls::ProtocolVersion::TLSv1_3;
+        let (tx, rx) = (&secrets.tx, &secrets.rx);
+        let sealer = Sealer { cipher: Cipher::new(tx.0, &tx.1, v13)?, left: RECORDS_MAX - tx.0 };
+        let rx = Cipher::new(rx.0, &rx.1, v13)?;
+        let keys = v13.then(|| Box::new(keys));
+        Some((Traffic { rx, update_due: false, idle: 0, fragment: 0, keys }, sealer))
+    }
+
+    /// Whether a KeyUpdate is to go before what is sent next.
+    pub fn owes(&self) -> bool {
+        self.update_due
+    }
+
+    /// Appends data in records, with new keys where one is due. False: not all of it, as the key is used up, and there is
+    /// no next one. In TLS 1.2 that is said by close_notify.
+    pub fn seal(&mut self, data: &[u8], tx: &mut Sealer, out: &mut Sealed) -> bool {
+        for content in data.chunks(CONTENT_BYTES_MAX) {
+            if (self.update_due || !tx.takes(content.len())) && !self.renew(tx, out) {
+                out.append(&tx.goodbye());
+                return false;
+            }
+            tx.seal(content, out);
+        }
+        true
+    }
+
+    /// Renews our key and tells the client (RFC 8446, section 4.6.3). False: this version cannot.
+    pub fn renew(&mut self, tx: &mut Sealer, out: &mut Sealed) -> bool {
+        let next = self.keys.as_mut().and_then(|keys| keys.update_tx_secret().ok());
+        let next = next.and_then(|(number, secrets)| Cipher::new(number, &secrets, true));
+        let Some(cipher) = next else { return false };
+        out.append(&tx.message(kind::HANDSHAKE, &KEY_UPDATE));
+        *tx = Sealer { cipher, left: RECORDS_MAX };
+        self.update_due = false;
+        true
     }
 
     /// Takes whole records from the front of `input`, up to the first that ends all. What they hold is appended to
@@ -183,7 +193,7 @@ impl Traffic {
         match kind {
             kind::DATA => Ok(()),
             kind::ALERT if self.fragment == 0 => self.alert(&content),
-            kind::HANDSHAKE if self.tx.is_v13() => self.handshake(&content),
+            kind::HANDSHAKE if self.rx.is_v13() => self.handshake(&content),
             // A new handshake within TLS 1.2 is what we do not do; RFC 5746, section 4.5, leaves it to us how to say so.
             kind::HANDSHAKE if content.first() == Some(&1) => Err(End::Breach(AlertDescription::NoRenegotiation)),
             _ => Err(End::Breach(AlertDescription::UnexpectedMessage)),
@@ -203,7 +213,7 @@ impl Traffic {
             (_, AlertDescription::CloseNotify) => Err(End::Goodbye),
             (WARNING, AlertDescription::UserCanceled) => Ok(()),
             // In TLS 1.2 a warning means what its reader makes of it.
-            (WARNING, _) if !self.tx.is_v13() => Ok(()),
+            (WARNING, _) if !self.rx.is_v13() => Ok(()),
             (WARNING | FATAL, _) => Err(End::Alert(description)),
             _ => Err(End::Breach(AlertDescription::IllegalParameter)),
         }
