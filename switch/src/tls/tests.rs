@@ -424,4 +424,35 @@ proptest! {
         }
         prop_assert!(pair.said == by_client && pair.heard == by_server);
     }
+
+    /// Goal: whatever a client seals, and whatever it sends besides, ends in data, or in one alert behind which nothing is
+    /// taken or said.
+    #[test]
+    fn anything_at_all(
+        records in proptest::collection::vec(
+            (prop_oneof![20_u8..25, any::<u8>()], proptest::collection::vec(prop_oneof![0_u8..3, Just(24), any::<u8>()], 0..7)),
+            0..60,
+        ),
+        garbage in proptest::collection::vec(any::<u8>(), 0..100),
+        size in 1_usize..200,
+        suite in 0_usize..6,
+    ) {
+        let suite = [V13, V12].concat()[suite];
+        let mut pair = Pair::greeted(client_config(suite));
+        let (mut tx, mut rx) = pair.take_keys(suite);
+        let mut bytes = Vec::new();
+        records.iter().for_each(|(kind, content)| bytes.extend(sealed(&mut tx, *kind, content)));
+        bytes.extend(garbage);
+        let before = pair.take(&bytes, size);
+        let said = pair.said.len();
+        let answers = pair.channel.unsent.take().unwrap_or_default();
+        let alerts = opened(&mut rx, &answers);
+        prop_assert_eq!(alerts.len(), usize::from(before.failed == Some(Failure::Violated)), "{:?}", before);
+        prop_assert!(alerts.iter().all(|(kind, content)| *kind == kind::ALERT && content.len() == 2 && content[0] == 2));
+        let more = pair.take(&sealed(&mut tx, kind::DATA, b"more"), 1);
+        if before.failed.is_some() || before.ended {
+            prop_assert!(more.failed.is_none() && pair.said.len() == said && pair.channel.unsent.is_none());
+        }
+        prop_assert_eq!(pair.tx.is_none(), before.failed.or(more.failed).is_some());
+    }
 }
