@@ -80,6 +80,7 @@ impl Node {
             let journal = journals.then(|| Recovered {
                 log: Journal::detached(JOURNAL_BYTES, Durability::Fsync).0,
                 state: State::default(),
+                sources: Vec::new(),
                 epoch: 1,
                 compaction: Compaction { ratio: 4, least_bytes: JOURNAL_BYTES, most_bytes: 0 },
             });

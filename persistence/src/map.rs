@@ -22,6 +22,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -67,9 +68,7 @@ impl Region {
             return Ok(None);
         }
         let map = MmapOptions::new().len(len).map_raw_read_only(file)?;
-        // It is gone through once, from front to back, and soon.
-        let _ = map.advise(memmap2::Advice::Sequential);
-        let _ = map.advise(memmap2::Advice::WillNeed);
+        bring(file);
         let guard = Some(guard::Guard::new(map.as_ptr() as usize, len, false)?);
         Ok(Some(Region { guard, map }))
     }
@@ -110,6 +109,18 @@ impl Region {
         });
         let lap = start.0 - start.0 % capacity;
         (Writer { ring: ring.clone(), written: start.0, released: start.0, lap }, Reader { ring, released: start.0 })
+    }
+}
+
+/// Brings a file into memory. For a gibibyte read(2) takes 0.6 s where MADV_WILLNEED, and touching the pages then, takes
+/// 0.9 to 1.2 s. What cannot be read is met again where it is needed.
+fn bring(file: &File) {
+    let mut buffer = vec![0; 128 << 10];
+    let mut at = 0;
+    while let Ok(len) = file.read_at(&mut buffer, at)
+        && len > 0
+    {
+        at += len as u64;
     }
 }
 
@@ -276,8 +287,8 @@ mod guard {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
-    /// Mappings that can be guarded at once: a few for each shard.
-    const MAPPINGS_MAX: usize = 1024;
+    /// Mappings that can be guarded at once: a few for each shard, and at a start the segments of its journal.
+    const MAPPINGS_MAX: usize = 16 << 10;
 
     static MAPPINGS: [Mapping; MAPPINGS_MAX] = [const {
         Mapping {

@@ -10,6 +10,7 @@
 //!
 //! A process may be killed anywhere in this, and the next start does it again.
 
+mod ahead;
 mod error;
 mod seat;
 mod writer;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+pub use ahead::Source;
 pub use error::StoreError;
 pub use seat::{Adopted, Handover, Recovered, Report, Seat};
 pub(crate) use seat::{NEW, list};
@@ -62,6 +64,8 @@ pub struct StoreOptions {
     pub segment_bytes: u64,
     /// When a position counts as durable.
     pub durability: Durability,
+    /// Threads that check segments of each journal ahead of who goes through them; none: who does that checks them.
+    pub threads: usize,
     /// Shards and partition rules.
     pub shape: Shape,
 }
@@ -75,6 +79,7 @@ impl StoreOptions {
             staging_bytes: STAGING_BYTES,
             segment_bytes: SEGMENT_BYTES,
             durability: Durability::Fsync,
+            threads: 0,
             shape,
         }
     }
@@ -184,6 +189,7 @@ impl Store {
             staging_bytes: self.options.staging_bytes,
             segment_bytes: self.options.segment_bytes,
             durability: self.options.durability,
+            threads: self.options.threads,
         }
     }
 

@@ -72,6 +72,8 @@ pub struct Recovered {
     pub log: persistence::Journal,
     /// What was live.
     pub state: State,
+    /// Where its messages lie.
+    pub sources: Vec<persistence::store::Source>,
     /// Which start of the node this is.
     pub epoch: u32,
     /// When it is compacted.

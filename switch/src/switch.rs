@@ -204,16 +204,18 @@ impl Switch {
     /// The switch of one shard, with what its journal tells.
     pub fn new(node: Arc<Node>, part: Part) -> Switch {
         let Part { journal, wall, .. } = part;
-        let (log, state, epoch, compaction) = match journal {
+        let (log, found, epoch, compaction) = match journal {
             None => (None, None, 0, Compaction::default()),
-            Some(Recovered { log, state, epoch, compaction }) => (Some(log), Some(state), epoch, compaction),
+            Some(Recovered { log, state, sources, epoch, compaction }) => {
+                (Some(log), Some((state, sources)), epoch, compaction)
+            }
         };
         let part = Part { journal: None, ..part };
         let mut journal = Journal::new(log, wall, first_number(epoch, part.id.0), JOURNAL_MARKS_MAX);
         journal.sweeper.when = compaction;
         let mut switch = Switch::with_journal(node, part, journal);
-        if let Some(state) = state {
-            switch.restore(state);
+        if let Some((state, sources)) = found {
+            switch.restore(state, sources);
         }
         switch
     }
@@ -546,7 +548,7 @@ impl Handler for Switch {
         if self.stop.requested() {
             self.stop_on(fx);
         }
-        more || !self.unparked.is_empty() || self.sweep_waits()
+        more || !self.unparked.is_empty() || self.sweep_waits() || !self.store.is_settled()
     }
 
     fn plan(&mut self, now: Instant, plan: &mut Vec<Span>, fx: &mut Effects) {
@@ -557,6 +559,7 @@ impl Handler for Switch {
         while plan.is_empty() && !self.flush.is_empty() {
             self.plan_flush(plan, fx);
         }
+        self.store.settle();
         // What this turn has written; what comes of the sends is shown by the plan after them.
         self.journal.show();
     }

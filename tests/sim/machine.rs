@@ -164,7 +164,8 @@ impl Machine {
                 self.disks.push(keeper);
                 let (least_bytes, most_bytes) = (disk.least_bytes, disk.most_bytes);
                 let compaction = Compaction { ratio: 3, least_bytes, most_bytes };
-                Recovered { log, state: states.next().unwrap_or_default(), epoch: self.epoch, compaction }
+                let state = states.next().unwrap_or_default();
+                Recovered { log, state, sources: Vec::new(), epoch: self.epoch, compaction }
             });
             let part = Part { id, slots, listeners: listeners.clone(), counters, log, stop, journal, wall };
             let switch = Switch::new(Arc::clone(&node), part);

@@ -52,7 +52,7 @@ pub struct Journal {
 pub enum Part {
     /// Acknowledged messages a second, beside a bare loop that writes and syncs and beside a node without a journal.
     Commit,
-    /// The time of a start, beside reading the files.
+    /// The time of a start on all cores, beside reading the files.
     Restart,
     /// Memory and disk of a message that waits for a client that is away.
     Offline,

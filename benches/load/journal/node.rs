@@ -56,6 +56,15 @@ impl Home {
         Ok(Home { program, cores, core, data, environment })
     }
 
+    /// With all cores of this machine for what is neither shard nor keeper: the start.
+    ///
+    /// # Errors
+    /// The kernel does not say which there are.
+    pub fn on_all_cores(mut self) -> io::Result<Home> {
+        self.cores = fs::read_to_string("/sys/devices/system/cpu/online")?.trim().to_owned();
+        Ok(self)
+    }
+
     /// With this key of the configuration.
     pub fn with(mut self, variable: &'static str, value: impl Into<String>) -> Home {
         self.environment.push((variable, value.into()));
@@ -93,7 +102,7 @@ impl Home {
         Ok((sum("bytes"), sum("records")))
     }
 
-    /// The files of the journal.
+    /// The files of the journal; not the control socket.
     ///
     /// # Errors
     /// They cannot be listed.
@@ -102,8 +111,13 @@ impl Home {
         let mut files = Vec::new();
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder)? {
-                let path = entry?.path();
-                if path.is_dir() { folders.push(path) } else { files.push(path) }
+                let entry = entry?;
+                let kind = entry.file_type()?;
+                if kind.is_dir() {
+                    folders.push(entry.path());
+                } else if kind.is_file() {
+                    files.push(entry.path());
+                }
             }
         }
         Ok(files)

@@ -19,7 +19,7 @@ const OFFLINE_SIZE: usize = 100;
 
 /// Measures starts.
 pub fn measure(args: &Journal, stop: &Stop) -> Result<Vec<Figure>, Box<dyn Error>> {
-    let home = Home::new(args, true)?;
+    let home = Home::new(args, true)?.on_all_cores()?;
     // Roughly what a record is larger than its payload; the size that it has in the end is told.
     let messages = (args.mebibytes << 20) / (SIZE as u64 + 160);
     fill(&home, messages, SIZE, stop)?.kill();

@@ -33,7 +33,7 @@ fn written() -> SimFiles {
 fn values(files: &SimFiles, data_dir: &str) -> Result<Vec<u8>, StoreError> {
     let store = open(files, data_dir)?;
     let mut found = Vec::new();
-    store.seats().remove(0).recover(|entry| found.push(entry.body[0]))?;
+    store.seats().remove(0).recover(|entry, _| found.push(entry.body[0]))?;
     Ok(found)
 }
 
@@ -59,7 +59,7 @@ fn damage_is_told() {
     let inspection = verify_in(&files, Path::new("/data")).expect("it is read");
     let damage = inspection.shards[0].damage.expect("it is damaged");
     assert_eq!((damage.segment, damage.offset), (Some(2), 4096 + 9 * 192));
-    let said = open(&files, "/data").and_then(|store| store.seats().remove(0).replay(|_| ())).expect_err("damage");
+    let said = open(&files, "/data").and_then(|store| store.seats().remove(0).replay(|_, _| ())).expect_err("damage");
     let said = said.to_string();
     assert!(said.contains("000000000002.segment at byte 5824") && said.contains("ringmain journal repair"), "{said}");
     assert!(verify_in(&files, Path::new("/memory")).is_err());
@@ -100,7 +100,7 @@ fn a_copy_opens() {
 fn a_running_node_is_copied() {
     let files = written();
     let store = open(&files, "/data").expect("it opens");
-    let (_journal, recovered) = store.seats().remove(0).recover(|_| ()).expect("it recovers");
+    let (_journal, recovered) = store.seats().remove(0).recover(|_, _| ()).expect("it recovers");
     assert!(verify_in(&files, Path::new("/data")).expect("it is read").in_use);
     let copied = copy::copy(&files, Path::new("/data"), Path::new("/backup")).expect("it is copied");
     assert_eq!(copied.records, recovered.report.records);
@@ -166,7 +166,7 @@ fn repair_is_killed_anywhere() {
 fn staging_follows_the_log() {
     let files = written();
     let store = open(&files, "/data").expect("it opens");
-    let (mut journal, recovered) = store.seats().remove(0).recover(|_| ()).expect("it recovers");
+    let (mut journal, recovered) = store.seats().remove(0).recover(|_, _| ()).expect("it recovers");
     journal.append(5, 100, |body| body.fill(63)).expect("it fits");
     journal.show();
     drop((journal, recovered, store));

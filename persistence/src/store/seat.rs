@@ -4,9 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::StoreError;
+use super::ahead::{self, Source};
 use crate::checkpoint::{self, Checkpoint};
-use crate::files::{Files, Mapped};
+use crate::files::Files;
 use crate::header::Owner;
 use crate::journal::{Durability, Journal};
 use crate::layout::{HEADER_BYTES, Position};
@@ -32,6 +35,8 @@ pub struct Seat {
     pub(super) staging_bytes: u64,
     pub(super) segment_bytes: u64,
     pub(super) durability: Durability,
+    /// Threads that check segments ahead; none: who recovers does it.
+    pub(super) threads: usize,
 }
 
 /// What a recovery did.
@@ -65,6 +70,9 @@ pub struct Recovered {
     pub report: Report,
     /// What the keeper begins with.
     pub handover: Handover,
+    /// What the records were read from. What was kept of their bytes is to be believed if [`Source::check`] is right
+    /// with each of these after it was looked at last.
+    pub sources: Vec<Source>,
 }
 
 /// What the keeper begins with. The log goes on in a new segment, at [`Shared::synced`] of `staged`.
@@ -96,15 +104,25 @@ pub struct Handover {
 struct Found {
     log: Log,
     checkpoint: Option<Checkpoint>,
-    last: Option<(Live, Mapped)>,
+    sources: Vec<Source>,
+    last: Option<(Live, Source)>,
     staged: Vec<Piece>,
     staged_records: u64,
     staging_files: Vec<PathBuf>,
 }
 
+/// What [`Found`] comes to when nothing of it is in doubt any more.
+struct Brought {
+    log: Log,
+    /// The sequence of the checkpoint; 0: there is none.
+    checkpoint: u64,
+    report: Report,
+    sources: Vec<Source>,
+}
+
 /// Where a part of the log lies in a staging file.
 struct Piece {
-    file: Mapped,
+    file: Source,
     from: Position,
     to: Position,
 }
@@ -115,10 +133,10 @@ impl Seat {
         self.owner.shard
     }
 
-    /// Goes through the records that are there, and makes a journal that goes on behind them. On the shard's own
-    /// thread.
-    pub fn recover(self, mut visit: impl FnMut(Entry<'_>)) -> Result<(Journal, Recovered), StoreError> {
-        let (log, checkpoint, report) = self.bring(&mut visit)?;
+    /// Goes through the records that are there, and makes a journal that goes on behind them. The bytes that `visit` is
+    /// given with an entry hold its body, and can be kept.
+    pub fn recover(self, mut visit: impl FnMut(Entry<'_>, &Bytes)) -> Result<(Journal, Recovered), StoreError> {
+        let Brought { log, checkpoint, report, sources } = self.bring(&mut visit)?;
         let shared = Arc::new(Shared::new(log.end, log.cut));
         let (owner, epoch) = (self.owner, self.epoch);
         let header = StagingHeader { epoch, owner, capacity: self.staging_bytes, base: log.end };
@@ -149,12 +167,13 @@ impl Seat {
             checkpoint,
             staged,
         };
-        Ok((journal, Recovered { report, handover }))
+        Ok((journal, Recovered { report, handover, sources }))
     }
 
     /// Goes through the records that are there, and leaves them where they are: to write them elsewhere.
-    pub fn replay(&self, mut visit: impl FnMut(Entry<'_>)) -> Result<Report, StoreError> {
-        Ok(self.bring(&mut visit)?.2)
+    pub fn replay(&self, mut visit: impl FnMut(Entry<'_>, &Bytes)) -> Result<(Report, Vec<Source>), StoreError> {
+        let brought = self.bring(&mut visit)?;
+        Ok((brought.report, brought.sources))
     }
 
     fn staging_file(&self) -> Option<PathBuf> {
@@ -163,7 +182,7 @@ impl Seat {
     }
 
     /// Goes through everything, and brings what is not known to be synced into a segment of its own.
-    fn bring(&self, visit: &mut impl FnMut(Entry<'_>)) -> Result<(Log, u64, Report), StoreError> {
+    fn bring(&self, visit: &mut impl FnMut(Entry<'_>, &Bytes)) -> Result<Brought, StoreError> {
         let mut found = self.find(visit)?;
         let torn = found.log.torn;
         let adopted = self.adopt(&mut found)?;
@@ -172,30 +191,29 @@ impl Seat {
         for file in &found.staging_files {
             self.files.remove(file).map_err(StoreError::io("removed", file))?;
         }
-        let Found { log, checkpoint, .. } = found;
+        let Found { log, checkpoint, sources, .. } = found;
         let checkpoint = checkpoint.map_or(0, |checkpoint| checkpoint.sequence);
         let report = Report { records: log.records, bytes: log.bytes, torn, adopted };
-        Ok((log, checkpoint, report))
+        Ok(Brought { log, checkpoint, report, sources })
     }
 
-    fn find(&self, visit: &mut impl FnMut(Entry<'_>)) -> Result<Found, StoreError> {
+    fn find(&self, visit: &mut impl FnMut(Entry<'_>, &Bytes)) -> Result<Found, StoreError> {
         self.remove_unfinished()?;
         let (files, checkpoint) = list(&*self.files, &self.directory, self.owner)?;
         let cut = checkpoint.map_or(Position(0), |checkpoint| checkpoint.cut);
         let mut log = Log::arrange(&files, cut).map_err(|damage| self.damaged(damage))?;
-        let mut last = None;
+        let (mut last, mut sources) = (None, Vec::new());
         let lives = log.live.clone();
-        let mut ahead = None;
-        for (index, live) in lives.iter().enumerate() {
-            let mapped = ahead.take().map_or_else(|| self.map(live.header.number), Ok)?;
-            // The disk brings the next one while this one is gone through.
-            ahead = lives.get(index + 1).map(|next| self.map(next.header.number)).transpose()?;
-            let live = *live;
-            let replayed = log.replay(&live, mapped.bytes(), visit);
-            self.check_readable(&mapped, live.header.number, &log)?;
-            replayed.map_err(|damage| self.damaged(damage))?;
-            last = Some((live, mapped));
-        }
+        let map = |live: &Live| self.map(live.header.number);
+        ahead::in_order(&lives, cut, self.threads, map, |live, source, walk| {
+            let bytes = source.bytes();
+            let passed = log.pass_through(live, bytes, walk, &mut |entry| visit(entry, bytes));
+            self.check_readable(&source, live.header.number, &log)?;
+            passed.map_err(|damage| self.damaged(damage))?;
+            sources.push(source.clone());
+            last = Some((*live, source));
+            Ok(())
+        })?;
         let begun = last.as_ref().map_or(0, |(live, _)| live.header.number);
         for file in files.iter().filter(|file| file.header.is_none() && file.number > begun) {
             let mapped = self.map(file.number)?;
@@ -203,13 +221,13 @@ impl Seat {
             checked.map_err(|damage| self.damaged(damage))?;
         }
         let mut found =
-            Found { log, checkpoint, last, staged: Vec::new(), staged_records: 0, staging_files: Vec::new() };
+            Found { log, checkpoint, sources, last, staged: Vec::new(), staged_records: 0, staging_files: Vec::new() };
         self.find_staged(&mut found, visit)?;
         Ok(found)
     }
 
     /// Goes on in what processes that were killed left in staging, the oldest first.
-    fn find_staged(&self, found: &mut Found, visit: &mut impl FnMut(Entry<'_>)) -> Result<(), StoreError> {
+    fn find_staged(&self, found: &mut Found, visit: &mut impl FnMut(Entry<'_>, &Bytes)) -> Result<(), StoreError> {
         let Some(directory) = &self.staging else { return Ok(()) };
         let entries = self.files.list(directory).map_err(StoreError::io("read", directory))?;
         let mut epochs: Vec<u32> = entries
@@ -221,26 +239,25 @@ impl Seat {
         for epoch in epochs {
             let path = directory.join(staging_file_name(self.owner.shard, epoch));
             let file = self.files.map(&path).map_err(StoreError::io("read", &path))?;
+            let file = Source::new(path.clone(), file);
             let refused = |refusal| StoreError::Refused { path: path.clone(), refusal };
             let (from, records) = (found.log.end, found.log.records);
             if let Some(staged) = Staged::read(file.bytes(), self.owner).map_err(refused)? {
                 let synced = staged.synced();
                 let begins_behind = from < staged.header.base;
                 if !begins_behind {
-                    staged.replay(&mut found.log, visit);
+                    staged.replay(&mut found.log, &mut |entry| visit(entry, file.bytes()));
                 }
                 if begins_behind || found.log.end < synced {
                     let (directory, bytes) = (self.directory.clone(), synced.0 - found.log.end.0);
                     return Err(StoreError::Behind { path, directory, bytes });
                 }
             }
-            if file.damaged() {
-                let error = io::Error::from_raw_os_error(libc::EIO);
-                return Err(StoreError::io("read", path)(error));
-            }
+            file.check()?;
             found.staged_records += found.log.records - records;
             let to = found.log.end;
             if to > from {
+                found.sources.push(file.clone());
                 found.staged.push(Piece { file, from, to });
             }
             found.staging_files.push(path);
@@ -288,10 +305,8 @@ impl Seat {
                 write(bytes)?;
             }
         }
-        let readable = found.last.iter().map(|(_, mapped)| mapped).chain(found.staged.iter().map(|piece| &piece.file));
-        if readable.into_iter().any(Mapped::damaged) {
-            return Err(StoreError::io("read", &self.directory)(io::Error::from_raw_os_error(libc::EIO)));
-        }
+        let mut read = found.last.iter().map(|(_, source)| source).chain(found.staged.iter().map(|piece| &piece.file));
+        read.try_for_each(Source::check)?;
         file.sync().map_err(StoreError::io("synced", &new))?;
         self.files.rename(&new, &path).map_err(StoreError::io("renamed", &new))?;
         log.append_segment(Live { header, bytes: HEADER_BYTES + bytes, end: Some(end) });
@@ -324,12 +339,13 @@ impl Seat {
         Ok(())
     }
 
-    fn map(&self, number: u64) -> Result<Mapped, StoreError> {
+    fn map(&self, number: u64) -> Result<Source, StoreError> {
         let path = self.directory.join(segment_file_name(number));
-        self.files.map(&path).map_err(StoreError::io("read", path))
+        let mapped = self.files.map(&path).map_err(StoreError::io("read", &path))?;
+        Ok(Source::new(path, mapped))
     }
 
-    fn check_readable(&self, mapped: &Mapped, number: u64, log: &Log) -> Result<(), StoreError> {
+    fn check_readable(&self, mapped: &Source, number: u64, log: &Log) -> Result<(), StoreError> {
         if !mapped.damaged() {
             return Ok(());
         }

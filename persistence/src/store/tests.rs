@@ -7,6 +7,7 @@ use super::*;
 use crate::files::sim::{Pick, SimFiles};
 use crate::journal::Journal;
 use crate::layout::Position;
+use crate::segment::segment_file_name;
 
 fn shape(shards: u16) -> Shape {
     Shape { shards, rules: vec!["room/+/#".into()] }
@@ -30,7 +31,7 @@ fn open(files: &SimFiles, shards: u16) -> Store {
 fn recover(store: &Store, shard: u16) -> (Journal, Recovered, Vec<u8>) {
     let mut found = Vec::new();
     let seat = store.seats().swap_remove(shard.into());
-    let (journal, recovered) = seat.recover(|entry| found.push(entry.body[0])).expect("it recovers");
+    let (journal, recovered) = seat.recover(|entry, _| found.push(entry.body[0])).expect("it recovers");
     (journal, recovered, found)
 }
 
@@ -109,7 +110,7 @@ fn rehome(files: &SimFiles, shards: u16) -> Result<(), StoreError> {
     assert!(store.is_reshaped());
     let mut values = Vec::new();
     for seat in store.seats() {
-        seat.replay(|entry| values.push(entry.body[0]))?;
+        seat.replay(|entry, _| values.push(entry.body[0]))?;
     }
     let mut writers = store.rehome()?;
     for value in values {
@@ -142,6 +143,38 @@ fn a_directory_is_rehomed() {
     rehome(&files, 2).expect("it is re-homed");
     let even: Vec<_> = all(&files, 2).concat();
     assert_eq!(even.len(), 90);
+}
+
+/// Goal: how many threads check segments is nobody's business: the records come in order, and damage is told alike.
+#[test]
+fn segments_are_checked_ahead() {
+    let files = sim();
+    let store = open(&files, 1);
+    let (mut journal, recovered, _) = recover(&store, 0);
+    append(&mut journal, 0..100);
+    drop((journal, recovered, store));
+    rehome(&files, 2).expect("it is re-homed");
+    let recover = |threads| {
+        let options = StoreOptions { threads, ..options(2) };
+        let store = Store::open_in(Arc::new(files.clone()), options).expect("it opens");
+        let (mut found, mut lives) = (Vec::new(), 0);
+        let outcome = store.seats().remove(0).recover(|entry, bytes| {
+            assert_eq!(bytes.slice_ref(entry.body), entry.body);
+            found.push(entry.body[0]);
+        });
+        let outcome = outcome.map(|(_, recovered)| lives = recovered.sources.len());
+        (found, lives, outcome.map_err(|error| error.to_string()))
+    };
+    let (found, lives, _) = recover(0);
+    assert_eq!(found, (0..100).step_by(2).collect::<Vec<u8>>());
+    assert!(lives > 1, "{lives} segments");
+    assert_eq!(recover(1), (found.clone(), lives, Ok(())));
+    assert_eq!(recover(3), (found, lives, Ok(())));
+    let first = Path::new("/data/one/generation-1/shard-0").join(segment_file_name(1));
+    files.write_at(&first, 4096 + 1000, &[0xff; 8]).expect("it is written");
+    let (found, _, outcome) = recover(0);
+    assert!(outcome.as_ref().is_err_and(|error| error.contains("a record is not whole")), "{outcome:?}");
+    assert_eq!(recover(2), (found, 0, outcome));
 }
 
 /// Goal: killed anywhere in it, by hand or by the power, re-homing leaves the old layout or the new one, whole.
@@ -202,13 +235,14 @@ fn a_directory_that_cannot_be_used_is_refused() {
     fs::copy(data.join("MANIFEST"), copy.join("MANIFEST")).expect("it is copied");
     let said = refused(StoreOptions { data_dir: copy.clone(), ..options() });
     assert!(said.contains("whose data directory this one is a copy of"), "{said}");
-    let _recovered = store.seats().remove(0).recover(|_| ()).expect("it recovers");
+    let _recovered = store.seats().remove(0).recover(|_, _| ()).expect("it recovers");
     drop(store);
-    let (_, next) = Store::open(options()).expect("it opens").seats().remove(0).recover(|_| ()).expect("it recovers");
+    let (_, next) =
+        Store::open(options()).expect("it opens").seats().remove(0).recover(|_, _| ()).expect("it recovers");
     drop(next);
     fs::copy(data.join("MANIFEST"), copy.join("MANIFEST")).expect("it is copied");
     let store = Store::open(options()).expect("it opens");
-    let _newer = store.seats().remove(0).recover(|_| ()).expect("it recovers");
+    let _newer = store.seats().remove(0).recover(|_, _| ()).expect("it recovers");
     drop(store);
     let said = refused(StoreOptions { data_dir: copy, ..options() });
     assert!(said.contains("shard-0.3.staging was left by start 3, and the data directory knows of 2"), "{said}");
@@ -238,7 +272,7 @@ fn files_are_private() {
     let data = root.path().join("data");
     let options = StoreOptions { staging_dir: root.path().into(), ..StoreOptions::new(&data, shape(1)) };
     let store = Store::open(options).expect("it opens");
-    let (_journal, recovered) = store.seats().remove(0).recover(|_| ()).expect("it recovers");
+    let (_journal, recovered) = store.seats().remove(0).recover(|_, _| ()).expect("it recovers");
     let staging = recovered.handover.staged.file().expect("it is a file").to_path_buf();
     let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o7777;
     for directory in [&data, &data.join("generation-0"), staging.parent().expect("it has one")] {

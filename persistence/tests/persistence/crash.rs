@@ -60,7 +60,7 @@ struct World {
 fn options() -> StoreOptions {
     let shape = Shape { shards: 1, rules: Vec::new() };
     let sizes = StoreOptions { staging_bytes: 8192, segment_bytes: SEGMENT_BYTES, ..StoreOptions::new(DATA, shape) };
-    StoreOptions { staging_dir: "/memory".into(), ..sizes }
+    StoreOptions { staging_dir: "/memory".into(), threads: 2, ..sizes }
 }
 
 /// Ends and numbers of records.
@@ -70,7 +70,7 @@ pub type Records = Vec<(Position, u32)>;
 pub fn start(files: &SimFiles) -> Result<(Store, Journal, Handover, Records), StoreError> {
     let store = Store::open_in(Arc::new(files.clone()), options())?;
     let mut found = Vec::new();
-    let (journal, recovered) = store.seats().remove(0).recover(|entry| {
+    let (journal, recovered) = store.seats().remove(0).recover(|entry, _| {
         let (number, rest) = entry.body.split_first_chunk().expect("it has a number");
         let number = u32::from_le_bytes(*number);
         assert!(entry.kind == 7 && rest.iter().all(|&byte| byte == number as u8), "a record that was not appended");

@@ -45,7 +45,7 @@ fn write(files: &SimFiles) {
         writer.append(u16::from(value) + 1, usize::from(value) * 7, |body| body.fill(value)).expect("it is written");
     }
     store.rehomed(writers).expect("it is re-homed");
-    let (mut journal, recovered) = store.seats().remove(0).recover(|_| ()).expect("it recovers");
+    let (mut journal, recovered) = store.seats().remove(0).recover(|_, _| ()).expect("it recovers");
     let mut keeper = Keeper::new(files.clone(), recovered.handover);
     let drain = |journal: &mut Journal, keeper: &mut Keeper, values| {
         append(journal, values);
@@ -148,7 +148,7 @@ fn golden_v1_opens() {
             let mut found = Vec::new();
             let (_, recovered) = store.seats()[shard]
                 .clone()
-                .recover(|entry| {
+                .recover(|entry, _| {
                     assert_eq!(entry.body.len(), usize::from(entry.kind - 1) * 7);
                     assert!(entry.body.iter().all(|&byte| u16::from(byte) == entry.kind - 1));
                     found.push((entry.kind - 1) as u8);

@@ -1,9 +1,10 @@
 //! Messages that wait in sessions: stored once a shard, counted, however many sessions they wait for.
 
-use shard::buffer::Blob;
+use shard::buffer::{Blob, Cell, Cells};
 use wire::frame::Frame;
 
 use crate::frames;
+use crate::journal::kept::Kept;
 
 /// A stored message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,12 +12,13 @@ pub struct MessageId(u32);
 
 /// The messages that wait on one shard, with a bound on their bytes.
 ///
-/// Buffers are kept by size class and used again, so that a steady stream of messages allocates nothing.
+/// They lie in cells that are used again, so that a steady stream of messages allocates nothing.
 pub struct MessageStore {
     messages: Vec<Stored>,
     vacant: Vec<u32>,
-    /// Emptied buffers by size class: class c holds buffers of `64 << c` bytes.
-    spare: [Vec<Vec<u8>>; CLASSES],
+    cells: Cells,
+    /// What a journal told lies where it was read, for now.
+    kept: Kept,
     bytes: u64,
     bytes_max: u64,
 }
@@ -30,20 +32,12 @@ struct Stored {
 
 enum Body {
     Vacant,
-    /// The bytes of a frame, in a buffer of ours.
-    Own(Vec<u8>),
+    /// In the journal, as [`Kept`] knows by its identifier.
+    Kept,
+    /// The bytes of a frame, in a cell of ours.
+    Own(Cell),
     /// The bytes of a frame that crossed cores by reference.
     Shared(Blob),
-}
-
-impl Body {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Body::Vacant => &[],
-            Body::Own(bytes) => bytes,
-            Body::Shared(blob) => blob,
-        }
-    }
 }
 
 impl MessageStore {
@@ -52,7 +46,8 @@ impl MessageStore {
         MessageStore {
             messages: Vec::new(),
             vacant: Vec::new(),
-            spare: [const { Vec::new() }; CLASSES],
+            cells: Cells::default(),
+            kept: Kept::default(),
             bytes: 0,
             bytes_max,
         }
@@ -88,24 +83,64 @@ impl MessageStore {
         let body = match blob {
             Some(blob) => Body::Shared(blob.clone()),
             None => {
-                let len = frames::len(frame);
-                let mut buffer = self.buffer(len);
-                buffer.resize(len, 0);
-                frames::write(frame, &mut buffer);
-                Body::Own(buffer)
+                let cell = self.cells.reserve(frames::len(frame));
+                frames::write(frame, self.cells.bytes_mut(cell));
+                Body::Own(cell)
             }
         };
         self.insert(body)
     }
 
-    /// Stores the frame in these bytes with one reference. They should lie in a buffer like those of [`buffer`], so that
-    /// it can be used again.
-    pub fn adopt(&mut self, bytes: Vec<u8>) -> MessageId {
-        self.insert(Body::Own(bytes))
+    /// Stores what a journal keeps, each with one reference: they have the identifiers from the first on. Before anything
+    /// else is stored.
+    pub fn restore(&mut self, kept: Kept) -> impl Iterator<Item = MessageId> + use<> {
+        assert!(self.messages.is_empty(), "a start comes first");
+        self.bytes = kept.frames().iter().map(|frame| frame.len() as u64).sum();
+        let count = kept.frames().len();
+        self.messages.extend((0..count).map(|_| Stored { references: 1, number: 0, body: Body::Kept }));
+        self.kept = kept;
+        (0..count as u32).map(MessageId)
+    }
+
+    /// Copies some of what lies in the journal still. Whether more does.
+    ///
+    /// # Panics
+    /// The disk fails.
+    #[inline]
+    pub fn settle(&mut self) -> bool {
+        !self.kept.is_empty() && self.settle_some()
+    }
+
+    #[cold]
+    fn settle_some(&mut self) -> bool {
+        let cells = &mut self.cells;
+        self.kept.settle(|index, frame| {
+            let stored = &mut self.messages[index];
+            if stored.references > 0 && matches!(stored.body, Body::Kept) {
+                let cell = cells.reserve(frames::len(&frame));
+                frames::write(&frame, cells.bytes_mut(cell));
+                stored.body = Body::Own(cell);
+            }
+        });
+        !self.kept.is_empty()
+    }
+
+    /// Whether something lies in the journal still: none of it may be given up.
+    pub fn is_settled(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    fn frame_of<'a>(&'a self, index: usize, body: &'a Body) -> Frame<'a> {
+        match body {
+            Body::Vacant => unreachable!("it was released"),
+            Body::Kept => self.kept.frame(index),
+            Body::Own(cell) => frames::read(self.cells.bytes(*cell)),
+            Body::Shared(blob) => frames::read(blob),
+        }
     }
 
     fn insert(&mut self, body: Body) -> MessageId {
-        self.bytes += body.bytes().len() as u64;
+        self.bytes += self.len_of(0, &body) as u64;
         let stored = Stored { references: 1, number: 0, body };
         match self.vacant.pop() {
             Some(index) => {
@@ -123,7 +158,7 @@ impl MessageStore {
     pub fn frame(&self, id: MessageId) -> Frame<'_> {
         let stored = &self.messages[id.0 as usize];
         assert!(stored.references > 0, "a released message was read");
-        frames::read(stored.body.bytes())
+        self.frame_of(id.0 as usize, &stored.body)
     }
 
     /// What the journal calls this message.
@@ -140,7 +175,7 @@ impl MessageStore {
     pub fn numbered(&self, index: u32) -> Option<(u64, Option<Frame<'_>>)> {
         let stored = self.messages.get(index as usize)?;
         let lives = stored.references > 0 && stored.number != 0;
-        Some((if lives { stored.number } else { 0 }, lives.then(|| frames::read(stored.body.bytes()))))
+        Some((if lives { stored.number } else { 0 }, lives.then(|| self.frame_of(index as usize, &stored.body))))
     }
 
     /// One more session waits for this message.
@@ -159,55 +194,29 @@ impl MessageStore {
             return;
         }
         let body = std::mem::replace(&mut stored.body, Body::Vacant);
-        self.bytes -= body.bytes().len() as u64;
+        self.bytes -= self.len_of(id.0 as usize, &body) as u64;
         self.vacant.push(id.0);
-        if let Body::Own(mut buffer) = body {
-            let class = class_of(buffer.capacity());
-            if class < CLASSES && buffer.capacity() == class_bytes(class) && self.spare[class].len() < spare_max(class)
-            {
-                buffer.clear();
-                self.spare[class].push(buffer);
-            }
+        if let Body::Own(cell) = body {
+            self.cells.release(cell);
         }
     }
 
-    fn buffer(&mut self, len: usize) -> Vec<u8> {
-        let spare = self.spare.get_mut(class_of(len)).and_then(Vec::pop);
-        spare.unwrap_or_else(|| buffer(len))
+    fn len_of(&self, index: usize, body: &Body) -> usize {
+        match body {
+            Body::Vacant => 0,
+            Body::Kept => self.kept.frames()[index].len(),
+            Body::Own(cell) => cell.len(),
+            Body::Shared(blob) => blob.len(),
+        }
     }
-}
-
-/// An empty buffer for a frame of so many bytes, as the store uses them again.
-pub fn buffer(len: usize) -> Vec<u8> {
-    let class = class_of(len);
-    Vec::with_capacity(if class < CLASSES { class_bytes(class) } else { len })
-}
-
-/// Size classes of reused buffers, four to a doubling: 64 B, 80 B, 96 B, 112 B, 128 B, 160 B and so on to 64 KiB.
-const CLASSES: usize = 41;
-
-const fn class_bytes(class: usize) -> usize {
-    (4 + class % 4) << (4 + class / 4)
-}
-
-/// The smallest class that holds `len` bytes; [`CLASSES`] or more where none does.
-const fn class_of(len: usize) -> usize {
-    if len <= 64 {
-        return 0;
-    }
-    let last = len - 1;
-    let doublings = last.ilog2() - 6;
-    4 * doublings as usize + (last >> (4 + doublings)) - 3
-}
-
-/// Spare buffers of one class: 4 MiB of them.
-const fn spare_max(class: usize) -> usize {
-    (4 << 20) / class_bytes(class)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::WallClock;
+    use crate::journal::kept::Present;
+    use crate::routing::place::Placement;
     use wire::frame::FrameHeader;
 
     fn frame(payload: &[u8]) -> Frame<'_> {
@@ -233,24 +242,53 @@ mod tests {
         assert_eq!((store.bytes(), store.len()), (0, 0));
     }
 
-    /// A class is the smallest that holds its sizes, and the last one has 64 KiB.
+    /// A released cell serves the next message of its size.
     #[test]
-    fn classes_fit() {
-        for len in 1..=64 << 10 {
-            let class = class_of(len);
-            assert!(class_bytes(class) >= len && (class == 0 || class_bytes(class - 1) < len), "{len} in {class}");
-        }
-        assert_eq!((class_bytes(CLASSES - 1), class_of((64 << 10) + 1)), (64 << 10, CLASSES));
-    }
-
-    /// A released buffer serves the next message of its class.
-    #[test]
-    fn reuses_buffers() {
+    fn reuses_cells() {
         let mut store = MessageStore::new(1 << 20);
         let id = store.put(&frame(&[7; 100]), None);
         let before = store.frame(id).payload.as_ptr();
         store.release(id);
         let id = store.put(&frame(&[8; 99]), None);
         assert_eq!(store.frame(id).payload.as_ptr(), before);
+    }
+
+    /// What a journal keeps is there from the start on, with the times of this start, and is copied while it is used.
+    #[test]
+    fn what_is_kept_settles() {
+        let wall = WallClock { origin_ms: 5_000 };
+        let placement = Placement::new(2, [7; 16], &[]).expect("no rules");
+        let present = Present { wall, placement: placement.clone() };
+        let kept = |n: u8| {
+            let mut frame = frame(&[7; 3000]);
+            (frame.header.arrived, frame.header.expires) = (4_000, 6_000 + u64::from(n));
+            frames::to_vec(&frame).into()
+        };
+        let mut store = MessageStore::new(1 << 20);
+        let ids: Vec<MessageId> = store.restore(Kept::new((0..100).map(kept).collect(), present, Vec::new())).collect();
+        let len = frames::len(&frame(&[7; 3000])) as u64;
+        assert_eq!((store.len(), store.bytes()), (100, 100 * len));
+        let expires = |n: u64| (1_000 + n) * 1_000_000;
+        let holds = |store: &MessageStore, n: usize| {
+            let frame = store.frame(ids[n]);
+            assert_eq!((frame.payload, frame.header.expires), (&[7; 3000][..], expires(n as u64)));
+            assert_eq!(frame.header.topic_hash, placement.topic_hash("t"));
+        };
+        store.release(ids[3]);
+        store.release(ids[90]);
+        // Its place is taken before its turn comes.
+        let newer = store.put(&frame(b"newer"), None);
+        assert!([ids[3], ids[90]].contains(&newer) && !store.is_settled());
+        let mut turns = 1;
+        while store.settle() {
+            [0, 1, 50, 99].iter().for_each(|n| holds(&store, *n));
+            turns += 1;
+        }
+        assert!(turns > 3 && store.is_settled());
+        [0, 1, 50, 99].iter().for_each(|n| holds(&store, *n));
+        assert_eq!(store.frame(newer).payload, b"newer");
+        store.release(newer);
+        ids.iter().filter(|id| ![ids[3], ids[90]].contains(id)).for_each(|id| store.release(*id));
+        assert_eq!((store.bytes(), store.len()), (0, 0));
     }
 }

@@ -15,6 +15,7 @@
 
 pub mod ended;
 pub mod entries;
+pub mod kept;
 pub mod marks;
 pub mod rehome;
 pub mod restore;

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use persistence::Position;
+use persistence::store::Source;
 use shard::mesh::ShardId;
 use shard::{Effects, Instant};
 use smallvec::SmallVec;
@@ -13,6 +15,7 @@ use wire::frame::Frame;
 use wire::mqtt::{PacketId, QoS};
 
 use super::entries::Kept;
+use super::kept::{self, Present};
 use super::state::{self, State};
 use super::wait::Own;
 use crate::access::Identity;
@@ -70,18 +73,18 @@ impl Stored {
 }
 
 impl Switch {
-    /// Takes up what was live when the last entry was written. Before the first turn.
-    pub fn restore(&mut self, state: State) {
+    /// Takes up what was live when the last entry was written. Before the first turn. Its messages lie in `sources`.
+    pub fn restore(&mut self, state: State, sources: Vec<Source>) {
         let State { sessions, messages, retained, mut wills, handing, marks, taken, ended, .. } = state;
         ended.into_iter().for_each(|uid| self.journal.note(&Entry::SessionEnded { uid }));
         self.journal.sweeper.live_bytes = live_bytes(&sessions, &messages, &retained);
-        let mut stored = Stored { rows: Vec::with_capacity(messages.len()), next: 0 };
-        // As they came, which is how they lie in memory.
-        for (number, state::Message { mut frame, .. }) in messages {
-            let head = self.current(&frames::read(&frame)).head();
-            frame[..head.len()].copy_from_slice(&head);
-            let bytes = frame.len() as u32;
-            let id = self.store.adopt(frame);
+        let present = Present { wall: self.journal.wall, placement: self.placement.clone() };
+        let (numbers, frames): (Vec<u64>, Vec<Bytes>) =
+            messages.into_iter().map(|(number, message)| (number, message.frame)).unzip();
+        let kept = kept::Kept::new(frames, present.clone(), sources);
+        let mut stored = Stored { rows: Vec::with_capacity(numbers.len()), next: 0 };
+        let lens: Vec<u32> = kept.frames().iter().map(|frame| frame.len() as u32).collect();
+        for ((id, number), bytes) in self.store.restore(kept).zip(numbers).zip(lens) {
             self.store.set_number(id, number);
             stored.rows.push(StoredMessage { number, id, bytes });
         }
@@ -101,19 +104,11 @@ impl Switch {
         marks.into_iter().for_each(|mark| self.journal.marks.insert(mark));
         taken.into_iter().for_each(|(mark, uids)| self.journal.marks.take(mark, uids));
         for frame in retained.into_values() {
-            self.restore_retained(&frames::read(&frame));
+            self.restore_retained(present.frame(&frames::read(&frame)));
         }
     }
 
-    /// A frame of an entry, with the times of this start, and its topic's hash among its shards.
-    fn current<'a>(&self, frame: &Frame<'a>) -> Frame<'a> {
-        let mut frame = self.journal.wall.current(frame, self.now);
-        frame.header.topic_hash = self.placement.topic_hash(frame.topic);
-        frame
-    }
-
-    fn restore_retained(&mut self, frame: &Frame<'_>) {
-        let mut frame = self.current(frame);
+    fn restore_retained(&mut self, mut frame: Frame<'_>) {
         frame.header.number = 0;
         if frames::expired(&frame, self.now) {
             return;

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use bytes::Bytes;
 use wire::entry::{self, Entry, Mark, Owner, Stage};
 use wire::frame::Frame;
 use wire::mqtt::QoS;
 
-use crate::delivery::store;
 use crate::frames;
 
 /// What was live when the last entry was written.
@@ -95,8 +95,8 @@ pub struct Owed {
 /// A message.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// The frame, with times of the wall clock.
-    pub frame: Vec<u8>,
+    /// The frame, with times of the wall clock; where it was read from, if that can be.
+    pub frame: Bytes,
     /// How many are owed it.
     pub references: u32,
 }
@@ -125,6 +125,16 @@ pub struct Will {
 impl State {
     /// Takes the next entry.
     pub fn apply(&mut self, entry: &Entry<'_>) {
+        self.apply_read(entry, &[], None);
+    }
+
+    /// Takes the next entry, which was read from `body`, a part of `source`.
+    pub fn apply_read(&mut self, entry: &Entry<'_>, body: &[u8], source: Option<&Bytes>) {
+        // A frame is the end of its entry.
+        let frame_bytes = |frame: &Frame<'_>| match source {
+            Some(source) => source.slice_ref(&body[body.len() - frames::len(frame)..]),
+            None => frames::to_vec(frame).into(),
+        };
         match *entry {
             Entry::Session(session) => self.session(&session),
             Entry::SessionEnded { uid } => self.end_session(uid),
@@ -134,19 +144,34 @@ impl State {
                 self.ignored += u64::from(!known);
             }
             Entry::Owed { message, owners, frame } => {
-                self.keep(message, &frame);
                 if let Some(mark) = Mark::of(&frame) {
                     self.taken.remove(&mark);
                     self.marks.push(mark);
                 }
-                owners.into_iter().for_each(|owner| self.owe(message, &owner, Stage::Waiting, 0));
-                self.let_go_unless_owed(message);
+                let mut references = 0;
+                for owner in owners {
+                    references += u32::from(self.owe(message, &owner, Stage::Waiting, 0));
+                }
+                if references > 0 {
+                    self.keep(message, || frame_bytes(&frame)).references += references;
+                } else if self.sweeping {
+                    self.keep(message, || frame_bytes(&frame));
+                    self.pinned.push(message);
+                }
             }
             Entry::Body { message, frame } => {
-                self.keep(message, &frame);
+                self.keep(message, || frame_bytes(&frame));
                 self.pinned.push(message);
             }
-            Entry::Owing { message, ref owner, stage, packet_id } => self.owe(message, owner, stage, packet_id),
+            Entry::Owing { message, ref owner, stage, packet_id } => {
+                if stage == Stage::Received {
+                    self.owe(message, owner, stage, packet_id);
+                } else if !self.messages.contains_key(&message) {
+                    self.ignored += 1;
+                } else if self.owe(message, owner, stage, packet_id) {
+                    self.messages.get_mut(&message).expect("as just seen").references += 1;
+                }
+            }
             Entry::Handing { message, group } => self.hand(message, group),
             Entry::HandedOn { message, group } => {
                 if self.handing.remove(&(message, group)) {
@@ -283,23 +308,19 @@ impl State {
         }
     }
 
-    fn keep(&mut self, message: u64, frame: &Frame<'_>) {
-        self.messages.entry(message).or_insert_with(|| Message { frame: stored(frame), references: 0 });
+    fn keep(&mut self, message: u64, frame: impl FnOnce() -> Bytes) -> &mut Message {
+        self.messages.entry(message).or_insert_with(|| Message { frame: frame(), references: 0 })
     }
 
-    fn owe(&mut self, message: u64, owner: &Owner<'_>, stage: Stage, packet_id: u16) {
-        let (kept, session) = (self.messages.get_mut(&message), self.sessions.get_mut(&owner.uid));
-        let Some(session) = session.filter(|_| kept.is_some() || stage == Stage::Received) else {
+    /// A session is owed a message. Whether that is news.
+    fn owe(&mut self, message: u64, owner: &Owner<'_>, stage: Stage, packet_id: u16) -> bool {
+        let Some(session) = self.sessions.get_mut(&owner.uid) else {
             self.ignored += 1;
-            return;
+            return false;
         };
         let identifiers = owner.identifiers.iter().collect();
         let owed = Owed { qos: owner.qos, retain: owner.retain, identifiers, stage, packet_id };
-        if session.owed.insert((message, owner.group), owed).is_none()
-            && let Some(kept) = kept.filter(|_| stage != Stage::Received)
-        {
-            kept.references += 1;
-        }
+        session.owed.insert((message, owner.group), owed).is_none()
     }
 
     fn let_go(&mut self, message: u64) {
@@ -310,8 +331,12 @@ impl State {
     }
 
     fn let_go_unless_owed(&mut self, message: u64) {
-        if !self.sweeping && self.messages.get(&message).is_some_and(|kept| kept.references == 0) {
-            self.messages.remove(&message);
+        if self.messages.get(&message).is_some_and(|kept| kept.references == 0) {
+            if self.sweeping {
+                self.pinned.push(message);
+            } else {
+                self.messages.remove(&message);
+            }
         }
     }
 
@@ -320,21 +345,8 @@ impl State {
         for message in std::mem::take(&mut self.pinned) {
             self.let_go_unless_owed(message);
         }
-        if !sweeping {
-            // What was owed to nobody while a sweep ran was kept with it.
-            self.messages.retain(|_, kept| kept.references > 0);
-        }
         self.sweeping = sweeping;
     }
-}
-
-/// A frame in a buffer that the message store takes over as it is.
-fn stored(frame: &Frame<'_>) -> Vec<u8> {
-    let len = frames::len(frame);
-    let mut bytes = store::buffer(len);
-    bytes.resize(len, 0);
-    frames::write(frame, &mut bytes);
-    bytes
 }
 
 impl Session {

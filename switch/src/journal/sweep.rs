@@ -86,7 +86,8 @@ impl Switch {
         let (tail, span) = (log.tail(), log.tail().0 - log.shared().trimmed().0);
         let room = log.free() >= log.capacity() / 2 && log.fenced().is_none();
         if !self.journal.sweeper.is_active() {
-            if !room || !self.journal.sweeper.is_due(span) {
+            // What it leaves behind may be given up, and messages may lie there still.
+            if !room || !self.store.is_settled() || !self.journal.sweeper.is_due(span) {
                 return;
             }
             let (first_uid, first_message) = self.journal.next_numbers();

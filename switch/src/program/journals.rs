@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use persistence::keeper::{Begin, Doorbell, Keeper, KeeperError, KeeperHandle, KeeperOptions, plan};
-use persistence::store::{Handover, Report, Seat, Store, StoreError, StoreOptions};
+use persistence::store::{Handover, Report, Seat, Source, Store, StoreError, StoreOptions};
 use persistence::{Bell, Position};
 use shard::config::CoreId;
 use wire::entry::{Entry, EntryError};
@@ -66,6 +67,7 @@ impl Journals {
             staging_bytes: journal.staging_size,
             segment_bytes: journal.segment_size,
             durability: durability(journal.durability),
+            threads: checkers(shards.into()),
             shape,
         };
         let mut store = Store::open(options)?;
@@ -75,12 +77,13 @@ impl Journals {
         }
         let read = in_parallel(store.seats(), |seat| {
             let mut reading = Reading::of(seat.shard());
-            let (log, recovered) = seat.recover(|record| reading.take(&record))?;
+            let (log, recovered) = seat.recover(|record, source| reading.take(&record, source))?;
             Ok((log, recovered, reading.complete()?))
         })?;
         let shard_bytes_max = storage.shard_bytes_max.unwrap_or(0);
         let (mut recovered, mut handovers) = (Vec::new(), Vec::new());
-        for (shard, (log, persistence::store::Recovered { report, handover }, state)) in read.into_iter().enumerate() {
+        for (shard, (log, found, state)) in read.into_iter().enumerate() {
+            let persistence::store::Recovered { report, handover, sources } = found;
             told.extend(tell(shard, &report, &state));
             let compaction = Compaction {
                 ratio: journal.compact_ratio,
@@ -88,7 +91,7 @@ impl Journals {
                 // It needs room for what is live, and a segment is freed as a whole.
                 most_bytes: shard_bytes_max / 3,
             };
-            recovered.push(Recovered { log, state, epoch: store.epoch(), compaction });
+            recovered.push(Recovered { log, state, sources, epoch: store.epoch(), compaction });
             handovers.push(handover);
         }
         let sync_delay = journal.sync_delay;
@@ -150,9 +153,10 @@ fn rehome_all(store: &mut Store, rules: &[String], shards: u16) -> Result<String
     let before = store.shape().shards;
     let states = in_parallel(store.seats(), |seat| {
         let mut reading = Reading::of(seat.shard());
-        seat.replay(|record| reading.take(&record))?;
-        reading.complete()
+        let (_, sources) = seat.replay(|record, source| reading.take(&record, source))?;
+        Ok((reading.complete()?, sources))
     })?;
+    let (states, sources): (Vec<_>, Vec<_>) = states.into_iter().unzip();
     let placement = Placement::new(shards, store.seed(), rules).expect("checked rules make a placement");
     let dealt = rehome::deal(states, &placement, shards);
     let mut writers = store.rehome()?;
@@ -161,6 +165,7 @@ fn rehome_all(store: &mut Store, rules: &[String], shards: u16) -> Result<String
             writer.append(entry.kind(), entry.body_len(), |body| entry.write(body)).map(drop)
         })?;
     }
+    sources.iter().flatten().try_for_each(Source::check)?;
     store.rehomed(writers)?;
     Ok(format!("the journals of {before} shards were dealt to {shards}"))
 }
@@ -177,9 +182,9 @@ impl Reading {
         Reading { shard, state: State::default(), error: None }
     }
 
-    fn take(&mut self, record: &persistence::recover::Entry<'_>) {
+    fn take(&mut self, record: &persistence::recover::Entry<'_>, source: &Bytes) {
         match Entry::read(record.kind, record.body) {
-            Ok(entry) => self.state.apply(&entry),
+            Ok(entry) => self.state.apply_read(&entry, record.body, Some(source)),
             Err(error) => {
                 let (shard, position) = (self.shard, record.position);
                 self.error.get_or_insert(JournalError::Entry { shard, position, error });
@@ -191,6 +196,13 @@ impl Reading {
         self.state.complete();
         self.error.map_or(Ok(self.state), Err)
     }
+}
+
+/// Threads that read and check the segments of each of `journals` journals ahead: one waits for the disk while another
+/// checks, and who goes through them keeps no more than a few busy.
+fn checkers(journals: usize) -> usize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    if cores < 2 { 0 } else { (cores / journals).clamp(2, 4) }
 }
 
 /// Runs `work` for each journal, at the same time: a start takes as long as its longest journal. The first one has this
