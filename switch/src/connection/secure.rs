@@ -27,6 +27,9 @@ use crate::tls::failure::Failure;
 use crate::tls::record::Sealed;
 use crate::tls::traffic::Sealer;
 
+/// The TLS of a connection that goes to another shard.
+pub type Moving = (ConnectionId, Box<Channel>, Option<Sealer>);
+
 /// What a shard needs for the channels of its connections.
 #[derive(Default)]
 pub struct Secure {
@@ -42,7 +45,7 @@ pub struct Secure {
     /// What the sends of a slice are, one behind the other.
     arena: Sealed,
     /// Channels that came from other shards before their parcels.
-    came: Vec<(ConnectionId, Box<Channel>, Option<Sealer>)>,
+    came: Vec<Moving>,
 }
 
 impl Secure {

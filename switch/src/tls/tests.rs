@@ -253,7 +253,8 @@ fn rules_that_are_broken() {
     let empty: &[u8] = &[];
     let flood = vec![(kind::DATA, empty); 33];
     let updates = [(kind::HANDSHAKE, &UPDATE[..3]), (kind::HANDSHAKE, &UPDATE[3..])];
-    let cases: &[(&[SupportedCipherSuite], &[(u8, &[u8])], A)] = &[
+    type Case<'a> = (&'a [SupportedCipherSuite], &'a [(u8, &'a [u8])], A);
+    let cases: &[Case<'_>] = &[
         (&both, &[(kind::CHANGE_CIPHER_SPEC, &[1])], A::UnexpectedMessage),
         (&both, &[(kind::HANDSHAKE, empty)], A::UnexpectedMessage),
         (&both, &[(kind::HANDSHAKE, &[20, 0, 0, 0])], A::UnexpectedMessage),

@@ -59,6 +59,9 @@ pub struct Sealer {
     left: u64,
 }
 
+/// A line of cache for each connection.
+const _: () = assert!(size_of::<Option<Sealer>>() <= 64);
+
 impl Sealer {
     /// Whether so many bytes of data can be sealed with the present key.
     pub fn takes(&self, content: usize) -> bool {
