@@ -36,7 +36,7 @@ fn turns(c: &mut Criterion) {
             Image { v5: false, framed: false, retain_as_published: false, subscription_identifier: 0 },
         );
         for slot in 0..MEMBERS {
-            feed.join(Slot(slot));
+            feed.join(Slot(slot), false);
         }
         let (now, mut dropped) = (Instant::from_nanos(1), 0);
         group.throughput(Throughput::Elements(u64::from(MEMBERS) * gathered));

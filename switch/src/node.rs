@@ -11,7 +11,7 @@ use shard::mesh::ShardId;
 use crate::access::Desk;
 use crate::admission::Counts;
 use crate::config::Settings;
-use crate::connection::ConnectionId;
+use crate::connection::secure::Moving;
 use crate::counters::Counter;
 use crate::journal::WallClock;
 use crate::journal::state::State;
@@ -22,7 +22,6 @@ use crate::program::serve::Seat;
 use crate::program::stop::StopFlag;
 use crate::routing::place::{Placement, RuleError};
 use crate::switch::Switch;
-use crate::tls::channel::Channel;
 
 /// What the switches of a node are built from and share.
 pub struct Node {
@@ -38,7 +37,7 @@ pub struct Node {
     pub quiet: AtomicU32,
     /// The TLS of connections that move, by the shard that they move to: each is pushed before the parcel that tells of
     /// its connection, and taken with it. There is one at most for each slot that the shard has reserved.
-    pub channels: Vec<SegQueue<(ConnectionId, Box<Channel>)>>,
+    pub channels: Vec<SegQueue<Moving>>,
     /// Who may do what, where that is asked.
     pub access: Option<Arc<Desk>>,
     /// Who has how many connections, where that is bounded.

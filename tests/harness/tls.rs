@@ -32,9 +32,25 @@ impl TlsClient {
         versions: &[&'static rustls::SupportedProtocolVersion],
         identity: Option<&Identity>,
     ) -> TlsClient {
+        Self::with(rustls::crypto::aws_lc_rs::default_provider(), authority, versions, identity)
+    }
+
+    /// One that trusts the authority of this run and has these suites of one version alone.
+    pub fn offering(suites: &[rustls::SupportedCipherSuite]) -> TlsClient {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.cipher_suites = suites.to_vec();
+        Self::with(provider, &authority::of_this_run().0.file, &[suites[0].version()], None)
+    }
+
+    fn with(
+        provider: rustls::crypto::CryptoProvider,
+        authority: &Path,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        identity: Option<&Identity>,
+    ) -> TlsClient {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(authority).expect("the authority's file")).expect("an authority");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = Arc::new(provider);
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
         let builder = builder.expect("versions that rustls has").with_root_certificates(roots);
         let config = match identity.map(Identity::der) {

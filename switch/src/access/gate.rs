@@ -155,7 +155,7 @@ impl Switch {
         conn.phase = Phase::Authenticating;
         let desk = Arc::clone(&gate.desk);
         let door = desk.door(conn.listener);
-        let shown = self.stacks.get(slot).and_then(|stack| stack.channel.as_ref()?.client_certificates()?.first());
+        let shown = self.stacks.get(slot).and_then(|stack| stack.channel.as_ref()?.client_certificates().first());
         let holder = shown.map(|certificate| Holder::of(certificate, door.identity));
         let bytes = conn.residue.as_ref().expect("CONNECT waits in the residue");
         let connect =

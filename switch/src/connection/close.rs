@@ -273,6 +273,7 @@ impl Switch {
         self.listeners[usize::from(listener)].closed(self.id);
         if self.connections.at(slot).wrapped {
             self.stacks.take(slot);
+            self.stacks.take_sealer(slot);
         }
         self.uncount_address(slot);
         self.connections.free(slot);

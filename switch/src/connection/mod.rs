@@ -188,10 +188,9 @@ impl Connection {
         matches!(self.phase, Handshake | Authenticating | Challenged | Claimed | Open) && !self.send_closed
     }
 
-    /// Whether what it reads from feeds goes through its outbox, one packet after the other: each is looked at, or all
-    /// are sealed.
+    /// Whether what it reads from feeds goes through its outbox, one packet after the other, as each is looked at.
     pub fn is_gathered(&self) -> bool {
-        self.encrypted || self.packet_bytes_max != u32::MAX
+        self.packet_bytes_max != u32::MAX
     }
 
     /// Whether something waits in its outbox.

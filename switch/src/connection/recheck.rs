@@ -101,7 +101,7 @@ impl Switch {
             recheck.later.push(connection);
             return true;
         }
-        let Some(chain) = channel.client_certificates() else { return true };
-        recheck.shared.ask(Check { shard: self.id, connection, listener: conn.listener, chain: chain.to_vec() })
+        let chain = channel.client_certificates().to_vec();
+        chain.is_empty() || recheck.shared.ask(Check { shard: self.id, connection, listener: conn.listener, chain })
     }
 }

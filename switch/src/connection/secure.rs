@@ -2,18 +2,20 @@
 //!
 //! ```text
 //!   receive ─▶ [handshake queue, by the turn's budget] ─▶ channel ─▶ the next layer of the stack
-//!   outbox, feeds ─▶ outbox ─▶ sealed into the arena of the slice ─▶ one send ─┬─ all sent: the outbox moves on
-//!                                                                            └─ in part: the rest is the channel's
+//!   a run of a feed, or the outbox ─▶ sealed into the arena of the slice ─▶ one send ─┬─ all sent: cursor or outbox move on
+//!                                                                                    └─ in part: the rest is the channel's
 //! ```
 //!
 //! What is sealed has used its number, so it must leave as it is: what a socket does not take is copied out of the arena
-//! and goes first the next time. The outbox keeps the plaintext until then, so the ledger knows what was not sent.
+//! and goes first the next time. The outbox keeps the plaintext until then, so the ledger knows what was not sent; where it
+//! came from a feed, it is put there then.
 
 use std::collections::VecDeque;
 
 use shard::{Effects, Slot, Span};
 
 use super::close::Cause;
+use super::stack::Stacks;
 use super::{ConnectionId, Phase};
 use crate::counters::Counter;
 use crate::delivery::flush::Job;
@@ -22,6 +24,11 @@ use crate::switch::Switch;
 use crate::tls::Secrets;
 use crate::tls::channel::{ARRIVED_BYTES_MAX, Channel};
 use crate::tls::failure::Failure;
+use crate::tls::record::Sealed;
+use crate::tls::traffic::Sealer;
+
+/// The TLS of a connection that goes to another shard.
+pub type Moving = (ConnectionId, Box<Channel>, Option<Sealer>);
 
 /// What a shard needs for the channels of its connections.
 #[derive(Default)]
@@ -36,9 +43,25 @@ pub struct Secure {
     input: Vec<u8>,
     pub(super) opened: Vec<u8>,
     /// What the sends of a slice are, one behind the other.
-    arena: Vec<u8>,
+    arena: Sealed,
     /// Channels that came from other shards before their parcels.
-    came: Vec<(ConnectionId, Box<Channel>)>,
+    came: Vec<Moving>,
+}
+
+impl Secure {
+    /// Whether the slice has sealed as much as it may.
+    pub(crate) fn is_full(&self) -> bool {
+        self.arena.len() >= SEALED_BYTES_OF_SLICE
+    }
+
+    /// Seals a run of a feed for a connection for which nothing else waits. Returns where it lies in the arena; `None`: it
+    /// must go with what the connection has to say besides.
+    pub(crate) fn seal_run(&mut self, stacks: &mut Stacks, slot: Slot, run: &[u8]) -> Option<(u32, u32)> {
+        let sealer = stacks.sealer(slot).filter(|sealer| run.len() <= SEALED_BYTES_MAX && sealer.takes(run.len()))?;
+        let start = self.arena.len();
+        sealer.seal(run, &mut self.arena);
+        Some((start as u32, (self.arena.len() - start) as u32))
+    }
 }
 
 impl Switch {
@@ -97,28 +120,40 @@ impl Switch {
 
     /// Opens records into `self.secure.opened`. Returns why nothing follows them, if so.
     pub(super) fn open_records(&mut self, slot: Slot, channel: &mut Channel, bytes: &[u8]) -> Option<Cause> {
-        let mut input = std::mem::take(&mut self.secure.input);
+        let mut joined = std::mem::take(&mut self.secure.input);
         let mut plain = std::mem::take(&mut self.secure.opened);
-        input.clear();
         plain.clear();
-        if let Some(arrived) = channel.arrived.take() {
-            input.extend_from_slice(&arrived);
-            self.give_buffer(arrived);
-        }
-        input.extend_from_slice(bytes);
         let mut answers = channel.unsent.take().unwrap_or_else(|| self.take_buffer());
-        let opened = channel.open(&mut input, &mut plain, &mut answers);
+        let arrived = channel.arrived.take();
+        // What is whole is opened from where it was received.
+        let whole = arrived.is_none() && !channel.is_handshaking();
+        if !whole {
+            joined.clear();
+            if let Some(arrived) = arrived {
+                joined.extend_from_slice(&arrived);
+                self.give_buffer(arrived);
+            }
+            joined.extend_from_slice(bytes);
+        }
+        let mut sealer = self.stacks.take_sealer(slot);
+        let opened = match whole {
+            true => channel.open(bytes, &mut sealer, &mut plain, &mut answers),
+            false => channel.shake_hands(&mut joined, &mut sealer, &mut plain, &mut answers),
+        };
+        self.stacks.put_sealer(slot, sealer);
         if answers.is_empty() {
             self.give_buffer(answers);
         } else {
             channel.unsent = Some(answers);
+        }
+        if channel.owes() {
             self.flush_soon(slot);
         }
         if opened.completed {
             self.counters.add(Counter::TlsCompleted, 1);
             self.counters.add(Counter::TlsResumed, u64::from(channel.is_resumed()));
         }
-        let rest = &input[opened.consumed..];
+        let rest = if whole { &bytes[opened.consumed..] } else { &joined[opened.consumed..] };
         let mut failed = opened.failed;
         if rest.len() > ARRIVED_BYTES_MAX {
             failed = failed.or(Some(Failure::Violated));
@@ -127,16 +162,19 @@ impl Switch {
             arrived.extend_from_slice(rest);
             channel.arrived = Some(arrived);
         }
-        (self.secure.input, self.secure.opened) = (input, plain);
+        (self.secure.input, self.secure.opened) = (joined, plain);
         match failed {
             Some(failure) => Some(Cause::Tls(failure)),
             None => opened.ended.then_some(Cause::TlsClosed),
         }
     }
 
-    /// A send of this connection is to be planned, though its outbox may be empty.
+    /// A send of this connection is to be planned, though its outbox may be empty. What its feeds have goes with it.
     pub(crate) fn flush_soon(&mut self, slot: Slot) {
         let conn = self.connections.at_mut(slot);
+        if let Some(seat) = conn.seats.sole() {
+            self.feeds[seat.feed.0 as usize].member_mut(seat.member).set(true, conn.blocked);
+        }
         if !conn.flush_queued && !conn.blocked {
             conn.flush_queued = true;
             self.flush.push(Job::Connection(slot));
@@ -175,32 +213,26 @@ impl Switch {
 
     /// Seals what a connection is to be sent into the arena, where an earlier send has left nothing over.
     pub(crate) fn plan_sealed(&mut self, slot: Slot, source: u32, plan: &mut Vec<Span>) -> Planned {
-        if self.secure.arena.len() >= SEALED_BYTES_OF_SLICE {
-            return Planned::Later;
-        }
-        let start = self.secure.arena.len();
-        let Some(mut stack) = self.stacks.take(slot) else { unreachable!("an encrypted connection has a stack") };
-        let channel = stack.channel.as_mut().expect("an encrypted connection has a channel");
+        let arena = &mut self.secure.arena;
+        let start = arena.len();
+        let (channel, sealer) = self.stacks.channel(slot);
         // What is left over goes alone. With more sealed behind it each time, not all would ever have left of a client that
         // reads slowly, and the outbox would not move on.
-        let mut room = SEALED_BYTES_MAX;
-        if let Some(unsent) = channel.unsent.take() {
-            self.secure.arena.extend_from_slice(&unsent);
-            self.give_buffer(unsent);
-            room = 0;
-        }
+        let unsent = channel.unsent.take();
+        unsent.iter().for_each(|unsent| arena.append(unsent));
+        let room = if unsent.is_some() { 0 } else { SEALED_BYTES_MAX };
         let outbox = self.connections.at(slot).outbox.as_ref();
         let waits = outbox.map_or(&[][..], |outbox| &outbox.bytes()[channel.covers..]);
         let fresh = waits.len().min(room);
-        let sealed = channel.seal(&waits[..fresh], &mut self.secure.arena);
+        let sealed = channel.seal(&waits[..fresh], sealer, arena);
         if sealed {
             channel.covers += fresh;
-            if fresh == waits.len() {
-                channel.say_goodbye(&mut self.secure.arena);
-            }
+            channel.say_rest(fresh == waits.len(), sealer, arena);
         }
-        self.stacks.put(slot, stack);
-        let len = (self.secure.arena.len() - start) as u32;
+        let len = (arena.len() - start) as u32;
+        if let Some(unsent) = unsent {
+            self.give_buffer(unsent);
+        }
         if len > 0 {
             plan.push(Span { slot, source, start: start as u32, len, tag: [0; 2] });
             Planned::Span
@@ -211,30 +243,43 @@ impl Switch {
         }
     }
 
-    /// The bytes of a span that was planned by [`Switch::plan_sealed`].
+    /// The bytes of a span that was sealed.
     pub(crate) fn sealed_bytes(&self, span: &Span) -> &[u8] {
-        &self.secure.arena[span.start as usize..][..span.len as usize]
+        self.secure.arena.bytes(span.start as usize, span.len as usize)
     }
 
-    /// So many bytes of a span have left. Returns how many bytes of the outbox they were, which is 0 until all have.
+    /// So many bytes of a span of [`Switch::plan_sealed`] have left. Returns how many bytes of the outbox they were, which
+    /// is 0 until all have.
     pub(crate) fn sealed_sent(&mut self, span: &Span, sent: u32) -> usize {
-        let mut rest = (sent < span.len).then(|| self.take_buffer());
-        if let Some(rest) = &mut rest {
-            rest.extend_from_slice(&self.sealed_bytes(span)[sent as usize..]);
+        if sent < span.len {
+            self.keep_unsent(span, sent);
+            return 0;
         }
-        let stack = self.stacks.get_mut(span.slot).expect("an encrypted connection has a stack");
-        let channel = stack.channel.as_mut().expect("an encrypted connection has a channel");
-        channel.unsent = rest;
-        if channel.unsent.is_some() { 0 } else { std::mem::take(&mut channel.covers) }
+        std::mem::take(&mut self.stacks.channel(span.slot).0.covers)
+    }
+
+    /// Of a span that was sealed no more than this has left.
+    fn keep_unsent(&mut self, span: &Span, sent: u32) {
+        let mut rest = self.take_buffer();
+        rest.extend_from_slice(&self.sealed_bytes(span)[sent as usize..]);
+        self.stacks.channel(span.slot).0.unsent = Some(rest);
+    }
+
+    /// The same of a span that was a run of a feed. The connection's outbox, which was empty, stands for it now.
+    pub(crate) fn keep_unsent_run(&mut self, span: &Span, sent: u32) {
+        self.keep_unsent(span, sent);
+        let outbox = self.connections.at(span.slot).outbox.as_ref().expect("the run was put there");
+        self.stacks.channel(span.slot).0.covers = outbox.len();
     }
 
     /// The channel of a connection that has come from another shard.
-    pub(crate) fn take_channel(&mut self, connection: ConnectionId) -> Box<Channel> {
+    pub(crate) fn take_channel(&mut self, connection: ConnectionId) -> (Box<Channel>, Option<Sealer>) {
         while let Some(came) = self.node.channels[usize::from(self.id.0)].pop() {
             self.secure.came.push(came);
         }
-        let index = self.secure.came.iter().position(|(id, _)| *id == connection);
-        self.secure.came.swap_remove(index.expect("a channel goes ahead of its parcel")).1
+        let index = self.secure.came.iter().position(|(id, ..)| *id == connection);
+        let (_, channel, sealer) = self.secure.came.swap_remove(index.expect("a channel goes ahead of its parcel"));
+        (channel, sealer)
     }
 }
 
@@ -245,8 +290,6 @@ pub enum Planned {
     Span,
     /// Nothing waits.
     Nothing,
-    /// The slice is full.
-    Later,
     /// Nothing can be sealed any more.
     Broken,
 }

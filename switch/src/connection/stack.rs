@@ -28,6 +28,7 @@ use super::{ConnectionId, Phase};
 use crate::listener::{ListenerPolicy, UpgradeRules};
 use crate::switch::Switch;
 use crate::tls::channel::Channel;
+use crate::tls::traffic::Sealer;
 
 /// The layers of one connection.
 #[derive(Debug)]
@@ -237,6 +238,8 @@ fn request(front: &mut Vec<u8>, input: &[u8], rules: &UpgradeRules) -> (Taken, O
 #[derive(Default)]
 pub struct Stacks {
     rows: Vec<Option<Box<Stack>>>,
+    /// What seals for each: all that a delivery needs of a stack. A row here, too, is made when one is needed.
+    sealers: Vec<Option<Sealer>>,
 }
 
 impl Stacks {
@@ -257,6 +260,35 @@ impl Stacks {
     /// A connection's stack, to change it.
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Stack> {
         self.rows.get_mut(slot.0 as usize)?.as_deref_mut()
+    }
+
+    /// The channel of a connection that is encrypted, and what seals for it.
+    pub fn channel(&mut self, slot: Slot) -> (&mut Channel, &mut Option<Sealer>) {
+        let index = slot.0 as usize;
+        if self.sealers.len() <= index {
+            self.sealers.resize_with(index + 1, || None);
+        }
+        let stack = self.rows[index].as_mut().expect("an encrypted connection has a stack");
+        (stack.channel.as_mut().expect("an encrypted connection has a channel"), &mut self.sealers[index])
+    }
+
+    /// What seals for a connection.
+    pub fn sealer(&mut self, slot: Slot) -> Option<&mut Sealer> {
+        self.sealers.get_mut(slot.0 as usize)?.as_mut()
+    }
+
+    /// Takes that away.
+    pub fn take_sealer(&mut self, slot: Slot) -> Option<Sealer> {
+        self.sealers.get_mut(slot.0 as usize)?.take()
+    }
+
+    /// Puts it back.
+    pub fn put_sealer(&mut self, slot: Slot, sealer: Option<Sealer>) {
+        let index = slot.0 as usize;
+        if self.sealers.len() <= index {
+            self.sealers.resize_with(index + 1, || None);
+        }
+        self.sealers[index] = sealer;
     }
 
     /// A connection's stack.

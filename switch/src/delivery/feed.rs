@@ -53,6 +53,8 @@ pub struct Member {
     pub position: u32,
 }
 
+/// Its connection is encrypted: what it gets is sealed.
+const ENCRYPTED: u32 = 1 << 29;
 /// Served through the connection's own flush: it has other sources, a torn packet, or a limit on packet sizes.
 const SLOW: u32 = 1 << 30;
 /// Waits for its socket to take bytes again.
@@ -61,7 +63,7 @@ const BLOCKED: u32 = 1 << 31;
 impl Member {
     /// The connection.
     pub fn slot(&self) -> Slot {
-        Slot(self.word & !(SLOW | BLOCKED))
+        Slot(self.word & !(SLOW | BLOCKED | ENCRYPTED))
     }
 
     /// Whether a flush of the feed may send to it straight.
@@ -74,9 +76,15 @@ impl Member {
         self.word & BLOCKED != 0
     }
 
+    /// Whether what it gets is sealed.
+    pub fn encrypted(&self) -> bool {
+        self.word & ENCRYPTED != 0
+    }
+
     /// Sets how flushes treat it.
     pub fn set(&mut self, slow: bool, blocked: bool) {
-        self.word = self.slot().0 | if slow { SLOW } else { 0 } | if blocked { BLOCKED } else { 0 };
+        let flags = if slow { SLOW } else { 0 } | if blocked { BLOCKED } else { 0 };
+        self.word = self.word & !(SLOW | BLOCKED) | flags;
     }
 }
 
@@ -231,9 +239,10 @@ impl Feed {
         self.entry(self.run_end(self.chunk_first).wrapping_sub(1)).map(|entry| entry.at)
     }
 
-    /// Adds a member that gets what is appended from now on. Returns its index.
-    pub fn join(&mut self, slot: Slot) -> u32 {
-        self.members.push(Member { word: slot.0, position: self.head() });
+    /// Adds a member that gets what is appended from now on, sealed if its connection is `encrypted`. Returns its index.
+    pub fn join(&mut self, slot: Slot, encrypted: bool) -> u32 {
+        let word = slot.0 | if encrypted { ENCRYPTED } else { 0 };
+        self.members.push(Member { word, position: self.head() });
         (self.members.len() - 1) as u32
     }
 
@@ -334,6 +343,13 @@ impl Feed {
     pub fn run_bytes(&self, chunk: u32, start: u32, len: u32) -> &[u8] {
         let chunk = &self.chunks[chunk.wrapping_sub(self.chunk_first) as usize];
         &chunk.bytes.bytes()[start as usize..(start + len) as usize]
+    }
+
+    /// All packets from `position`, which is not the head, to the end of its chunk: what [`Feed::run`] tells of.
+    pub fn rest_of_chunk(&self, position: u32) -> &[u8] {
+        let entry = self.entry(position).expect("a run begins with a packet");
+        let chunk = &self.chunks[entry.chunk.wrapping_sub(self.chunk_first) as usize];
+        &chunk.bytes.bytes()[entry.start as usize..chunk.filled]
     }
 
     /// The entry at `position`, if it is not the head.
@@ -458,7 +474,7 @@ mod tests {
     #[test]
     fn memory_goes_home_when_all_have_caught_up() {
         let (mut feed, mut arena) = feed();
-        let (a, b) = (feed.join(Slot(1)), feed.join(Slot(2)));
+        let (a, b) = (feed.join(Slot(1), false), feed.join(Slot(2), true));
         assert!(append(&mut feed, &mut arena, 1, 100).0);
         assert!(append(&mut feed, &mut arena, 2, 50).0);
         assert_eq!((feed.behind(), feed.waiting(), arena.in_use()), (2, 4, 1));
@@ -476,8 +492,8 @@ mod tests {
     #[test]
     fn oldest_are_dropped_for_those_that_lag() {
         let (mut feed, mut arena) = feed();
-        feed.join(Slot(1));
-        let quick = feed.join(Slot(2));
+        feed.join(Slot(1), false);
+        let quick = feed.join(Slot(2), true);
         for n in 0..4 {
             assert_eq!(append(&mut feed, &mut arena, n, FEED_CHUNK_BYTES), (true, 0));
         }
@@ -493,7 +509,7 @@ mod tests {
     #[test]
     fn large_packets_stand_alone() {
         let (mut feed, mut arena) = feed();
-        let member = feed.join(Slot(9));
+        let member = feed.join(Slot(9), false);
         append(&mut feed, &mut arena, 1, 10);
         append(&mut feed, &mut arena, 2, FEED_CHUNK_BYTES + 1);
         append(&mut feed, &mut arena, 3, 10);

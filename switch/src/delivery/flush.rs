@@ -75,6 +75,8 @@ impl FlushState {
 const OUTBOX: u32 = u32::MAX;
 /// The same of bytes that were sealed for this slice.
 const SEALED: u32 = u32::MAX - 1;
+/// Added to a feed where its run was sealed for this slice.
+const SEALED_RUN: u32 = 1 << 31;
 /// Members that one slice looks at, so that a pass over members that need nothing stays short too.
 const MEMBERS_PER_SLICE: usize = 16 * FLUSH_SLICE;
 
@@ -85,7 +87,7 @@ impl Switch {
         self.begin_sealing();
         // What is queued meanwhile waits for the next slice: no socket is in a plan twice.
         let mut jobs = self.flush.jobs.len();
-        while plan.len() < FLUSH_SLICE && looks > 0 && jobs > 0 {
+        while plan.len() < FLUSH_SLICE && looks > 0 && jobs > 0 && !self.secure.is_full() {
             let Some(job) = self.flush.jobs.pop_front() else { return };
             (jobs, looks) = (jobs - 1, looks - 1);
             match job {
@@ -95,13 +97,13 @@ impl Switch {
         }
     }
 
-    /// The bytes of a planned span.
+    /// The bytes of a planned span. [`SEALED`] has the bit of [`SEALED_RUN`].
     pub fn span_bytes(&self, span: &Span) -> &[u8] {
-        if span.source == SEALED {
-            self.sealed_bytes(span)
-        } else if span.source == OUTBOX {
+        if span.source == OUTBOX {
             let outbox = self.connections.at(span.slot).outbox.as_ref().expect("planned from an outbox");
             &outbox.bytes()[..span.len as usize]
+        } else if span.source & SEALED_RUN != 0 {
+            self.sealed_bytes(span)
         } else {
             self.feeds[span.source as usize].run_bytes(span.tag[1], span.start, span.len)
         }
@@ -125,6 +127,7 @@ impl Switch {
                     let plain = self.sealed_sent(span, sent);
                     self.outbox_sent(span, sent, plain, fx);
                 }
+                source if source & SEALED_RUN != 0 => self.sealed_run_sent(span, sent, fx),
                 _ => self.feed_sent(span, sent, fx),
             }
         }
@@ -173,10 +176,10 @@ impl Switch {
         if state.next == 0 {
             state.again = false;
         }
-        let head = feed.head();
+        let (head, now) = (feed.head(), self.now);
         let end = feed.members().len().min(state.next as usize + looks);
         let mut memo: Option<(u32, Run)> = None;
-        while (state.next as usize) < end && plan.len() < FLUSH_SLICE {
+        while (state.next as usize) < end && plan.len() < FLUSH_SLICE && !self.secure.is_full() {
             let index = state.next;
             state.next += 1;
             let member = feed.members()[index as usize];
@@ -184,8 +187,18 @@ impl Switch {
                 continue;
             }
             let known = memo.filter(|(position, _)| *position == member.position).map(|(_, run)| run);
-            let run = if member.plain() { known.or_else(|| feed.run(member.position, self.now)) } else { None };
-            let Some(run) = run else {
+            let run = if member.plain() { known.or_else(|| feed.run(member.position, now)) } else { None };
+            let span = run.and_then(|run| {
+                let Run { chunk, start, len, .. } = run;
+                let span = Span { slot: member.slot(), source: id.0, start, len, tag: [index, chunk] };
+                if !member.encrypted() {
+                    return Some((run, span));
+                }
+                let bytes = feed.run_bytes(chunk, start, len);
+                let (start, len) = self.secure.seal_run(&mut self.stacks, span.slot, bytes)?;
+                Some((run, Span { source: id.0 | SEALED_RUN, start, len, ..span }))
+            });
+            let Some((run, span)) = span else {
                 // It has other sources, or packets that must be looked at one by one.
                 let conn = self.connections.at_mut(member.slot());
                 feed.member_mut(index).set(true, false);
@@ -197,13 +210,7 @@ impl Switch {
             };
             memo = Some((member.position, run));
             state.again |= run.until != head;
-            plan.push(Span {
-                slot: member.slot(),
-                source: id.0,
-                start: run.start,
-                len: run.len,
-                tag: [index, run.chunk],
-            });
+            plan.push(span);
         }
         let used = end.saturating_sub(feed.flush.next as usize);
         if state.next as usize >= feed.members().len() {
@@ -252,7 +259,6 @@ impl Switch {
         match self.plan_sealed(slot, SEALED, plan) {
             Planned::Span => self.connections.at_mut(slot).planned = true,
             Planned::Nothing => self.drained(slot, fx),
-            Planned::Later => self.flush_soon(slot),
             // What waits will not leave any more; what was sealed before has.
             Planned::Broken if self.connections.at(slot).phase == Phase::Lingering => self.last_packet_left(slot, fx),
             Planned::Broken => self.broken(slot, Errno(rustix::io::Errno::PROTO.raw_os_error()), fx),
@@ -346,6 +352,22 @@ impl Switch {
         if next != position {
             feed.advance(&mut self.arena, member, next);
         }
+        self.block(span.slot, fx);
+    }
+
+    /// The same for a run that was sealed: it leaves as it is, so all of it is the connection's if not all has left.
+    fn sealed_run_sent(&mut self, span: &Span, sent: u32, fx: &mut Effects) {
+        let feed = &mut self.feeds[(span.source & !SEALED_RUN) as usize];
+        let [member, chunk] = span.tag;
+        let (position, until) = (feed.members()[member as usize].position, feed.run_end(chunk));
+        if sent == span.len {
+            let passed = feed.advance(&mut self.arena, member, until);
+            return self.counters.add(Counter::MessagesDelivered, u64::from(passed));
+        }
+        let outbox = self.connections.at_mut(span.slot).outbox.get_or_insert_with(|| self.outboxes.take());
+        outbox.put_run(feed.rest_of_chunk(position), until.wrapping_sub(position));
+        feed.advance(&mut self.arena, member, until);
+        self.keep_unsent_run(span, sent);
         self.block(span.slot, fx);
     }
 

@@ -75,6 +75,15 @@ impl Outbox {
         self.unsettled += 1;
     }
 
+    /// Puts a run of QoS 0 messages that left in part, as sealed bytes that are kept elsewhere; nothing else may wait.
+    pub fn put_run(&mut self, run: &[u8], messages: u32) {
+        assert!(self.is_empty(), "a run that was sealed goes first");
+        self.buffer.clear();
+        (self.head, self.whole) = (0, 0);
+        self.buffer.extend_from_slice(run);
+        self.unsettled += messages;
+    }
+
     /// Takes `count` bytes off the front. Returns how many QoS 0 messages that settled as delivered: all of them when
     /// nothing is left, those before the packet at hand when much has left, none otherwise.
     pub fn advance(&mut self, count: usize) -> u32 {

@@ -122,7 +122,8 @@ impl Switch {
         let home = self.placement.home(&client_id);
         if let Some(channel) = channel {
             // It is there before the parcel that tells of its connection.
-            self.node.channels[usize::from(home.0)].push((reserved, channel));
+            let sealer = self.stacks.take_sealer(connection.slot);
+            self.node.channels[usize::from(home.0)].push((reserved, channel, sealer));
         }
         if let Some(gate) = &mut self.gate {
             // It is there before the parcel that follows.
@@ -138,7 +139,11 @@ impl Switch {
         let (stack, bytes) = bytes.split_at((words[4] >> 32) as usize);
         let (unsent, bytes) = bytes.split_at(words[4] as u32 as usize);
         let connection = ConnectionId::from_word(words[0]);
-        let channel = (words[3] & ENCRYPTED != 0).then(|| self.take_channel(connection));
+        let channel = (words[3] & ENCRYPTED != 0).then(|| {
+            let (channel, sealer) = self.take_channel(connection);
+            self.stacks.put_sealer(connection.slot, sealer);
+            channel
+        });
         let conn = self.connections.find(connection).expect("a reserved slot waits for its socket");
         assert_eq!(conn.phase, Phase::Arriving, "a reserved slot waits for its socket");
         conn.phase = Phase::Claimed;

@@ -173,11 +173,11 @@ impl Switch {
 
     pub(super) fn take_seat(&mut self, slot: Slot, id: FeedId) {
         let feed = &mut self.feeds[id.0 as usize];
-        let member = feed.join(slot);
         let conn = self.connections.at_mut(slot);
+        let member = feed.join(slot, conn.encrypted);
         conn.seats.push(Seat { feed: id, member });
         let alone = conn.seats.len() == 1;
-        let slow = !alone || conn.outbox_waits() || conn.is_gathered();
+        let slow = !alone || conn.flush_queued || conn.outbox_waits() || conn.is_gathered();
         feed.member_mut(member).set(slow, conn.blocked);
         if !alone {
             // All feeds of this connection are read through it from now on.

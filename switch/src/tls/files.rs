@@ -156,6 +156,8 @@ pub fn load(tls: &Tls, transport: Transport) -> Result<Loaded, TlsError> {
     config.send_tls13_tickets = 1;
     // 0-RTT could be sent twice by anybody who has seen it.
     config.max_early_data_size = 0;
+    // Records behind the handshake are ours (`tls/traffic`).
+    config.enable_secret_extraction = true;
     let secrets = Secrets {
         config: Arc::new(config),
         hello_units: if rsa { UNITS_OF_RSA } else { UNITS_OF_ECDSA },

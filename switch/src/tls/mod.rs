@@ -7,18 +7,23 @@
 //! - [`files`] reads certificates, keys and revocation lists, and says what is wrong with them.
 //! - [`names`] picks the certificate for the name that a client asks for.
 //! - [`holder`] reads what a client is called by the certificate that it has shown.
-//! - [`channel`] is one connection's TLS: a value that takes bytes and gives bytes.
+//! - [`channel`] is one connection's TLS: a value that takes bytes and gives bytes. It begins with a [`handshake`] and goes
+//!   on with [`traffic`], whose [`record`]s are sealed and opened here.
 //! - [`recheck`] looks at the certificates of clients again, when the files were.
 //! - [`failure`] is the closed list of reasons for which there is none.
 //!
-//! The cryptography and the protocol are rustls's, with aws-lc-rs below. `connection/secure` joins this to sockets.
+//! The handshake, and all that is decided in it, is rustls's; the cryptography is aws-lc's, for both. `connection/secure`
+//! joins this to sockets.
 
 pub mod channel;
 pub mod failure;
 pub mod files;
+pub mod handshake;
 pub mod holder;
 pub mod names;
 pub mod recheck;
+pub mod record;
+pub mod traffic;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -75,3 +80,6 @@ impl ListenerTls {
         self.letters[usize::from(shard.0)].pop()
     }
 }
+
+#[cfg(test)]
+mod tests;

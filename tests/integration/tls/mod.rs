@@ -8,6 +8,7 @@ mod handshake;
 mod hostile;
 mod identity;
 mod moving;
+mod records;
 mod stream;
 mod testssl;
 
