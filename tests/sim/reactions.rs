@@ -109,7 +109,9 @@ impl World {
             // What the switch noticed late it counts from then on.
             let left_last = name.left_at.max(name.left.latest.map(|(at, _)| at));
             let away = left_last.map_or(0.0, |left| asked_at.since(left).as_secs_f64());
-            let longest = name.left_at.map_or(0.0, |left| now.since(left).as_secs_f64());
+            // A clock that was set back between makes what was later the longer ago.
+            let left_first = name.left_at.map(|left| name.left.latest.map_or(left, |(at, _)| left.min(at)));
+            let longest = left_first.map_or(0.0, |left| now.since(left).as_secs_f64());
             let kept = f64::from(session.expiry);
             if session_present && (session.expiry == 0 || away > kept + 3.0) {
                 fail!("c{client} #{conn}: a session of {kept} s is present after {away} s");

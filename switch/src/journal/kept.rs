@@ -12,7 +12,6 @@ use persistence::store::Source;
 use wire::frame::Frame;
 
 use super::WallClock;
-use crate::frames;
 use crate::routing::place::Placement;
 
 /// What is copied in a turn, in bytes and messages: some 30 µs.
@@ -64,9 +63,22 @@ impl Kept {
     }
 
     /// One of them.
+    ///
+    /// # Panics
+    /// The disk fails, as in [`Kept::settle`].
     pub fn frame(&self, index: usize) -> Frame<'_> {
         let present = self.present.as_ref().expect("frames have it with them");
-        present.frame(&frames::read(&self.frames[index]))
+        let frame = Frame::read(&self.frames[index]);
+        if frame.is_err() {
+            self.check();
+        }
+        present.frame(&frame.expect("it was checked when it was read"))
+    }
+
+    fn check(&self) {
+        if let Some(error) = self.sources.iter().find_map(|source| source.check().err()) {
+            panic!("the journal fails while the node starts, which ends therefore: {error}");
+        }
     }
 
     /// Has `copy` take the next few.
@@ -81,9 +93,7 @@ impl Kept {
             bytes += self.frames[self.settled].len();
             self.settled += 1;
         }
-        if let Some(error) = self.sources.iter().find_map(|source| source.check().err()) {
-            panic!("a journal cannot be read any more: {error}");
-        }
+        self.check();
         if self.settled == self.frames.len() {
             *self = Kept::default();
         }
