@@ -301,7 +301,10 @@ impl Case {
                 let shard = &inspection.shards[0];
                 match shard.damage {
                     Some(damage) => {
-                        let is = |error: &StoreError| matches!(error, StoreError::Damaged { damage: found, .. } if *found == damage);
+                        let is = |error: &StoreError| match error {
+                            StoreError::Damaged { damage: found, .. } => *found == damage,
+                            _ => false,
+                        };
                         assert!(dumped.as_ref().is_err_and(is) && started.as_ref().is_err_and(is), "{damage}");
                         assert_eq!(found, shown);
                         self.check_damage(&damage);
