@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 pub use copy::{Copied, backup, restore};
-pub use repair::{Loss, repair};
+pub use repair::{Loss, repair, repair_in};
 
 use crate::checkpoint::Checkpoint;
 use crate::files::{Disk, Files, Held, Lock};
@@ -101,8 +101,12 @@ pub fn verify_in(files: &dyn Files, data_dir: &Path) -> Result<Inspection, Store
 }
 
 /// Shows the records of a data directory, shard by shard, each from its checkpoint on, up to damage if there is any.
-pub fn dump(data_dir: &Path, mut visit: impl FnMut(u16, Entry<'_>)) -> Result<(), StoreError> {
-    let files = &Disk;
+pub fn dump(data_dir: &Path, visit: impl FnMut(u16, Entry<'_>)) -> Result<(), StoreError> {
+    dump_in(&Disk, data_dir, visit)
+}
+
+/// The same, of these files.
+pub fn dump_in(files: &dyn Files, data_dir: &Path, mut visit: impl FnMut(u16, Entry<'_>)) -> Result<(), StoreError> {
     let _retained = retain(files, data_dir)?;
     let manifest = manifest(files, data_dir)?;
     for shard in 0..manifest.shape.shards {

@@ -1,5 +1,5 @@
-//! What the fuzz targets run: the laws of the codec's property tests, the filter tree's model, and a grammar of what
-//! clients say. [`targets`] cuts inputs into their arguments.
+//! What the fuzz targets run: the laws of the codec's property tests, the filter tree's model, a journal's files that are
+//! damaged, and a grammar of what clients say. [`targets`] cuts inputs into their arguments.
 //!
 //! Needs nightly and cargo-fuzz (`cargo install cargo-fuzz`); from the root of the repository:
 //!
@@ -14,8 +14,11 @@
 //! replay`).
 
 pub mod grammar;
+pub mod journal;
 #[path = "../../wire/tests/codec/laws/mod.rs"]
 pub mod laws;
+#[path = "../../persistence/tests/persistence/node.rs"]
+mod node;
 #[path = "../harness/packet.rs"]
 pub mod packet;
 #[path = "../harness/property.rs"]
@@ -23,5 +26,7 @@ pub mod property;
 pub mod targets;
 mod topic;
 pub mod tree;
+#[path = "../../persistence/tests/persistence/world.rs"]
+mod world;
 
 use topic::tree as topic_tree;

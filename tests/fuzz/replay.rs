@@ -2,10 +2,15 @@
 //! toolchain.
 
 mod grammar;
+mod journal;
 #[path = "../../wire/tests/codec/laws/mod.rs"]
 mod laws;
+#[path = "../../persistence/tests/persistence/node.rs"]
+mod node;
 mod targets;
 mod tree;
+#[path = "../../persistence/tests/persistence/world.rs"]
+mod world;
 
 use std::collections::BTreeSet;
 use std::fs;

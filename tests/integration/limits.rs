@@ -21,7 +21,7 @@ fn strict() -> Option<&'static Broker> {
         "max_subscriptions = 4",
         "connect_timeout = \"1s\"",
         "session_expiry_interval = \"60s\"",
-        "message_expiry_interval = \"2s\"",
+        "message_expiry_interval = \"1s\"",
     ];
     let setup = || Setup::shards(2).toml(&limits.join("\n"));
     (Program::tested() == Program::Ringmain).then(|| STRICT.get_or_init(|| setup().start()))
@@ -132,7 +132,7 @@ fn message_expiry() {
     client.disconnect();
     publisher.publish("expiry", 1, "old");
     // Time itself is what is awaited.
-    std::thread::sleep(Duration::from_millis(3_100));
+    std::thread::sleep(Duration::from_millis(1_300));
     let mut client = broker.client(Version::V5, "expiry-subscriber").durable().connect();
     client.silent();
 }

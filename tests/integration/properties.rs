@@ -179,6 +179,7 @@ fn expired_messages_are_not_sent(case: &Case) {
         publisher.publish_packet(&Publish::new(&topic, qos, "long").with(&[Property::MessageExpiry(100)]));
         publisher.publish(&topic, qos, "for ever");
     }
+    // Time itself is what is awaited: nobody says that a message has expired.
     thread::sleep(Duration::from_millis(2_100));
     let mut client = case.client("a").durable().connect();
     assert_eq!(client.texts(4), ["long", "for ever", "long", "for ever"]);
@@ -194,6 +195,7 @@ fn expired_in_the_queue_alone(case: &Case) {
     for _ in 0..40 {
         publisher.publish_packet(&Publish::new(&topic, 1, "short").with(&[Property::MessageExpiry(1)]));
     }
+    // As above.
     thread::sleep(Duration::from_millis(2_100));
     let mut client = case.client("a").durable().connect();
     client.silent();

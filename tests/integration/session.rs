@@ -328,6 +328,7 @@ fn disconnect_may_not_raise_from_zero(case: &Case) {
 /// Goal: while the connection lives no interval runs.
 fn expiry_counts_from_the_close(case: &Case) {
     let mut client = case.client("a").resume().expiry(1).connect();
+    // Longer than the interval, which is what must not matter.
     thread::sleep(std::time::Duration::from_millis(1_500));
     client.ping();
     client.abort();

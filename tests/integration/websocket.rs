@@ -335,6 +335,7 @@ fn pings_keep_nobody_alive() {
     loop {
         web.send_frame(0x89, b"");
         match web.frame() {
+            // Often within the keep alive, and not as fast as it goes.
             Some((0x8a, _)) => std::thread::sleep(Duration::from_millis(50)),
             Some((0x88, payload)) => break assert_eq!(payload, 1008u16.to_be_bytes()),
             other => panic!("{other:?}"),
@@ -399,6 +400,7 @@ fn listeners_have_limits() {
         web.send_raw(request("/mqtt", "mqtt", "").as_bytes());
         let mut byte = [0];
         let served = matches!(web.socket().peek(&mut byte), Ok(1));
+        // Who finds no place is told nothing but that: it comes again.
         (!served).then(|| std::thread::sleep(Duration::from_millis(20)));
         served.then_some(web)
     });

@@ -109,7 +109,8 @@ fn a_refusal_that_was_not_heard_is_told_again() {
     }
 }
 
-/// Goal: the same wherever the connection is lost: before the outcome is known, and while the refusal waits for the journal.
+/// Goal: the same wherever the connection is lost: before the outcome is known, and while the refusal waits for the
+/// journal.
 #[test]
 fn a_refusal_is_told_to_who_comes_back() {
     for back_at_once in [false, true] {

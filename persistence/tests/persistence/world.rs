@@ -170,7 +170,7 @@ impl World {
                 keeper.end(op, result);
             }
             Step::End(_) | Step::Fail(..) => {}
-            Step::Run => keeper.run(|_| 0, |_| true),
+            Step::Run => keeper.run_all(),
             Step::Kill(after) => self.restart(after, false),
             Step::PowerFails(after) => self.restart(after, true),
             Step::KillStart(after) => self.kill_start = Some(after),

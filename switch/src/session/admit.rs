@@ -39,7 +39,8 @@ impl Admitted {
 }
 
 impl Switch {
-    /// The session lives here: the journal knows it before its client does. `moved`: its socket came from another shard.
+    /// The session lives here: the journal knows it before its client does. `moved`: its socket came from another
+    /// shard.
     pub(super) fn admit(&mut self, connection: ConnectionId, client_id: &str, moved: bool, fx: &mut Effects) {
         let client_id: CompactString = client_id.into();
         let mut admitted = Admitted { connection, client_id, moved, uid: 0, new: true, before: (0, 0) };

@@ -87,6 +87,7 @@ impl Shard {
     }
 }
 
+/// Looks often: the keeper rings for shards, and not for all that tests ask.
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
@@ -201,6 +202,7 @@ fn one_sync_serves_many() {
     let shard = &mut shards[0];
     for _ in 0..20 {
         shard.append().expect("there is room");
+        // They come while a sync is under way, which takes its time.
         thread::sleep(Duration::from_millis(5));
     }
     shard.await_durable();
