@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   receive ─▶ [handshake queue, by the turn's budget] ─▶ channel ─▶ the next layer of the stack
-//!   a run of a feed, or the outbox ─▶ sealed into the arena of the slice ─▶ one send ─┬─ all sent: cursor or outbox move on
+//!   a run of a feed, or the outbox ─▶ sealed into the arena of the slice ─▶ one send ─┬─ all sent: both move on
 //!                                                                                    └─ in part: the rest is the channel's
 //! ```
 //!

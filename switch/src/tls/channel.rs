@@ -1,7 +1,7 @@
 //! One connection's TLS, as a value: records in, plaintext out, and the other way round.
 //!
 //! The handshake is rustls's. When it is over, and all that rustls has to say was said, the keys are taken from it and
-//! [`Traffic`] goes on: rustls makes a vector for each record, and its state is many cache lines where a delivery needs few.
+//! [`Traffic`] goes on: rustls makes a vector for each record, and its state takes many lines of cache.
 //!
 //! Nothing is kept of what is whole: a connection that is idle has no buffers. The front of a record whose rest has not
 //! come, and sealed bytes that the socket has not taken, are kept until they are gone.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   TLS 1.3:             │ 23 3 3 length │ sealed: content, type │ tag │      nonce: iv ^ number
-//!   TLS 1.2, AES-GCM:    │ type 3 3 length │ nonce │ sealed: content │ tag │      nonce: iv ^ number, its last 8 bytes told
+//!   TLS 1.2, AES-GCM:    │ type 3 3 length │ nonce │ sealed: content │ tag │      nonce: iv ^ number, in part told
 //!   TLS 1.2, ChaCha20:   │ type 3 3 length │ sealed: content │ tag │      nonce: iv ^ number
 //! ```
 //!
@@ -293,7 +293,7 @@ mod tests {
         body.get(..len).map(|body| cipher.open(*header, body, plain)).transpose()
     }
 
-    /// Goal: what is sealed and opened is what others seal and open: the records behind the handshake of RFC 8448, section 3.
+    /// Goal: what is sealed and opened is what others seal and open: records of RFC 8448, section 3.
     #[test]
     fn records_of_rfc_8448() {
         let payload: Vec<u8> = (0..50).collect();

@@ -431,7 +431,10 @@ proptest! {
     #[test]
     fn anything_at_all(
         records in proptest::collection::vec(
-            (prop_oneof![20_u8..25, any::<u8>()], proptest::collection::vec(prop_oneof![0_u8..3, Just(24), any::<u8>()], 0..7)),
+            (
+                prop_oneof![20_u8..25, any::<u8>()],
+                proptest::collection::vec(prop_oneof![0_u8..3, Just(24), any::<u8>()], 0..7),
+            ),
             0..60,
         ),
         garbage in proptest::collection::vec(any::<u8>(), 0..100),

@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 
 use super::record::{CONTENT_BYTES_MAX, Cipher, HEADER_BYTES, Sealed, kind};
 
-/// Records that AES-GCM may seal with one key (RFC 8446, section 5.5, allows 2^24.5), less some for what is said at the end.
+/// Records that AES-GCM may seal with one key (RFC 8446, section 5.5, allows 2^24.5), less some for the end.
 /// ChaCha20 has no such limit, and does not mind.
 const RECORDS_MAX: u64 = (1 << 24) - RECORDS_SPARE;
 /// Records for KeyUpdate, an alert and close_notify, when no others are left.
