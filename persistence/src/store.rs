@@ -32,6 +32,7 @@ use crate::header::Owner;
 use crate::journal::Durability;
 use crate::layout::HEADER_BYTES;
 use crate::manifest::{self, Manifest, Shape};
+use crate::segment::parse_segment_file_name;
 use crate::staging::{STAGING_BYTES_MIN, parse_staging_file_name};
 
 /// Bytes of a shard's staging ring where nothing else is said.
@@ -172,6 +173,18 @@ impl Store {
     /// `RETAIN`, for the keeper: who holds it shared keeps files from being removed.
     pub fn retain_path(&self) -> PathBuf {
         self.options.data_dir.join(RETAIN)
+    }
+
+    /// Bytes of all segment files: what a start reads, and what is kept to be used again.
+    pub fn segment_bytes(&self) -> Result<u64, StoreError> {
+        let mut bytes = 0;
+        for shard in 0..self.manifest.shape.shards {
+            let directory = self.shard_dir(shard);
+            let entries = self.files.list(&directory).map_err(StoreError::io("read", directory))?;
+            let segments = entries.iter().filter(|entry| parse_segment_file_name(&entry.name).is_some());
+            bytes += segments.map(|segment| segment.bytes).sum::<u64>();
+        }
+        Ok(bytes)
     }
 
     /// One seat for each shard that the directory is laid out for.

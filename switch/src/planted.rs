@@ -71,6 +71,8 @@ faults! {
     EndNotWritten => "end_not_written", "a session that ended does not come back";
     /// A repeat of a QoS 2 message that was taken before a crash is taken again.
     MarksForgotten => "marks_forgotten", "QoS 2: exactly once across a crash";
+    /// A QoS 2 message that was refused, and comes again because its client did not hear that, is passed on as a new one.
+    RefusalForgotten => "refusal_forgotten", "QoS 2: exactly once [MQTT-4.3.3-10]";
     /// What a log holds is trimmed where a sweep ended, not where it began.
     TrimmedTooFar => "trimmed_too_far", "P1: what was acknowledged is delivered";
     // Publishing.

@@ -11,7 +11,7 @@ use shard::counters::CounterWriter;
 use shard::mesh::{Inbound, ShardId};
 use shard::profile::{Profile, Stage};
 use shard::stall::Stalls;
-use shard::{Effects, Event, Handler, Instant, ListenerId, Op, SendResult, Slot, Span};
+use shard::{Effects, Event, Handler, Instant, SendResult, Slot, Span};
 use slab::Slab;
 
 use crate::access::gate::Gate;
@@ -20,7 +20,7 @@ use crate::connection::close::Leaving;
 use crate::connection::meter::Meters;
 use crate::connection::recheck::Rechecking;
 use crate::connection::secure::Secure;
-use crate::connection::stack::{Stack, Stacks};
+use crate::connection::stack::Stacks;
 use crate::connection::table::ConnectionTable;
 use crate::connection::{ConnectionId, Phase};
 use crate::counters::Counter;
@@ -34,16 +34,17 @@ use crate::journal::restore::Recovery;
 use crate::journal::sweep::Compaction;
 use crate::journal::wait::Held;
 use crate::journal::{Journal, first_number};
-use crate::limits::{ACCEPTS_ARMED, FEED_CHUNK_BYTES, JOURNAL_MARKS_MAX, Limits};
+use crate::limits::{FEED_CHUNK_BYTES, JOURNAL_MARKS_MAX, Limits};
 use crate::listener::Listeners;
 use crate::node::{Node, Part, Recovered};
-use crate::program::log::{Level, LogSink};
+use crate::program::log::LogSink;
 use crate::program::stop::StopFlag;
 use crate::routing::home::Home;
 use crate::routing::own::OwnPublish;
 use crate::routing::parcel::Courier;
 use crate::routing::place::Placement;
-use crate::routing::publish::{Interest, OwnerBook, Progress};
+use crate::routing::publish::{Interest, Progress};
+use crate::routing::resolve::OwnerBook;
 use crate::session::SessionId;
 use crate::session::fetch::Fetch;
 use crate::session::subscribe::Request;
@@ -66,9 +67,9 @@ pub struct Switch {
     stalls: Option<Arc<Stalls>>,
     random: u64,
     stop: StopFlag,
-    stopping: Stopping,
+    pub(crate) stopping: Stopping,
     started: bool,
-    accepts: Vec<u32>,
+    pub(crate) accepts: Vec<u32>,
     /// A timer is set for those that are to be armed later.
     pub(crate) accepts_later: bool,
     pub(crate) listeners: Listeners,
@@ -155,7 +156,7 @@ pub struct Inbox {
 
 /// How far a stop has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stopping {
+pub(crate) enum Stopping {
     No,
     /// Connections are being closed.
     Closing,
@@ -330,65 +331,6 @@ impl Switch {
         }
     }
 
-    /// Arms accepts on every listener, as far as slots are free and the node takes connections.
-    pub(crate) fn arm_accepts(&mut self, fx: &mut Effects) {
-        if self.stopping != Stopping::No || self.recovery != Recovery::Done {
-            return;
-        }
-        let open: u64 = self.node.counters.iter().map(|counters| counters.read(Counter::ConnectionsOpen)).sum();
-        if open >= u64::from(self.limits.max_connections) {
-            return;
-        }
-        for listener in 0..self.accepts.len() {
-            let policy = &self.listeners[listener];
-            let (room, due) = policy.pace.as_ref().map_or((u32::MAX, None), |pace| pace.room(self.now));
-            let most = ACCEPTS_ARMED.min(policy.room()).min(room);
-            if let Some(due) = due {
-                self.accept_later(due, fx);
-            }
-            while self.accepts[listener] < most {
-                let Some(ConnectionId { slot, generation }) = self.connections.take(Phase::Accepting) else { return };
-                self.accepts[listener] += 1;
-                fx.ops.push(Op::Accept { listener: ListenerId(listener as u16), slot, generation });
-            }
-        }
-    }
-
-    fn accepted(&mut self, listener: ListenerId, id: ConnectionId, peer: std::net::SocketAddr, fx: &mut Effects) {
-        self.accepts[usize::from(listener.0)] -= 1;
-        self.counters.add(Counter::ConnectionsAccepted, 1);
-        self.counters.add(Counter::ConnectionsOpen, 1);
-        let conn = self.connections.at_mut(id.slot);
-        conn.phase = Phase::Handshake;
-        conn.peer = peer.into();
-        conn.listener = listener.0;
-        let policy = &self.listeners[usize::from(listener.0)];
-        policy.opened(self.id);
-        if let Some(pace) = &policy.pace {
-            pace.count(self.now);
-        }
-        // Whom a proxy serves it says later.
-        let proxied = policy.proxies.as_ref().is_some_and(|proxies| proxies.include(peer.ip()));
-        if self.stopping != Stopping::No || policy.is_over() {
-            self.begin_closing(id.slot, fx);
-            return;
-        }
-        if !proxied && self.count_address(id.slot).is_some() {
-            return self.begin_closing(id.slot, fx);
-        }
-        let channel = self.new_channel(listener.0);
-        let conn = self.connections.at_mut(id.slot);
-        conn.receiving = true;
-        conn.encrypted = channel.is_some();
-        if let Some(stack) = Stack::new(&self.listeners[usize::from(listener.0)], peer, channel) {
-            conn.wrapped = true;
-            self.stacks.put(id.slot, Box::new(stack));
-        }
-        fx.ops.push(Op::Recv { slot: id.slot, generation: id.generation, multishot: false });
-        self.set_connection_timer(id.slot, self.now.after(self.limits.connect_timeout), fx);
-        self.arm_accepts(fx);
-    }
-
     fn timer(&mut self, word: u64, fx: &mut Effects) {
         let (index, generation) = ((word >> 32) as u32 & 0x0fff_ffff, word as u32);
         match word >> 60 {
@@ -485,14 +427,6 @@ impl Switch {
     /// Nothing tells a shard that sleeps how far the others have come.
     fn stop_timer(&mut self, fx: &mut Effects) {
         fx.timers.set(self.now.after(STOP_LOOK), timer_word(TimerKind::Stop, 0, 0));
-    }
-
-    /// Tells that a client could not be accepted because of an error of the kernel.
-    fn accept_failed(&mut self, listener: ListenerId, slot: Slot, errno: shard::Errno) {
-        self.accepts[usize::from(listener.0)] -= 1;
-        self.connections.free(slot);
-        self.log.event(self.now, Level::Warn, &format!("accept failed: {errno}"));
-        // Armed again with the next connection that closes, or in the next second: an error that lasts must not spin.
     }
 }
 

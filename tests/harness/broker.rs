@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::DEADLINE;
-use crate::client::Options;
 use crate::data::DataDirectory;
+use crate::options::Options;
 use crate::packet::Version;
 use crate::process::Process;
 use crate::program::{Program, scratch};

@@ -4,7 +4,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::broker::{Broker, Setup};
-use crate::client::{Client, Options};
+use crate::client::Client;
+use crate::options::Options;
 use crate::packet::Version;
 use crate::program::Program;
 use crate::stream::Transport;

@@ -6,21 +6,13 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::DEADLINE;
-use crate::packet::{self, Connect, PINGREQ, Packet, Publish, Version, Will};
+use crate::packet::{self, PINGREQ, Packet, Publish, Version};
 use crate::program::Program;
 use crate::property::Property;
 use crate::stream::{Stream, Transport};
 
 /// How long silence must last to be believed, after a PINGREQ came back.
 pub const SILENCE: Duration = Duration::from_millis(40);
-
-/// A connection to be made.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The CONNECT that will be sent.
-    pub packet: Connect,
-    address: SocketAddr,
-}
 
 /// A connection.
 pub struct Client {
@@ -41,92 +33,6 @@ pub struct Client {
     largest: usize,
     /// Whether the broker may be killed in the middle of a packet.
     mortal: bool,
-}
-
-impl Options {
-    /// A clean connection without a keep alive.
-    pub fn new(address: SocketAddr, version: Version, client_id: &str) -> Self {
-        Self { packet: Connect::new(version, client_id), address }
-    }
-
-    /// Clean Session or Clean Start off.
-    pub fn resume(mut self) -> Self {
-        self.packet.clean = false;
-        self
-    }
-
-    /// A session that outlives the connection: resumed where there is one, kept for five minutes in 5.0.
-    pub fn durable(self) -> Self {
-        self.resume().expiry(300)
-    }
-
-    /// The Session Expiry Interval in seconds; 3.1.1 has none.
-    pub fn expiry(self, seconds: u32) -> Self {
-        self.property(Property::SessionExpiry(seconds))
-    }
-
-    /// Adds a property of the CONNECT; 3.1.1 has none.
-    pub fn property(mut self, property: Property) -> Self {
-        self.packet.properties.push(property);
-        self
-    }
-
-    /// The Keep Alive in seconds.
-    pub fn keep_alive(mut self, seconds: u16) -> Self {
-        self.packet.keep_alive = seconds;
-        self
-    }
-
-    /// The Will Message.
-    pub fn will(mut self, will: Will) -> Self {
-        self.packet.will = Some(will);
-        self
-    }
-
-    /// Connects by another transport than this run's; anything but success panics.
-    pub fn connect_by(&self, transport: Transport) -> Client {
-        let mut client = self.send_by(transport);
-        client.connack();
-        assert_eq!(client.code, 0, "{:?} was refused", self.packet);
-        client
-    }
-
-    /// Sends the CONNECT by another transport than this run's, and does not wait.
-    pub fn send_by(&self, transport: Transport) -> Client {
-        let mut client = Client::over(transport.open(self.address), self.packet.version);
-        client.send(&self.packet.bytes());
-        client
-    }
-
-    /// Connects; anything but success panics.
-    pub fn connect(&self) -> Client {
-        let client = self.answer();
-        assert_eq!(client.code, 0, "{:?} was refused", self.packet);
-        client
-    }
-
-    /// Connects and takes the CONNACK, whatever it says.
-    pub fn answer(&self) -> Client {
-        let mut client = self.send();
-        client.connack();
-        client
-    }
-
-    /// Sends the CONNECT and does not wait.
-    pub fn send(&self) -> Client {
-        let mut client = Client::open(self.address, self.packet.version);
-        client.send(&self.packet.bytes());
-        client
-    }
-
-    /// Connects, takes the refusing CONNACK and sees the connection close; the code.
-    pub fn refused(&self) -> u8 {
-        let mut client = self.answer();
-        assert_ne!(client.code, 0, "{:?} was accepted", self.packet);
-        assert!(!client.session_present, "[MQTT-3.2.2-6] a refusal says that no session is present");
-        client.closed();
-        client.code
-    }
 }
 
 impl Client {

@@ -245,6 +245,26 @@ fn banner_and_log() {
     assert!(printed.matches("a client for the log").count() >= 2, "connect and disconnect in {printed}");
 }
 
+/// Goal: a start says first what it reads, and last that it is ready: then clients are served.
+#[test]
+fn a_start_says_what_it_does() {
+    if foreign() {
+        return;
+    }
+    let data = DataDirectory::new();
+    for (shards, reads) in [(2, None), (2, Some("journals of 2 shards")), (1, Some("journals of 2 shards"))] {
+        let mut broker = Setup::shards(shards).on(&data).start();
+        broker.process_log("\nready");
+        broker.client(Version::V5, "a").durable().connect().retain("t", 1, "x");
+        assert!(broker.terminate(Duration::from_secs(5)).success());
+        let printed = broker.log();
+        let place = |text: &str| printed.find(text).unwrap_or_else(|| panic!("no {text:?} in {printed}"));
+        assert_eq!(printed.contains("reading the "), reads.is_some(), "{printed}");
+        assert!(reads.is_none_or(|reads| place(&format!("reading the {reads} in /")) < place("listening on ")));
+        assert!(place("listening on ") < place("\nready\n"), "{printed}");
+    }
+}
+
 /// Goal: IPv6 is served as IPv4 is.
 #[test]
 fn listens_on_ipv6() {

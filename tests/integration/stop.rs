@@ -58,14 +58,20 @@ fn a_service_manager_is_told() {
         return;
     }
     let manager = Manager::open("told");
-    let mut broker = Setup::shards(2).env("NOTIFY_SOCKET", &manager.path).start();
-    assert_eq!(manager.told(), "READY=1");
+    let setup = Setup::shards(2).env("NOTIFY_SOCKET", &manager.path);
+    let mut broker = setup.start();
+    assert_eq!(manager.told(), READY);
     broker.process().signal("HUP");
     let again = manager.told();
     assert!(again.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{again:?}");
-    assert_eq!(manager.told(), "READY=1");
+    assert_eq!(manager.told(), READY);
     assert!(broker.terminate(STOP).success());
     assert_eq!(manager.told(), "STOPPING=1");
+    let mut broker = setup.on(&broker.data()).start();
+    let reads = manager.told();
+    assert!(reads.starts_with("STATUS=reading the journals of 2 shards in /"), "{reads:?}");
+    assert_eq!(manager.told(), READY);
+    assert!(broker.terminate(STOP).success());
 }
 
 /// Goal: a service manager that has a watchdog hears that the switch lives, also where nothing is to be done, until one
@@ -79,7 +85,7 @@ fn the_watchdog_sees_a_shard_that_hangs() {
     let manager = Manager::open("watchdog");
     let setup = Setup::shards(2).env("NOTIFY_SOCKET", &manager.path);
     let mut broker = setup.env("WATCHDOG_USEC", &LIMIT.as_micros().to_string()).start();
-    assert_eq!(manager.told(), "READY=1");
+    assert_eq!(manager.told(), READY);
     for _ in 0..2 {
         assert_eq!(manager.told(), "WATCHDOG=1");
     }
@@ -112,6 +118,9 @@ fn thread_of(process: u32, name: &str) -> OsString {
     });
     named.expect("a thread of that name").file_name()
 }
+
+/// What it hears when clients are served.
+const READY: &str = "READY=1\nSTATUS=clients are served";
 
 /// What a service manager has: the socket that `NOTIFY_SOCKET` names.
 struct Manager {

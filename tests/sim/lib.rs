@@ -24,6 +24,7 @@ mod buffers;
 mod crash;
 pub mod disk;
 pub mod driver;
+mod endings;
 pub mod guarded;
 mod hostile;
 pub mod kernel;

@@ -9,7 +9,7 @@ use switch::limits::WILL_TRIES;
 use super::*;
 
 /// A disk that is quick and never fails, and a journal that is compacted as soon as that saves something.
-const DISK: DiskPlan = DiskPlan {
+pub const DISK: DiskPlan = DiskPlan {
     ring: 1 << 20,
     durability: Durability::Fsync,
     least_bytes: 0,
@@ -21,24 +21,24 @@ const DISK: DiskPlan = DiskPlan {
 };
 
 /// CONNECT of `name`, a letter: v5, a session of 60 s that is resumed if it is there.
-const fn connect_lasting(name: u8) -> [u8; 21] {
+pub const fn connect_lasting(name: u8) -> [u8; 21] {
     [0x10, 19, 0, 4, b'M', b'Q', b'T', b'T', 5, 0, 0, 0, 5, 0x11, 0, 0, 0, 60, 0, 1, name]
 }
 
 /// The same, for a session that does not end.
-fn connect_forever(name: u8) -> [u8; 21] {
+pub fn connect_forever(name: u8) -> [u8; 21] {
     let mut connect = connect_lasting(name);
     connect[14..18].fill(0xff);
     connect
 }
 
-fn plan(shards: u16, settings: Settings) -> Plan {
+pub fn plan(shards: u16, settings: Settings) -> Plan {
     let ranks = rank_specs(&settings.limits, shards).to_vec();
     let sizes = Sizes { slots: 64, buffers: 8, buffer_bytes: 4096, send_bytes: 64 << 10 };
     Plan { shards, settings, sizes, faults: Faults::default(), ranks, stalls: 0, disk: Some(DISK) }
 }
 
-fn start(plan: &Plan) -> Script {
+pub fn start(plan: &Plan) -> Script {
     let mut script = Script(Machine::new(plan, 1));
     script.settle();
     script
@@ -83,6 +83,40 @@ fn a_message_that_comes_during_compaction_is_kept() {
     script.0.crash(Crash::Killed, &plan, 0);
     for (name, count) in [(b'a', 30), (b'b', 10)] {
         assert_eq!(take_all(&mut script, &connect_lasting(name)), count * BATCHES, "to {}", char::from(name));
+    }
+}
+
+/// Goal: a session with more packet identifiers than the staging ring takes is compacted like others.
+///
+/// What a session has of its own was written in one go, or else once more from its beginning: a session that had more
+/// than the ring takes was written again and again, and the log grew for ever.
+#[test]
+fn a_session_larger_than_the_ring_is_compacted() {
+    const COUNT: u16 = 900;
+    let mut plan = plan(1, Settings::default());
+    plan.disk = Some(DiskPlan { ring: 16 << 10, ..DISK });
+    let mut script = start(&plan);
+    let publisher = script.v5(&connect_forever(b'p'));
+    for round in 0..6 {
+        for id in (1..=COUNT).map(u16::to_be_bytes) {
+            script.say(publisher, &[0x34, 7, 0, 1, b't', id[0], id[1], 0, b'x']);
+            script.hear(publisher);
+            // Of the last ones every third stays.
+            if round < 5 || id[1] % 3 > 0 {
+                script.say(publisher, &[0x62, 2, id[0], id[1]]);
+                script.hear(publisher);
+            }
+        }
+    }
+    script.pass(1);
+    assert!(script.0.total(Counter::JournalSweeps) > 2);
+    script.0.crash(Crash::PowerLoss, &plan, 0);
+    let publisher = script.client(&connect_forever(b'p'));
+    script.hear(publisher);
+    for id in (1..=COUNT).map(u16::to_be_bytes) {
+        script.say(publisher, &[0x62, 2, id[0], id[1]]);
+        let known = script.hear(publisher) == [0x70, 2, id[0], id[1]];
+        assert_eq!(known, id[1] % 3 == 0, "{id:?}");
     }
 }
 

@@ -5,6 +5,7 @@
 //! Each of them fails where its correction is taken out.
 
 mod journal;
+mod refusals;
 
 use std::time::Duration;
 

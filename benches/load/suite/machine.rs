@@ -1,28 +1,43 @@
 //! Facts about the machine that figures depend on.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Names and values, in the order of the report. What cannot be read is left out.
+use tuning::facts::Machine;
+use tuning::{Fact, Facts};
+
+/// Names and values, in the order of the report. What is not known is left out.
 pub fn facts() -> Vec<(String, String)> {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let all = [
-        ("CPU", field(&cpuinfo, "model name")),
-        ("cores", std::thread::available_parallelism().ok().map(|cores| cores.to_string())),
-        ("memory", field(&meminfo, "MemTotal").and_then(|kib| gib(&kib))),
-        ("kernel", line("/proc/sys/kernel/osrelease")),
+    let mut all = of_machine(&tuning::inspect(Path::new("/")));
+    // What changes by itself, and what the programs were built with, is no fact of the machine.
+    let more = [
         ("distribution", distribution()),
-        ("virtualisation", virtualisation(&cpuinfo)),
-        ("governor", line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
-        ("clock source", line("/sys/devices/system/clocksource/clocksource0/current_clocksource")),
-        ("congestion control", line("/proc/sys/net/ipv4/tcp_congestion_control")),
-        ("transparent huge pages", line("/sys/kernel/mm/transparent_hugepage/enabled")),
-        ("mitigations", mitigations()),
         ("load average", line("/proc/loadavg")),
         ("rustc", said("rustc", &["--version"])),
         ("commit", commit()),
+    ];
+    all.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    all
+}
+
+fn of_machine(facts: &Facts) -> Vec<(String, String)> {
+    let Facts { machine, kernel, processor, memory, sysctls, .. } = facts;
+    let text = |fact: &Fact<String>| fact.known().cloned();
+    let first = processor.cores.known().and_then(|cores| cores.first());
+    let congestion = sysctls.get("net.ipv4.tcp_congestion_control");
+    let all = [
+        ("CPU", text(&processor.model)),
+        ("cores", processor.allowed.known().map(|cores| cores.len().to_string())),
+        ("memory", memory.total_kib.known().map(|kib| format!("{:.1} GiB", *kib as f64 / 1024.0 / 1024.0))),
+        ("kernel", text(&kernel.release)),
+        ("virtualisation", virtualisation(machine)),
+        ("governor", first.and_then(|core| text(&core.governor))),
+        ("clock source", text(&kernel.clock_source)),
+        ("congestion control", congestion.and_then(text)),
+        ("transparent huge pages", text(&memory.transparent_huge_pages)),
+        ("mitigations", kernel.mitigations.known().map(mitigations)),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
@@ -30,16 +45,6 @@ pub fn facts() -> Vec<(String, String)> {
 /// The time in UTC, as RFC 3339 has it.
 pub fn now() -> String {
     said("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]).unwrap_or_else(|| "unknown".to_owned())
-}
-
-fn field(text: &str, name: &str) -> Option<String> {
-    let line = text.lines().find(|line| line.starts_with(name))?;
-    line.split_once(':').map(|(_, value)| value.trim().to_owned())
-}
-
-fn gib(kib: &str) -> Option<String> {
-    let kib = kib.split_whitespace().next()?.parse::<f64>().ok()?;
-    Some(format!("{:.1} GiB", kib / 1024.0 / 1024.0))
 }
 
 fn line(path: impl AsRef<Path>) -> Option<String> {
@@ -52,23 +57,17 @@ fn distribution() -> Option<String> {
     Some(line.trim_matches('"').to_owned())
 }
 
-fn virtualisation(cpuinfo: &str) -> Option<String> {
-    let guest = field(cpuinfo, "flags")?.split_whitespace().any(|flag| flag == "hypervisor");
-    let vendor = line("/sys/class/dmi/id/sys_vendor").map(|vendor| format!(", {vendor}")).unwrap_or_default();
-    Some(if guest { format!("a virtual machine{vendor}") } else { format!("none{vendor}") })
+fn virtualisation(machine: &Machine) -> Option<String> {
+    let what = if *machine.is_virtual.known()? { "a virtual machine" } else { "none" };
+    let vendor = machine.vendor.known().map(|vendor| format!(", {vendor}")).unwrap_or_default();
+    Some(format!("{what}{vendor}"))
 }
 
 /// What the kernel does against faults of the processor that costs system calls time.
-fn mitigations() -> Option<String> {
-    let mut all = Vec::new();
-    for entry in fs::read_dir("/sys/devices/system/cpu/vulnerabilities").ok()?.flatten() {
-        let state = line(entry.path()).unwrap_or_default();
-        if state != "Not affected" {
-            all.push(format!("{}: {state}", entry.file_name().to_string_lossy()));
-        }
-    }
-    all.sort();
-    Some(if all.is_empty() { "none needed".to_owned() } else { all.join("; ") })
+fn mitigations(flaws: &BTreeMap<String, String>) -> String {
+    let there = flaws.iter().filter(|(_, state)| *state != "Not affected");
+    let all: Vec<_> = there.map(|(flaw, state)| format!("{flaw}: {state}")).collect();
+    if all.is_empty() { "none needed".to_owned() } else { all.join("; ") }
 }
 
 fn commit() -> Option<String> {
@@ -86,13 +85,13 @@ fn said(program: &str, arguments: &[&str]) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Fields are found in the forms of /proc/cpuinfo and /proc/meminfo.
+    /// Only what is done against a flaw is told.
     #[test]
-    fn fields() {
-        let cpu = "processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: fpu hypervisor sse\n";
-        assert_eq!(field(cpu, "model name").as_deref(), Some("Some CPU"));
-        assert!(virtualisation(cpu).unwrap().starts_with("a virtual machine"));
-        assert_eq!(gib("25165824 kB").as_deref(), Some("24.0 GiB"));
+    fn flaws_that_are_not_there_are_left_out() {
+        let flaws = |all: &[(&str, &str)]| all.iter().map(|(flaw, state)| ((*flaw).into(), (*state).into())).collect();
+        assert_eq!(mitigations(&flaws(&[("meltdown", "Not affected")])), "none needed");
+        let two = flaws(&[("meltdown", "Mitigation: PTI"), ("mds", "Not affected"), ("spectre_v1", "Vulnerable")]);
+        assert_eq!(mitigations(&two), "meltdown: Mitigation: PTI; spectre_v1: Vulnerable");
     }
 
     /// There is something to say about this machine.

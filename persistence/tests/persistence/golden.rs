@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use persistence::files::Files;
 use persistence::files::sim::SimFiles;
+use persistence::keeper::plan::Op;
+use persistence::segment::segment_file_name;
 use persistence::{Journal, Shape, Store, StoreOptions, inspect};
 
-use crate::keeper::{Keeper, SEGMENT_BYTES};
+use crate::node::{Keeper, SEGMENT_BYTES};
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
@@ -46,26 +48,24 @@ fn write(files: &SimFiles) {
     }
     store.rehomed(writers).expect("it is re-homed");
     let (mut journal, recovered) = store.seats().remove(0).recover(|_, _| ()).expect("it recovers");
-    let mut keeper = Keeper::new(files.clone(), recovered.handover);
+    let mut keeper = Keeper::new(files.clone(), &journal, recovered.handover, (0, 1024));
     let drain = |journal: &mut Journal, keeper: &mut Keeper, values| {
         append(journal, values);
-        while journal.synced() < journal.tail() {
-            keeper.write(4096);
-            keeper.sync();
-        }
+        keeper.run_all();
     };
     for values in [100..102, 102..104, 104..106, 106..108] {
         drain(&mut journal, &mut keeper, values);
     }
-    keeper.checkpoint(journal.synced(), true);
+    journal.trim(journal.synced());
+    keeper.run_all();
     drain(&mut journal, &mut keeper, 108..110);
     drain(&mut journal, &mut keeper, 110..112);
     append(&mut journal, 112..114);
     // The power has taken half of this write, and of the next nothing was written.
-    keeper.write(1024);
-    let last = files.list(Path::new("/data/generation-1/shard-0")).expect("it is there");
-    let last = last.iter().rfind(|entry| entry.name.ends_with(".segment")).expect("a segment");
-    let path = Path::new("/data/generation-1/shard-0").join(&last.name);
+    keeper.look();
+    let (op, written) = keeper.perform(0);
+    let (Op::Write { number, .. }, Ok(())) = (op, written) else { panic!("{op:?}") };
+    let path = Path::new("/data/generation-1/shard-0").join(segment_file_name(number));
     let bytes = files.bytes(&path).expect("it is there");
     let end = bytes.iter().rposition(|&byte| byte == 112).expect("the record was written");
     files.write_at(&path, end as u64, &[0]).expect("it is written");

@@ -11,6 +11,7 @@
 //! A connection is its slot: the index of the direct descriptor is the index here, and the generation tells an old use
 //! of the slot from the new one. Sends never linger, so only receives and polls must end before a slot is closed.
 
+pub mod accept;
 pub mod address;
 pub mod close;
 pub mod inbound;

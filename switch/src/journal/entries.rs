@@ -19,7 +19,8 @@ pub struct Kept {
     pub left_ms: u64,
     /// When it ends, while no connection serves it.
     pub ends: shard::Instant,
-    /// How often packet identifiers of QoS 2 messages from its client were released, where they were.
+    /// What packet identifiers of QoS 2 messages from its client were used for, where they were: how often they were
+    /// released, and whether the last one was refused.
     pub counts: hashbrown::HashMap<u16, u32, ahash::RandomState>,
 }
 
@@ -37,11 +38,33 @@ impl Kept {
 
     /// A packet identifier was released. Its new count.
     pub fn release(&mut self, packet_id: u16) -> u32 {
-        let count = self.count(packet_id).wrapping_add(1);
+        let count = self.next_count(packet_id, 0);
         self.counts.insert(packet_id, count);
         count
     }
+
+    /// The count that a packet identifier has once its client is told that its message was refused.
+    pub fn count_refused(&self, packet_id: u16) -> u32 {
+        self.next_count(packet_id, REFUSED)
+    }
+
+    /// Whether the last message under a packet identifier was refused, and its client told, or about to be.
+    pub fn is_refused(&self, packet_id: u16) -> bool {
+        self.uses(packet_id) & REFUSED != 0
+    }
+
+    fn next_count(&self, packet_id: u16, refused: u32) -> u32 {
+        let uses = self.uses(packet_id).wrapping_add(1) & !REFUSED | refused;
+        first_count(self.uid).wrapping_add(uses)
+    }
+
+    fn uses(&self, packet_id: u16) -> u32 {
+        self.count(packet_id).wrapping_sub(first_count(self.uid))
+    }
 }
+
+/// In how often an identifier was released: what was released last had been refused.
+const REFUSED: u32 = 1 << 31;
 
 /// Multiplied by an odd number that spreads neighbours (the golden ratio of 64 bits).
 pub(crate) fn first_count(uid: u64) -> u32 {
@@ -125,5 +148,11 @@ mod tests {
         assert_ne!(first, b.count(7));
         assert_eq!(a.release(7), first.wrapping_add(1));
         assert_eq!((a.count(7), a.count(8)), (first.wrapping_add(1), first));
+        let refused = a.count_refused(7);
+        assert!(![first, a.count(7)].contains(&refused) && !a.is_refused(7));
+        a.counts.insert(7, refused);
+        assert!(a.is_refused(7) && a.count_refused(7) != refused && !a.is_refused(8));
+        assert_eq!(a.release(7), first.wrapping_add(3));
+        assert!(!a.is_refused(7));
     }
 }

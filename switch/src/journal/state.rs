@@ -278,8 +278,10 @@ impl State {
                 }
             }
             Entry::Released { packet_id, count, .. } => {
-                session.inbound.retain(|id| *id != packet_id);
-                session.counts.insert(packet_id, count);
+                // One that compaction says again is no release: what has come under the identifier since stays.
+                if session.counts.insert(packet_id, count) != Some(count) {
+                    session.inbound.retain(|id| *id != packet_id);
+                }
             }
             _ => unreachable!("the others are applied elsewhere"),
         }
@@ -480,6 +482,20 @@ mod tests {
         state.apply(&Entry::Sweep { end: true });
         state.complete();
         assert_eq!((state.messages.len(), state.messages[&4].references, state.ignored), (1, 1, 2));
+    }
+
+    /// A release that compaction says again releases nothing: what has come under the identifier since stays.
+    #[test]
+    fn a_release_said_again_is_none() {
+        let mut state = State::default();
+        let released = |count| Entry::Released { uid: 1, packet_id: 7, count };
+        state.apply(&session(1, "a"));
+        state.apply(&released(5));
+        state.apply(&Entry::Inbound { uid: 1, packet_id: 7 });
+        state.apply(&released(5));
+        assert_eq!((&state.sessions[&1].inbound[..], state.sessions[&1].counts[&7]), (&[7][..], 5));
+        state.apply(&released(6));
+        assert!(state.sessions[&1].inbound.is_empty());
     }
 
     /// Wills outlive their sessions until they are published; subscriptions are replaced; of two sessions of a client

@@ -14,7 +14,7 @@ use super::{Journal, entries};
 use crate::frames;
 use crate::limits::{JOURNAL_SWEEP_BYTES_PER_TURN, JOURNAL_SWEEP_PASSES, RETAINED_SLICE};
 use crate::planted::{Fault, planted};
-use crate::session::SessionId;
+use crate::session::{Incoming, Session, SessionId};
 use crate::switch::Switch;
 
 /// When a log is compacted.
@@ -57,13 +57,32 @@ struct Sweep {
 #[derive(Clone, Copy, Debug)]
 enum Part {
     Bodies(u32),
-    /// A row, and how much of that session was written: its own entries, and what it is owed up to a message.
-    Sessions(u32, Option<u64>),
+    /// A row, and what comes next of the session there.
+    Sessions(u32, Next),
     Own(usize),
     Marks(u64),
     Retained(u32),
     End,
 }
+
+/// What comes next of a session.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// What there is one of.
+    Head,
+    /// The counts of packet identifiers, from this one on.
+    Counts(u32),
+    /// So many of the identifiers that are taken, the last of them first: what is taken away meanwhile moves others to
+    /// the front alone, and what comes meanwhile is in the log.
+    Inbound(usize),
+    /// So many of its subscriptions, likewise.
+    Subscriptions(usize),
+    /// What it is owed behind this message.
+    Owed(u64),
+}
+
+/// Counts that are written in one go.
+const COUNTS_SLICE: usize = 256;
 
 impl Sweeper {
     /// Whether a sweep is under way.
@@ -121,7 +140,7 @@ impl Switch {
         while self.journal.tail().0 - begun < JOURNAL_SWEEP_BYTES_PER_TURN {
             let written = match sweep.part {
                 Part::Bodies(index) => self.sweep_body(&mut sweep, index),
-                Part::Sessions(row, after) => self.sweep_session(&mut sweep, row, after),
+                Part::Sessions(row, next) => self.sweep_session(&mut sweep, row, next),
                 Part::Own(key) => self.sweep_own(&mut sweep, key),
                 Part::Marks(number) => self.sweep_mark(&mut sweep, number),
                 Part::Retained(index) => self.sweep_retained(&mut sweep, index),
@@ -161,7 +180,7 @@ impl Switch {
     fn sweep_body(&mut self, sweep: &mut Sweep, index: u32) -> Result<(), Refused> {
         sweep.part = Part::Bodies(index + 1);
         match self.store.numbered(index) {
-            None => sweep.part = Part::Sessions(0, None),
+            None => sweep.part = Part::Sessions(0, Next::Head),
             Some((message, Some(frame))) if message < sweep.first_message => {
                 let frame = self.journal.wall.kept(&frame);
                 let written = self.journal.commit_again(&Entry::Body { message, frame });
@@ -172,8 +191,8 @@ impl Switch {
         Ok(())
     }
 
-    fn sweep_session(&mut self, sweep: &mut Sweep, row: u32, after: Option<u64>) -> Result<(), Refused> {
-        sweep.part = Part::Sessions(row + 1, None);
+    fn sweep_session(&mut self, sweep: &mut Sweep, row: u32, next: Next) -> Result<(), Refused> {
+        sweep.part = Part::Sessions(row + 1, Next::Head);
         if row >= self.sessions.rows() {
             sweep.part = Part::Own(0);
             return Ok(());
@@ -184,46 +203,67 @@ impl Switch {
         if uid >= sweep.first_uid {
             return Ok(());
         }
-        if after.is_none() {
-            self.sweep_head(id, uid).inspect_err(|_| sweep.part = Part::Sessions(row, None))?;
-        }
-        match self.sweep_owed(id, uid, after.unwrap_or(0)) {
-            Ok(None) => Ok(()),
-            Ok(Some(message)) => {
-                sweep.part = Part::Sessions(row, Some(message));
-                Ok(())
-            }
-            Err((message, refused)) => {
-                sweep.part = Part::Sessions(row, Some(message));
-                Err(refused)
-            }
-        }
+        let (next, written) = match next {
+            Next::Owed(after) => match self.sweep_owed(id, uid, after) {
+                Ok(None) => return Ok(()),
+                Ok(Some(message)) => (Next::Owed(message), Ok(())),
+                Err((message, refused)) => (Next::Owed(message), Err(refused)),
+            },
+            of_its_own => self.sweep_own_entries(id, uid, of_its_own),
+        };
+        sweep.part = Part::Sessions(row, next);
+        written
     }
 
-    /// A session's own entries, all or (as far as a reader can tell) none: they only say again what is.
-    fn sweep_head(&mut self, id: SessionId, uid: u64) -> Result<(), Refused> {
+    /// A slice of a session's own entries, which may be more than the ring takes. They only say again what is. Where to
+    /// go on.
+    fn sweep_own_entries(&mut self, id: SessionId, uid: u64, next: Next) -> (Next, Result<(), Refused>) {
         let Switch { sessions, journal, filters, .. } = self;
         let session = sessions.at(id);
-        // Of one whose client is about to be accepted the journal knows more than memory.
-        if !journal.admitting.iter().any(|(_, admitting)| *admitting == uid) {
-            journal.commit_again(&entries::session(session).expect("it is kept"))?;
-            if let Some(access) = &session.access {
-                journal.commit_again(&Entry::Owner { uid, identity: access.identity.stored() })?;
+        let incoming = session.incoming.as_deref();
+        match next {
+            Next::Head => match sweep_head(journal, session, uid) {
+                Ok(()) => (Next::Counts(0), Ok(())),
+                refused => (Next::Head, refused),
+            },
+            Next::Counts(from) => {
+                let counts = &session.kept.as_ref().expect("it is kept").counts;
+                let mut ids: Vec<u16> = counts.keys().copied().filter(|id| u32::from(*id) >= from).collect();
+                let rest = ids.len() > COUNTS_SLICE;
+                if rest {
+                    ids.select_nth_unstable(COUNTS_SLICE);
+                    ids.truncate(COUNTS_SLICE);
+                }
+                ids.sort_unstable();
+                for packet_id in &ids {
+                    let entry = Entry::Released { uid, packet_id: *packet_id, count: counts[packet_id] };
+                    if let Err(refused) = journal.commit_again(&entry) {
+                        return (Next::Counts((*packet_id).into()), Err(refused));
+                    }
+                }
+                match ids.last().filter(|_| rest) {
+                    Some(last) => (Next::Counts(u32::from(*last) + 1), Ok(())),
+                    None => (Next::Inbound(incoming.map_or(0, Incoming::taken)), Ok(())),
+                }
             }
-            if let (Some(will), Some(kept)) = (&session.will, &session.kept) {
-                journal.commit_again(&will.entry(uid, kept.connections, session.client_hash))?;
-            }
+            Next::Inbound(left) => match incoming.and_then(|incoming| incoming.last_of(left)) {
+                None => (Next::Subscriptions(session.subscriptions.len()), Ok(())),
+                Some((left, packet_id)) => {
+                    // Of one that is not written its outcome will tell.
+                    let Some(id) = packet_id else { return (Next::Inbound(left), Ok(())) };
+                    let written = journal.commit_again(&Entry::Inbound { uid, packet_id: id.get() });
+                    (Next::Inbound(left + usize::from(written.is_err())), written.map(drop))
+                }
+            },
+            Next::Subscriptions(left) => match session.subscriptions.iter().take(left).enumerate().next_back() {
+                None => (Next::Owed(0), Ok(())),
+                Some((at, subscription)) => {
+                    let written = journal.commit_again(&entries::subscription(filters, uid, subscription));
+                    (Next::Subscriptions(at + usize::from(written.is_err())), written.map(drop))
+                }
+            },
+            Next::Owed(_) => (next, Ok(())),
         }
-        for (packet_id, count) in session.kept.iter().flat_map(|kept| &kept.counts) {
-            journal.commit_again(&Entry::Released { uid, packet_id: *packet_id, count: *count })?;
-        }
-        for packet_id in session.incoming.iter().flat_map(|incoming| incoming.kept()) {
-            journal.commit_again(&Entry::Inbound { uid, packet_id: packet_id.get() })?;
-        }
-        for subscription in &session.subscriptions {
-            journal.commit_again(&entries::subscription(filters, uid, subscription))?;
-        }
-        Ok(())
     }
 
     /// What a session is owed behind a message, a slice of it. Where to go on, if anywhere.
@@ -341,4 +381,20 @@ impl Switch {
         }
         Ok(())
     }
+}
+
+/// What there is one of in each session.
+fn sweep_head(journal: &mut Journal, session: &Session, uid: u64) -> Result<(), Refused> {
+    // Of one whose client is about to be accepted the journal knows more than memory.
+    if journal.admitting.iter().any(|(_, admitting)| *admitting == uid) {
+        return Ok(());
+    }
+    journal.commit_again(&entries::session(session).expect("it is kept"))?;
+    if let Some(access) = &session.access {
+        journal.commit_again(&Entry::Owner { uid, identity: access.identity.stored() })?;
+    }
+    if let (Some(will), Some(kept)) = (&session.will, &session.kept) {
+        journal.commit_again(&will.entry(uid, kept.connections, session.client_hash))?;
+    }
+    Ok(())
 }

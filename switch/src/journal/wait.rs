@@ -14,7 +14,7 @@ use crate::packets;
 use crate::program::log::Level;
 use crate::routing::home::Offer;
 use crate::session::SessionId;
-use crate::session::connect::Admitted;
+use crate::session::admit::Admitted;
 use crate::session::outgoing::Stage;
 use crate::session::subscribe::Granted;
 use crate::session::will::Will;
@@ -99,7 +99,7 @@ pub struct Held {
     /// The ticket that it waits for.
     pub ticket: Position,
     /// What is to be said of it.
-    pub remark: Option<crate::routing::publish::Remark>,
+    pub remark: Option<crate::routing::resolve::Remark>,
 }
 
 impl Switch {
@@ -116,7 +116,9 @@ impl Switch {
         }
         self.journal.write_later();
         self.journal.settle_ended();
-        while let Some(waiter) = self.journal.next_kept() {
+        // What finds no room once more waits for another turn: where staged is durable its ticket holds meanwhile.
+        for _ in 0..self.journal.waiting() {
+            let Some(waiter) = self.journal.next_kept() else { break };
             self.kept(waiter, fx);
         }
         if self.journal.is_stuck() != self.journal.stuck_told || self.journal.stuck_told {
@@ -288,7 +290,7 @@ impl Switch {
                 if !fenced {
                     return;
                 }
-                remark = Some(crate::routing::publish::Remark::Refused);
+                remark = Some(crate::routing::resolve::Remark::Refused);
             }
             inbox.held.pop_front();
             if let Some(remark) = remark {

@@ -14,7 +14,10 @@ use crate::listener::ListenerPolicy;
 /// The version, as `--version` prints it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The banner, one line for each thing. `features` lists the optional kernel features in use, `listeners` the addresses
+/// The last line of the banner: from here on clients are served.
+pub const READY: &str = "ready";
+
+/// The banner, one line for each thing, when clients are served. `features` lists the optional kernel features in use, `listeners` the addresses
 /// in service.
 pub fn text(
     settings: &Settings,
@@ -34,6 +37,7 @@ pub fn text(
         let name = if policy.name == place { String::new() } else { format!(", {}", policy.name) };
         let _ = writeln!(out, "listening on {place} ({}{name})", policy.transport_word());
     }
+    let _ = writeln!(out, "{READY}");
     out
 }
 

@@ -6,6 +6,7 @@
 //! ```
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use persistence::{Bell, Position};
 use shard::config::CoreId;
 use wire::entry::{Entry, EntryError};
 
+use super::progress::{self, Progress};
 use super::storage::Storage;
 use crate::config::settings::{Durability, Journal};
 use crate::journal::{rehome, state::State, sweep::Compaction};
@@ -73,10 +75,9 @@ impl Journals {
         let mut store = Store::open(options)?;
         let mut told = Vec::new();
         if store.is_reshaped() {
-            told.push(rehome_all(&mut store, rules, shards)?);
+            told.push(rehome_all(&mut store, &storage.data_dir, rules, shards)?);
         }
-        let read = in_parallel(store.seats(), |seat| {
-            let mut reading = Reading::of(seat.shard());
+        let read = read_all(&store, &storage.data_dir, |seat, mut reading| {
             let (log, recovered) = seat.recover(|record, source| reading.take(&record, source))?;
             Ok((log, recovered, reading.complete()?))
         })?;
@@ -149,10 +150,9 @@ impl Kept {
 }
 
 /// Deals everything to the shards that there are now.
-fn rehome_all(store: &mut Store, rules: &[String], shards: u16) -> Result<String, JournalError> {
+fn rehome_all(store: &mut Store, data_dir: &Path, rules: &[String], shards: u16) -> Result<String, JournalError> {
     let before = store.shape().shards;
-    let states = in_parallel(store.seats(), |seat| {
-        let mut reading = Reading::of(seat.shard());
+    let states = read_all(store, data_dir, |seat, mut reading| {
         let (_, sources) = seat.replay(|record, source| reading.take(&record, source))?;
         Ok((reading.complete()?, sources))
     })?;
@@ -171,18 +171,16 @@ fn rehome_all(store: &mut Store, rules: &[String], shards: u16) -> Result<String
 }
 
 /// What the records of one journal come to.
-struct Reading {
+struct Reading<'a> {
     shard: u16,
     state: State,
     error: Option<JournalError>,
+    progress: &'a Progress,
 }
 
-impl Reading {
-    fn of(shard: u16) -> Reading {
-        Reading { shard, state: State::default(), error: None }
-    }
-
+impl Reading<'_> {
     fn take(&mut self, record: &persistence::recover::Entry<'_>, source: &Bytes) {
+        self.progress.add(self.shard, record.end.0 - record.position.0);
         match Entry::read(record.kind, record.body) {
             Ok(entry) => self.state.apply_read(&entry, record.body, Some(source)),
             Err(error) => {
@@ -203,6 +201,27 @@ impl Reading {
 fn checkers(journals: usize) -> usize {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     if cores < 2 { 0 } else { (cores / journals).clamp(2, 4) }
+}
+
+/// Reads all journals by `work`, and says how far that is.
+fn read_all<T: Send>(
+    store: &Store,
+    data_dir: &Path,
+    work: impl Fn(Seat, Reading<'_>) -> Result<T, JournalError> + Sync,
+) -> Result<Vec<T>, JournalError> {
+    let shards = store.shape().shards;
+    let bytes = store.segment_bytes()?;
+    let progress = Progress::new(shards, bytes);
+    let read = || {
+        in_parallel(store.seats(), |seat| {
+            let reading = Reading { shard: seat.shard(), state: State::default(), error: None, progress: &progress };
+            work(seat, reading)
+        })
+    };
+    if store.is_new() {
+        return read();
+    }
+    progress::during(&progress::reading(shards, data_dir, bytes), &progress, read)
 }
 
 /// Runs `work` for each journal, at the same time: a start takes as long as its longest journal. The first one has this

@@ -1,4 +1,4 @@
-//! The program around the switch: arguments, plan, banner, log, signals and exit codes.
+//! The program around the switch: arguments, plan, banner, progress, log, signals and exit codes.
 //!
 //! Nothing here is on the path of a message. `main.rs` reads as the table of contents.
 
@@ -15,6 +15,7 @@ pub mod memory;
 pub mod passwd;
 pub mod plan;
 pub mod profile;
+pub mod progress;
 pub mod prove;
 pub mod reload;
 pub mod serve;

@@ -8,7 +8,8 @@
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use persistence::Bell;
@@ -32,6 +33,7 @@ use super::failure::Failure;
 use super::journals::{JournalError, Keeping};
 use super::log::{Level, Log, LogSink, Logger};
 use super::plan::{Plan, move_to_service_cores};
+use super::progress;
 use super::reload::{Origins, Reload};
 use super::stop::{SignalThread, StopFlag};
 use super::supervisor;
@@ -149,7 +151,7 @@ pub fn until_stopped<H: Handler>(
     drop(ready);
     let mut control = None;
     // Who reads that it listens finds every shard and all its memory there. A shard that cannot start says nothing here.
-    if all_ready.iter().take(plan.shards().into()).count() == usize::from(plan.shards()) {
+    if all_begin(&all_ready, plan.shards(), logger.log()) {
         control = open_control(&settings, plan, &reload, logger.log());
         // A log that cannot be written (a full disk, a closed pipe) is no reason not to serve.
         let _ = io::stderr().write_all(banner::text(&settings, plan, &features, &banner_lines).as_bytes());
@@ -165,6 +167,24 @@ pub fn until_stopped<H: Handler>(
     let mut profiles: Vec<_> = profiles.try_iter().collect();
     profiles.sort_unstable_by_key(|(shard, _)| *shard);
     Ok(profiles)
+}
+
+/// Waits until every shard has made its handler, and says how many have where that takes long: what was live is taken
+/// up there. False: one could not.
+fn all_begin(ready: &Receiver<()>, shards: u16, log: Log) -> bool {
+    let mut count = 0;
+    while count < shards {
+        match ready.recv_timeout(progress::KEPT) {
+            Ok(()) => count += 1,
+            Err(RecvTimeoutError::Timeout) => {
+                let text = format!("{count} of {shards} shards have taken up what is theirs");
+                supervisor::status(&text);
+                log.print(Level::Info, &text);
+            }
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+    }
+    true
 }
 
 /// How long the keeper may take to end once every shard has: the shards have waited for their last syncs.

@@ -7,7 +7,12 @@ use sd_notify::{NotifyState, notify};
 
 /// The shards serve, or serve again with what was read anew.
 pub fn ready() {
-    let _ = notify(&[NotifyState::Ready]);
+    let _ = notify(&[NotifyState::Ready, NotifyState::Status("clients are served")]);
+}
+
+/// What the start is about, for who asks for the service's status.
+pub fn status(text: &str) {
+    let _ = notify(&[NotifyState::Status(text)]);
 }
 
 /// The configuration is read again; [`ready`] follows, whatever comes of it.

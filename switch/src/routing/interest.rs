@@ -13,7 +13,8 @@ use shard::{Effects, Instant};
 
 use super::parcel::{self, DELIVER, INTEREST, deliver, interest};
 use super::place::Owner;
-use super::publish::{Interest, Remark, put_frame};
+use super::publish::{Interest, put_frame};
+use super::resolve::Remark;
 use crate::delivery::deliver::Picks;
 use crate::frames;
 use crate::journal::wait::Held;

@@ -6,4 +6,5 @@ pub mod own;
 pub mod parcel;
 pub mod place;
 pub mod publish;
+pub mod resolve;
 pub mod shard_set;

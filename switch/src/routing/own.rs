@@ -12,6 +12,7 @@ use crate::delivery::deliver::Picks;
 use crate::delivery::store::MessageId;
 use crate::frames;
 use crate::journal::entries::will_count;
+use crate::journal::restore::Recovery;
 use crate::journal::wait::{Own, Refusals, Waiter};
 use crate::limits::{OWN_RETRY_MAX, OWN_RETRY_MIN, WILL_TRIES};
 use crate::switch::Switch;
@@ -33,8 +34,12 @@ impl Switch {
         self.run_own(fx);
     }
 
-    /// Queues a publish that the journal keeps until it is resolved.
+    /// Queues a publish that the journal keeps until it is resolved. Before this shard has recovered it waits with those
+    /// that were restored: a shard that has recovered may send clients whose sessions end here.
     pub(crate) fn queue_kept(&mut self, key: usize) {
+        if self.recovery != Recovery::Done {
+            return;
+        }
         let (group, frame) = match &self.journal.own[key] {
             Own::Handing { group, frame, .. } => (Some(*group), frame.clone()),
             Own::Will { uid, number, will, client_hash } => {

@@ -137,14 +137,19 @@ impl Incoming {
         self.earlier_received += 1;
     }
 
-    /// Identifiers that the journal knows, from PUBLISH to PUBREL.
-    pub fn kept(&self) -> impl Iterator<Item = PacketId> {
-        let unwritten = |id: PacketId| {
-            self.pending
-                .iter()
-                .any(|p| p.packet_id == id && !p.repeat && p.qos == QoS::ExactlyOnce && p.ticket.is_none())
-        };
-        self.received.iter().copied().filter(move |id| !unwritten(*id))
+    /// How many identifiers of QoS 2 messages are taken.
+    pub fn taken(&self) -> usize {
+        self.received.len()
+    }
+
+    /// The last of the first so many identifiers that are taken, if the journal has it as such, and how many come before
+    /// it. Of one whose message was refused it has the release already, for which PUBREC waits.
+    pub fn last_of(&self, first: usize) -> Option<(usize, Option<PacketId>)> {
+        let before = first.min(self.received.len()).checked_sub(1)?;
+        let id = self.received[before];
+        let its = |p: &&Pending| p.packet_id == id && !p.repeat && p.qos == QoS::ExactlyOnce;
+        let open = |p: &Pending| p.ticket.is_none() || p.frees_identifier();
+        Some((before, (!self.pending.iter().filter(its).any(open)).then_some(id)))
     }
 
     /// The next acknowledgement whose turn has come: acknowledgements leave in the order of the publishes
@@ -223,6 +228,23 @@ mod tests {
 
     fn id(n: u16) -> PacketId {
         PacketId::new(n).expect("not zero")
+    }
+
+    /// Compaction came between the release of a refused message's identifier and its PUBREC, and wrote it as taken: after
+    /// a crash the next message with that identifier was dropped as a repeat.
+    #[test]
+    fn an_identifier_that_is_being_freed_is_not_taken() {
+        let mut incoming = Incoming::default();
+        let (taken, refused) = (incoming.begin_kept(id(1), QoS::ExactlyOnce, C, true), id(2));
+        assert_eq!(incoming.last_of(9), Some((0, None)));
+        incoming.resolve(taken, ReasonCode::Success);
+        incoming.written(taken, Position(5));
+        let number = incoming.begin_kept(refused, QoS::ExactlyOnce, C, true);
+        incoming.resolve(number, ReasonCode::QuotaExceeded);
+        incoming.written(number, Position(9));
+        assert_eq!(incoming.last_of(9), Some((1, None)));
+        assert_eq!(incoming.last_of(1), Some((0, Some(id(1)))));
+        assert_eq!(incoming.last_of(0), None);
     }
 
     /// Owners resolve in any order; acknowledgements keep the order of the publishes.

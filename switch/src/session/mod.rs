@@ -3,6 +3,7 @@
 //! An ephemeral session (expiry 0) lives on the shard that accepted its socket; a durable one at its session home,
 //! where it stays when the connection closes. Neither ever moves.
 
+pub mod admit;
 pub mod alias;
 pub mod connect;
 pub mod fetch;

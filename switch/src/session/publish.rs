@@ -264,6 +264,12 @@ impl Switch {
                 return Flow::Close(ReasonCode::ReceiveMaximumExceeded);
             }
             number = incoming.next_number();
+            if publish.dup && publish.qos == QoS::ExactlyOnce && version == wire::mqtt::ProtocolVersion::V5 {
+                let refused = self.sessions.at(id).kept.as_ref().is_some_and(|k| k.is_refused(packet_id.get()));
+                if refused && !planted(Fault::RefusalForgotten) {
+                    return self.refuse_again(id, packet_id, connection, fx);
+                }
+            }
         }
         if !self.may_publish(topic) {
             return self.refuse_publish(id, publish, connection, ReasonCode::NotAuthorized, fx);
@@ -285,7 +291,7 @@ impl Switch {
         if let Some(packet_id) = publish.packet_id {
             // The session may have ended meanwhile: its own message may have closed it.
             let Some(session) = self.sessions.find(id) else { return Flow::Next };
-            let kept = session.kept.is_some() && self.journal.is_on();
+            let kept = session.kept.is_some();
             let incoming = session.incoming.get_or_insert_default();
             incoming.begin_kept(packet_id, publish.qos, connection, kept);
             if let Routed::Done(reason) = routed {
@@ -384,11 +390,25 @@ impl Switch {
         self.counters.add(Counter::MessagesMatched, 1);
         self.counters.add(Counter::DroppedNotAuthorized, 1);
         if let Some(packet_id) = publish.packet_id {
-            let incoming = self.sessions.at_mut(id).incoming.get_or_insert_default();
-            let number = incoming.begin(packet_id, publish.qos, connection);
+            let session = self.sessions.at_mut(id);
+            // Some shard may have taken it when it came first and was allowed.
+            let kept = publish.dup && session.kept.is_some();
+            let incoming = session.incoming.get_or_insert_default();
+            let number = incoming.begin_kept(packet_id, publish.qos, connection, kept);
             incoming.resolve(number, reason);
             self.acknowledge_publishes(id, fx);
         }
+        Flow::Next
+    }
+
+    /// A QoS 2 PUBLISH is sent again, and the last one with its identifier was refused: either the client did not hear
+    /// that, or it did and this is another message, whose first copy got lost. Who had taken the one must not get it
+    /// twice, and the other must not be taken for the one: so it is refused, too, which is right for both.
+    fn refuse_again(&mut self, id: SessionId, packet_id: PacketId, connection: ConnectionId, fx: &mut Effects) -> Flow {
+        let incoming = self.sessions.at_mut(id).incoming.get_or_insert_default();
+        let number = incoming.begin_kept(packet_id, QoS::ExactlyOnce, connection, true);
+        incoming.resolve(number, ReasonCode::QuotaExceeded);
+        self.acknowledge_publishes(id, fx);
         Flow::Next
     }
 
@@ -407,7 +427,9 @@ impl Switch {
                 continue;
             }
             if front.ticket.is_none() && front.frees_identifier() {
-                self.write_refused(id, number, &front);
+                if !self.write_refused(id, number, &front) {
+                    return;
+                }
                 continue;
             }
             if !front.ticket.is_none_or(|ticket| self.journal.holds(ticket)) {
@@ -421,19 +443,26 @@ impl Switch {
 
     /// A client of v5 that is told that a QoS 2 message was refused may use its identifier for another one, which shards
     /// that had taken the first must not take for its repeat: not after a crash either, so it is told when that is
-    /// written. Where the disk takes nothing it is told at once.
-    fn write_refused(&mut self, id: SessionId, number: u32, refused: &Pending) {
+    /// written. Where the disk takes nothing it is told at once. False: there is no room now.
+    #[must_use]
+    fn write_refused(&mut self, id: SessionId, number: u32, refused: &Pending) -> bool {
         let session = self.sessions.at_mut(id);
         let told = session.connection == Some(refused.connection) && self.connections.at(refused.connection.slot).v5();
         let mut ticket = Position(0);
         if let Some(kept) = session.kept.as_mut().filter(|_| told) {
             let packet_id = refused.packet_id.get();
-            let entry = Entry::Released { uid: kept.uid, packet_id, count: kept.release(packet_id) };
+            let count = kept.count_refused(packet_id);
+            let entry = Entry::Released { uid: kept.uid, packet_id, count };
             match self.journal.note_awaited(&entry) {
                 Some(written) if !self.journal.is_stuck() => ticket = written,
                 Some(_) => {}
-                None => self.journal.note(&entry),
+                None if self.journal.is_fenced() => {}
+                None => {
+                    self.journal.wait(self.journal.tail(), Waiter::Incoming(id));
+                    return false;
+                }
             }
+            kept.counts.insert(packet_id, count);
         }
         if let Some(incoming) = &mut session.incoming {
             incoming.written(number, ticket);
@@ -441,6 +470,7 @@ impl Switch {
         if !self.journal.holds(ticket) {
             self.journal.wait(ticket, Waiter::Incoming(id));
         }
+        true
     }
 
     fn write_acknowledgement(

@@ -1,6 +1,5 @@
 //! Entries as bytes. The kind of an entry travels beside its body.
 
-use alloc::vec::Vec;
 use core::fmt;
 
 use super::{Entry, Identifiers, Mark, Owner, Owners, Session, Stage, Subscription, Uids, Will};
@@ -317,14 +316,14 @@ fn get_will<'a>(reader: &mut Reader<'a>) -> Result<Will<'a>, Malformed> {
     Ok(Will { uid, number, publisher, delay, expiry, qos: qos(flags & 3)?, retain, topic, properties, payload })
 }
 
-fn put_owner(owner: &Owner<'_>, sink: &mut impl Sink) {
+pub(super) fn put_owner(owner: &Owner<'_>, sink: &mut impl Sink) {
     put_words(sink, &[owner.uid, owner.group]);
     sink.u8(owner.qos as u8 | if owner.retain { RETAIN } else { 0 });
     sink.u16((owner.identifiers.0.len() / 4) as u16);
     sink.put(owner.identifiers.0);
 }
 
-fn get_owner<'a>(reader: &mut Reader<'a>) -> Result<Owner<'a>, Malformed> {
+pub(super) fn get_owner<'a>(reader: &mut Reader<'a>) -> Result<Owner<'a>, Malformed> {
     let (uid, group, flags, count) = (reader.u64()?, reader.u64()?, reader.u8()?, reader.u16()?);
     let identifiers = Identifiers(reader.take(4 * usize::from(count))?);
     Ok(Owner { uid, group, qos: qos(flags & 3)?, retain: flags & RETAIN != 0, identifiers })
@@ -346,89 +345,10 @@ fn frame<'a>(reader: &mut Reader<'a>) -> Result<Frame<'a>, Malformed> {
     Frame::read(bytes).map_err(|_| Malformed::Truncated)
 }
 
-impl<'a> Owners<'a> {
-    /// The owners that [`Owners::push`] wrote.
-    pub fn new(bytes: &'a [u8]) -> Owners<'a> {
-        Owners(bytes)
-    }
-
-    /// Appends an owner.
-    pub fn push(bytes: &mut Vec<u8>, owner: &Owner<'_>) {
-        put_owner(owner, bytes);
-    }
-
-    /// Bytes of an owner with so many Subscription Identifiers.
-    pub const fn bytes_of(identifiers: usize) -> usize {
-        2 * 8 + 1 + 2 + 4 * identifiers
-    }
-
-    fn check(&self) -> Result<(), Malformed> {
-        let mut reader = Reader::new(self.0);
-        while !reader.is_empty() {
-            get_owner(&mut reader)?;
-        }
-        Ok(())
-    }
-}
-
-impl<'a> IntoIterator for Owners<'a> {
-    type Item = Owner<'a>;
-    type IntoIter = OwnerIter<'a>;
-
-    fn into_iter(self) -> OwnerIter<'a> {
-        OwnerIter(Reader::new(self.0))
-    }
-}
-
-/// The owners of a message, in order.
-#[derive(Clone, Debug)]
-pub struct OwnerIter<'a>(Reader<'a>);
-
-impl<'a> Iterator for OwnerIter<'a> {
-    type Item = Owner<'a>;
-
-    fn next(&mut self) -> Option<Owner<'a>> {
-        get_owner(&mut self.0).ok()
-    }
-}
-
-impl<'a> Uids<'a> {
-    /// The numbers that [`Uids::push`] wrote.
-    pub fn new(bytes: &'a [u8]) -> Uids<'a> {
-        Uids(bytes)
-    }
-
-    /// Appends a number.
-    pub fn push(bytes: &mut Vec<u8>, uid: u64) {
-        bytes.u64(uid);
-    }
-
-    /// The numbers, in order.
-    pub fn iter(self) -> impl Iterator<Item = u64> {
-        self.0.chunks_exact(8).map(|eight| u64::from_be_bytes(eight.try_into().expect("eight bytes")))
-    }
-}
-
-impl<'a> Identifiers<'a> {
-    /// The identifiers that [`Identifiers::push`] wrote.
-    pub fn new(bytes: &'a [u8]) -> Identifiers<'a> {
-        Identifiers(bytes)
-    }
-
-    /// Appends an identifier.
-    pub fn push(bytes: &mut Vec<u8>, identifier: u32) {
-        bytes.u32(identifier);
-    }
-
-    /// The identifiers, in order.
-    pub fn iter(self) -> impl ExactSizeIterator<Item = u32> {
-        self.0.chunks_exact(4).map(|four| u32::from_be_bytes([four[0], four[1], four[2], four[3]]))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use alloc::vec;
+    use alloc::vec::Vec;
 
     use super::*;
     use crate::frame::FrameHeader;

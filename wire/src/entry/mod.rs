@@ -17,8 +17,10 @@
 //! Integers are big-endian. In a frame that is kept, times are of the wall clock: milliseconds since 1970.
 
 mod codec;
+mod lists;
 
-pub use codec::{EntryError, OwnerIter, name_of};
+pub use codec::{EntryError, name_of};
+pub use lists::OwnerIter;
 
 use crate::frame::Frame;
 use crate::mqtt::QoS;
