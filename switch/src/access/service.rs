@@ -72,7 +72,8 @@ impl Service {
         let news = match question {
             Question::Connect(credentials, at) => match self.connect(credentials, at) {
                 Ok(verdict) => News::Verdict(connection, verdict, None),
-                Err((credentials, at)) => {
+                Err(next) => {
+                    let (credentials, at) = *next;
                     // A back end of the other kind comes next.
                     let question = Question::Connect(credentials, at);
                     match self.desk.ask(Request { shard, connection, question }) {
@@ -90,7 +91,7 @@ impl Service {
     }
 
     /// Asks back ends from `at` on, or says which one of the other kind is next.
-    fn connect(&self, credentials: Credentials, at: usize) -> Result<Verdict, (Credentials, usize)> {
+    fn connect(&self, credentials: Credentials, at: usize) -> Result<Verdict, Box<(Credentials, usize)>> {
         let now = Instant::now();
         if !self.attempts().may_try(credentials.peer, now) {
             return Ok(Verdict::Refused(ReasonCode::ConnectionRateExceeded));
@@ -100,7 +101,7 @@ impl Service {
         let book = self.desk.book();
         for (index, backend) in chain.iter().enumerate().skip(at) {
             if (*backend == Backend::Http) != remote {
-                return Err((credentials, index));
+                return Err(Box::new((credentials, index)));
             }
             let step = match backend {
                 Backend::Passwords => self.password(&credentials, &book),
