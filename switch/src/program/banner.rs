@@ -17,8 +17,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The last line of the banner: from here on clients are served.
 pub const READY: &str = "ready";
 
-/// The banner, one line for each thing, when clients are served. `features` lists the optional kernel features in use, `listeners` the addresses
-/// in service.
+/// The banner, one line for each thing, when clients are served. `features` lists the optional kernel features in use,
+/// `listeners` the addresses in service.
 pub fn text(
     settings: &Settings,
     plan: &Plan,
