@@ -121,6 +121,17 @@ impl Switch {
         self.source_of(&access.identity, topic, qos, told)
     }
 
+    /// Writes whose a retained message of a session is, where that is judged later. Whether it is.
+    #[inline(never)]
+    pub(crate) fn write_source(&self, id: SessionId, topic: &str, qos: QoS, out: &mut Vec<u8>) -> bool {
+        let source = self.source(id, topic, qos);
+        if let Some(source) = &source {
+            out.clear();
+            source.write(out);
+        }
+        source.is_some()
+    }
+
     /// Whose a retained message of a client is; `told`: a service allowed it.
     pub(crate) fn source_of<'a>(
         &'a self,

@@ -12,12 +12,13 @@
 
 use std::collections::VecDeque;
 
-use shard::{Effects, Slot, Span};
+use shard::{Effects, Instant, Slot, Span};
 
 use super::close::Cause;
 use super::stack::Stacks;
 use super::{ConnectionId, Phase};
 use crate::counters::Counter;
+use crate::delivery::feed::{Feed, Run};
 use crate::delivery::flush::Job;
 use crate::limits::{HANDSHAKE_UNITS_PER_TURN, SEALED_BYTES_MAX, SEALED_BYTES_OF_SLICE};
 use crate::switch::Switch;
@@ -54,9 +55,34 @@ impl Secure {
         self.arena.len() >= SEALED_BYTES_OF_SLICE
     }
 
+    /// Plans what a feed has for one of its members, sealed. `known` is the last run that was found, with its position.
+    /// `None`: it must go with what the connection has to say besides.
+    #[inline(never)]
+    pub(crate) fn plan_run(
+        &mut self,
+        stacks: &mut Stacks,
+        feed: &Feed,
+        known: &mut Option<(u32, Run)>,
+        index: u32,
+        now: Instant,
+    ) -> Option<(Run, Span)> {
+        let member = feed.members()[index as usize];
+        if !member.sealed_only() {
+            return None;
+        }
+        let run = match *known {
+            Some((position, run)) if position == member.position => run,
+            _ => feed.run(member.position, now)?,
+        };
+        *known = Some((member.position, run));
+        let bytes = feed.run_bytes(run.chunk, run.start, run.len);
+        let (start, len) = self.seal_run(stacks, member.slot(), bytes)?;
+        Some((run, Span { slot: member.slot(), source: 0, start, len, tag: [index, run.chunk] }))
+    }
+
     /// Seals a run of a feed for a connection for which nothing else waits. Returns where it lies in the arena; `None`: it
     /// must go with what the connection has to say besides.
-    pub(crate) fn seal_run(&mut self, stacks: &mut Stacks, slot: Slot, run: &[u8]) -> Option<(u32, u32)> {
+    fn seal_run(&mut self, stacks: &mut Stacks, slot: Slot, run: &[u8]) -> Option<(u32, u32)> {
         let sealer = stacks.sealer(slot).filter(|sealer| run.len() <= SEALED_BYTES_MAX && sealer.takes(run.len()))?;
         let start = self.arena.len();
         sealer.seal(run, &mut self.arena);

@@ -66,9 +66,14 @@ impl Member {
         Slot(self.word & !(SLOW | BLOCKED | ENCRYPTED))
     }
 
-    /// Whether a flush of the feed may send to it straight.
+    /// Whether a flush of the feed may send to it straight, as it is.
     pub fn plain(&self) -> bool {
-        self.word & (SLOW | BLOCKED) == 0
+        self.word & (SLOW | BLOCKED | ENCRYPTED) == 0
+    }
+
+    /// Whether a flush of the feed may send to it straight, but for sealing.
+    pub fn sealed_only(&self) -> bool {
+        self.word & (SLOW | BLOCKED | ENCRYPTED) == ENCRYPTED
     }
 
     /// Whether it waits for its socket.

@@ -77,6 +77,11 @@ const OUTBOX: u32 = u32::MAX;
 const SEALED: u32 = u32::MAX - 1;
 /// Added to a feed where its run was sealed for this slice.
 const SEALED_RUN: u32 = 1 << 31;
+/// Whether a span is a feed's run as it is: the others have this bit, too.
+fn is_feed(source: u32) -> bool {
+    source & SEALED_RUN == 0
+}
+
 /// Members that one slice looks at, so that a pass over members that need nothing stays short too.
 const MEMBERS_PER_SLICE: usize = 16 * FLUSH_SLICE;
 
@@ -97,15 +102,15 @@ impl Switch {
         }
     }
 
-    /// The bytes of a planned span. [`SEALED`] has the bit of [`SEALED_RUN`].
+    /// The bytes of a planned span.
     pub fn span_bytes(&self, span: &Span) -> &[u8] {
-        if span.source == OUTBOX {
+        if is_feed(span.source) {
+            self.feeds[span.source as usize].run_bytes(span.tag[1], span.start, span.len)
+        } else if span.source == OUTBOX {
             let outbox = self.connections.at(span.slot).outbox.as_ref().expect("planned from an outbox");
             &outbox.bytes()[..span.len as usize]
-        } else if span.source & SEALED_RUN != 0 {
-            self.sealed_bytes(span)
         } else {
-            self.feeds[span.source as usize].run_bytes(span.tag[1], span.start, span.len)
+            self.sealed_bytes(span)
         }
     }
 
@@ -122,13 +127,13 @@ impl Switch {
             };
             self.counters.add(Counter::BytesSent, u64::from(sent));
             match span.source {
+                feed if is_feed(feed) => self.feed_sent(span, sent, fx),
                 OUTBOX => self.outbox_sent(span, sent, sent as usize, fx),
                 SEALED => {
                     let plain = self.sealed_sent(span, sent);
                     self.outbox_sent(span, sent, plain, fx);
                 }
-                source if source & SEALED_RUN != 0 => self.sealed_run_sent(span, sent, fx),
-                _ => self.feed_sent(span, sent, fx),
+                _ => self.sealed_run_sent(span, sent, fx),
             }
         }
         // Last: a connection that ends leaves its feeds, and other members take its place in them.
@@ -176,10 +181,10 @@ impl Switch {
         if state.next == 0 {
             state.again = false;
         }
-        let (head, now) = (feed.head(), self.now);
+        let head = feed.head();
         let end = feed.members().len().min(state.next as usize + looks);
-        let mut memo: Option<(u32, Run)> = None;
-        while (state.next as usize) < end && plan.len() < FLUSH_SLICE && !self.secure.is_full() {
+        let (mut memo, mut sealed): (Option<(u32, Run)>, Option<(u32, Run)>) = (None, None);
+        while (state.next as usize) < end && plan.len() < FLUSH_SLICE {
             let index = state.next;
             state.next += 1;
             let member = feed.members()[index as usize];
@@ -187,18 +192,19 @@ impl Switch {
                 continue;
             }
             let known = memo.filter(|(position, _)| *position == member.position).map(|(_, run)| run);
-            let run = if member.plain() { known.or_else(|| feed.run(member.position, now)) } else { None };
-            let span = run.and_then(|run| {
-                let Run { chunk, start, len, .. } = run;
-                let span = Span { slot: member.slot(), source: id.0, start, len, tag: [index, chunk] };
-                if !member.encrypted() {
-                    return Some((run, span));
+            let run = if member.plain() { known.or_else(|| feed.run(member.position, self.now)) } else { None };
+            let Some(run) = run else {
+                if member.encrypted()
+                    && let Some((run, span)) =
+                        self.secure.plan_run(&mut self.stacks, feed, &mut sealed, index, self.now)
+                {
+                    state.again |= run.until != head;
+                    plan.push(Span { source: id.0 | SEALED_RUN, ..span });
+                    if self.secure.is_full() {
+                        break;
+                    }
+                    continue;
                 }
-                let bytes = feed.run_bytes(chunk, start, len);
-                let (start, len) = self.secure.seal_run(&mut self.stacks, span.slot, bytes)?;
-                Some((run, Span { source: id.0 | SEALED_RUN, start, len, ..span }))
-            });
-            let Some((run, span)) = span else {
                 // It has other sources, or packets that must be looked at one by one.
                 let conn = self.connections.at_mut(member.slot());
                 feed.member_mut(index).set(true, false);
@@ -210,7 +216,13 @@ impl Switch {
             };
             memo = Some((member.position, run));
             state.again |= run.until != head;
-            plan.push(span);
+            plan.push(Span {
+                slot: member.slot(),
+                source: id.0,
+                start: run.start,
+                len: run.len,
+                tag: [index, run.chunk],
+            });
         }
         let used = end.saturating_sub(feed.flush.next as usize);
         if state.next as usize >= feed.members().len() {

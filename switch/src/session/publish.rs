@@ -312,17 +312,19 @@ impl Switch {
         self.profile.at(profile::Stage::Frame);
         let mut joined = std::mem::take(&mut self.joined_properties);
         let mut pieces = publish.properties.forwardable();
-        let source = if publish.retain { self.source(id, topic, publish.qos) } else { None };
-        let properties = match (pieces.next(), pieces.next()) {
-            (None, _) if source.is_none() => &[][..],
-            (Some(only), None) if source.is_none() => only,
-            _ => {
-                joined.clear();
-                if let Some(source) = source {
-                    source.write(&mut joined);
+        let sourced = publish.retain && self.gate.is_some() && self.write_source(id, topic, publish.qos, &mut joined);
+        let properties = if sourced {
+            publish.properties.forwardable().for_each(|piece| joined.extend_from_slice(piece));
+            &joined[..]
+        } else {
+            match (pieces.next(), pieces.next()) {
+                (None, _) => &[][..],
+                (Some(only), None) => only,
+                _ => {
+                    joined.clear();
+                    publish.properties.forwardable().for_each(|piece| joined.extend_from_slice(piece));
+                    &joined[..]
                 }
-                publish.properties.forwardable().for_each(|piece| joined.extend_from_slice(piece));
-                &joined[..]
             }
         };
         let mut header = frames::header(topic, properties.len(), publish.payload);
@@ -334,10 +336,7 @@ impl Switch {
         header.number = u64::from(number);
         header.topic_hash = self.placement.topic_hash(topic);
         header.qos = publish.qos as u8;
-        header.flags = if publish.retain { frames::RETAIN } else { 0 };
-        if source.is_some() {
-            header.flags |= FrameHeader::SOURCED;
-        }
+        header.flags = u8::from(publish.retain) * frames::RETAIN | u8::from(sourced) * FrameHeader::SOURCED;
         if let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id)
             && let Some(kept) = &self.sessions.at(id).kept
         {
