@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use glommio::timer::Timer;
 use glommio::{Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares, Task, TaskQueueHandle};
-use rustix::process::{Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::disk::{Disk, Retain};
@@ -24,9 +24,6 @@ use crate::staging::Reader;
 /// Shares of the executor's time: of what acknowledgements wait for, and of the rest.
 const SYNC_SHARES: usize = 1000;
 const BACKGROUND_SHARES: usize = 50;
-/// How much nicer than shards the keeper is: where they share a core a shard that wakes has it sooner, and the keeper, with
-/// the kernel's workers, has a quarter of it at least.
-const NICER: i32 = 10;
 /// Entries of the executor's rings: a few for each journal, and some of its own.
 const RING_DEPTH: usize = 128;
 
@@ -197,10 +194,6 @@ fn executor(cores: &[usize]) -> Result<LocalExecutor, KeeperError> {
         // Its threads for calls that block begin on this one, and stay where it is.
         sched_setaffinity(None, &set).map_err(|error| KeeperError::Cores(cores.to_vec(), error.into()))?;
     }
-    // Of this thread (setpriority(2), "C library/kernel differences"), and of the kernel's workers that it will have. Where
-    // it has a core of its own this changes nothing.
-    let nice = getpriority_process(None).unwrap_or(0);
-    let _ = setpriority_process(None, nice.saturating_add(NICER).min(19));
     LocalExecutorBuilder::new(Placement::Unbound)
         .name("ringmain-keeper")
         .spin_before_park(Duration::ZERO)

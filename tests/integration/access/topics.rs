@@ -118,7 +118,10 @@ fn packets_wait_in_order() {
         assert_eq!(bob.texts(1), ["zero"]);
         bob.silent();
         go.send(()).expect("it waits");
-        assert_eq!(bob.texts(3), ["one", "two", "three"]);
+        // Of different topics, whose owners differ, the order is open.
+        let came = bob.texts(3);
+        let at = |text: &str| came.iter().position(|came| came == text).expect("it came");
+        assert!(at("one") < at("three") && at("two") < 3, "{came:?}");
         assert_eq!(alice.receive(), Packet::Pingresp);
         while bodies.try_recv().is_ok() {}
     }
