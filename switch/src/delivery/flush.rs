@@ -183,7 +183,8 @@ impl Switch {
         }
         let head = feed.head();
         let end = feed.members().len().min(state.next as usize + looks);
-        let (mut memo, mut sealed): (Option<(u32, Run)>, Option<(u32, Run)>) = (None, None);
+        let mut memo: Option<(u32, Run)> = None;
+        let mut sealed = None;
         while (state.next as usize) < end && plan.len() < FLUSH_SLICE {
             let index = state.next;
             state.next += 1;

@@ -336,7 +336,7 @@ impl Switch {
         header.number = u64::from(number);
         header.topic_hash = self.placement.topic_hash(topic);
         header.qos = publish.qos as u8;
-        header.flags = u8::from(publish.retain) * frames::RETAIN | u8::from(sourced) * FrameHeader::SOURCED;
+        header.flags = (u8::from(publish.retain) * frames::RETAIN) | (u8::from(sourced) * FrameHeader::SOURCED);
         if let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id)
             && let Some(kept) = &self.sessions.at(id).kept
         {
