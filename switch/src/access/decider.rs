@@ -11,11 +11,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use ureq::Agent;
 
 use super::asked::{Items, Shape, Told, Word};
-use super::http::{ANSWER_BYTES_MAX, agent, fill};
+use super::http::{agent, fill, filled_in, json, text_of, with_headers};
 use super::identity::Identity;
 use super::rules::Actions;
 use crate::config::access::{AclHttp, BodyForm, Method, WhenDown};
@@ -114,35 +114,19 @@ impl Decider {
         let fields: Vec<_> = fields.map(|(name, text)| (name, fill(text, &value))).collect();
         let said = fields.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
         let url = located(url, &value);
-        let headers = self.settings.headers.iter().filter_map(|header| header.split_once(':'));
-        let sent = match self.settings.method {
-            Method::Get => {
-                let request =
-                    headers.fold(self.agent.get(&url), |r, (name, value)| r.header(name.trim(), value.trim()));
-                request.query_pairs(said).call()
-            }
-            Method::Post => {
-                let request =
-                    headers.fold(self.agent.post(&url), |r, (name, value)| r.header(name.trim(), value.trim()));
-                match self.settings.body {
-                    BodyForm::Form => request.send_form(said),
-                    BodyForm::Json => {
-                        let field = |(name, value): &(&str, Option<String>)| {
-                            ((*name).to_owned(), value.clone().map_or(Value::Null, Value::String))
-                        };
-                        let object: Map<String, Value> = fields.iter().map(field).collect();
-                        request.header("content-type", "application/json").send(Value::Object(object).to_string())
-                    }
-                }
+        let headers = &self.settings.headers;
+        let sent = match (self.settings.method, self.settings.body) {
+            (Method::Get, _) => with_headers(self.agent.get(&url), headers).query_pairs(said).call(),
+            (Method::Post, BodyForm::Form) => with_headers(self.agent.post(&url), headers).send_form(said),
+            (Method::Post, BodyForm::Json) => {
+                let request = with_headers(self.agent.post(&url), headers);
+                request.header("content-type", "application/json").send(json(fields))
             }
         };
         let Ok(mut response) = sent else { return Outcome::Silent };
         match response.status().as_u16() {
             204 => Outcome::Said(Word::Allow),
-            200 => {
-                let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
-                body.ok().and_then(|body| understood(&body)).map_or(Outcome::Wrong, Outcome::Said)
-            }
+            200 => text_of(&mut response).and_then(|body| understood(&body)).map_or(Outcome::Wrong, Outcome::Said),
             401 | 403 => Outcome::Said(Word::Deny),
             404 => Outcome::Said(Word::Ignore),
             _ => Outcome::Wrong,
@@ -173,15 +157,7 @@ fn understood(body: &str) -> Option<Word> {
 
 /// An address with its placeholders filled in: what a client says is never more than a part of one segment.
 fn located<'a>(url: &str, value: &impl Fn(&str) -> Option<&'a str>) -> String {
-    let mut filled = String::with_capacity(url.len());
-    let mut rest = url;
-    while let Some((before, behind)) = rest.split_once("${") {
-        filled.push_str(before);
-        let Some((name, after)) = behind.split_once('}') else {
-            filled.push_str("${");
-            rest = behind;
-            continue;
-        };
+    filled_in(url, |name, filled| {
         for byte in value(name).unwrap_or_default().bytes() {
             // RFC 3986, section 2.3.
             if byte.is_ascii_alphanumeric() || b"-_~".contains(&byte) {
@@ -190,10 +166,7 @@ fn located<'a>(url: &str, value: &impl Fn(&str) -> Option<&'a str>) -> String {
                 filled.push_str(&format!("%{byte:02X}"));
             }
         }
-        rest = after;
-    }
-    filled.push_str(rest);
-    filled
+    })
 }
 
 #[cfg(test)]

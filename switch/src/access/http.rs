@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
-use serde_json::{Map, Value};
-use ureq::Agent;
+use serde_json::Value;
+use ureq::http::Response;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body, RequestBuilder};
 
 use super::identity::{Credentials, Particulars};
 use super::jwt::plain;
@@ -25,7 +26,7 @@ use crate::config::access::{BodyForm, Http};
 /// Answers that are remembered.
 const CACHED_MAX: usize = 10_000;
 /// Bytes of an answer.
-pub(super) const ANSWER_BYTES_MAX: u64 = 64 << 10;
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// Bytes of a set of keys.
 const KEYS_BYTES_MAX: u64 = 1 << 20;
 /// Where the certificates of this machine are.
@@ -87,17 +88,10 @@ impl Service {
     fn request(&self, credentials: &Credentials) -> Answer {
         let Some(url) = &self.settings.url else { return Answer::Unknown };
         let Some(fields) = self.fields(credentials) else { return Answer::No };
-        let mut request = self.agent.post(url);
-        for header in &self.settings.headers {
-            if let Some((name, value)) = header.split_once(':') {
-                request = request.header(name.trim(), value.trim());
-            }
-        }
+        let request = with_headers(self.agent.post(url), &self.settings.headers);
         let sent = match self.settings.body {
             BodyForm::Json => {
-                let field = |(name, value): (String, Option<String>)| (name, value.map_or(Value::Null, Value::String));
-                let object: Map<String, Value> = fields.into_iter().map(field).collect();
-                let body = zeroize::Zeroizing::new(Value::Object(object).to_string());
+                let body = zeroize::Zeroizing::new(json(fields));
                 request.header("content-type", "application/json").send(body.as_str())
             }
             BodyForm::Form => {
@@ -113,10 +107,7 @@ impl Service {
         let Ok(mut response) = sent else { return Answer::Down };
         match response.status().as_u16() {
             204 => Answer::Yes(Particulars::default()),
-            200 => {
-                let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
-                body.ok().and_then(|body| understood(&body)).unwrap_or(Answer::Down)
-            }
+            200 => text_of(&mut response).and_then(|body| understood(&body)).unwrap_or(Answer::Down),
             401 | 403 => Answer::No,
             404 => Answer::Unknown,
             _ => Answer::Down,
@@ -150,7 +141,12 @@ pub(super) fn fill<'a>(text: &str, value: &impl Fn(&str) -> Option<&'a str>) -> 
     {
         return value(name).map(str::to_owned);
     }
-    let mut filled = String::new();
+    Some(filled_in(text, |name, filled| filled.push_str(value(name).unwrap_or_default())))
+}
+
+/// A text in which `put` writes what stands for each placeholder.
+pub(super) fn filled_in(text: &str, put: impl Fn(&str, &mut String)) -> String {
+    let mut filled = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once("${") {
         filled.push_str(before);
@@ -159,11 +155,29 @@ pub(super) fn fill<'a>(text: &str, value: &impl Fn(&str) -> Option<&'a str>) -> 
             rest = behind;
             continue;
         };
-        filled.push_str(value(name).unwrap_or_default());
+        put(name, &mut filled);
         rest = after;
     }
     filled.push_str(rest);
-    Some(filled)
+    filled
+}
+
+/// A request with the headers of the settings, `Name: value` each.
+pub(super) fn with_headers<B>(request: RequestBuilder<B>, headers: &[String]) -> RequestBuilder<B> {
+    let headers = headers.iter().filter_map(|header| header.split_once(':'));
+    headers.fold(request, |request, (name, value)| request.header(name.trim(), value.trim()))
+}
+
+/// Fields as a JSON object; what has no value is null.
+pub(super) fn json<N: Into<String>>(fields: impl IntoIterator<Item = (N, Option<String>)>) -> String {
+    let fields = fields.into_iter();
+    let fields = fields.map(|(name, value)| (name.into(), value.map_or(Value::Null, Value::String)));
+    Value::Object(fields.collect()).to_string()
+}
+
+/// The text of an answer, if it is one and not too long.
+pub(super) fn text_of(response: &mut Response<Body>) -> Option<String> {
+    response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().ok()
 }
 
 /// What an answer says. `None`: it is none.

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use persistence::Position;
 use persistence::store::Source;
 use shard::mesh::ShardId;
@@ -78,12 +77,12 @@ impl Switch {
         ended.into_iter().for_each(|uid| self.journal.note(&Entry::SessionEnded { uid }));
         self.journal.sweeper.live_bytes = live_bytes(&sessions, &messages, &retained);
         let present = Present { wall: self.journal.wall, placement: self.placement.clone() };
-        let (numbers, frames): (Vec<u64>, Vec<Bytes>) =
-            messages.into_iter().map(|(number, message)| (number, message.frame)).unzip();
-        let kept = kept::Kept::new(frames, present.clone(), sources);
+        let of_each = |(number, message): (&u64, &state::Message)| (*number, message.frame.len() as u32);
+        let numbers: Vec<(u64, u32)> = messages.iter().map(of_each).collect();
+        let frames = messages.into_values().map(|message| message.frame).collect();
         let mut stored = Stored { rows: Vec::with_capacity(numbers.len()), next: 0 };
-        let lens: Vec<u32> = kept.frames().iter().map(|frame| frame.len() as u32).collect();
-        for ((id, number), bytes) in self.store.restore(kept).zip(numbers).zip(lens) {
+        let ids = self.store.restore(kept::Kept::new(frames, present.clone(), sources));
+        for (id, (number, bytes)) in ids.zip(numbers) {
             self.store.set_number(id, number);
             stored.rows.push(StoredMessage { number, id, bytes });
         }
