@@ -476,9 +476,12 @@ impl Handler for Switch {
         let mut more = self.shake_hands(fx);
         more |= self.gate.is_some() && self.hear_news(fx);
         more |= self.recheck.is_some() && self.recheck_certificates(fx);
+        // Who has subscribed and asks for what is retained gets that before what another shard's client published then.
         for source in rx.sources() {
             self.drain_clients(source, rx, fx);
             more |= self.drain_interest(source, rx, fx);
+        }
+        for source in rx.sources() {
             self.drain_acks(source, rx, fx);
             more |= self.drain_deliveries(source, rx, fx);
             more |= self.drain_publishes(source, rx, fx);

@@ -39,26 +39,30 @@ fn is_replaced(case: &Case) {
     for number in 0..20 {
         publisher.retain(&topic, number % 3, format!("{number}"));
     }
-    assert_eq!(retained(case, &topic), ["19"]);
+    has_retained(case, &topic, &["19"]);
 }
 
-/// What a new subscriber gets, and nothing after it.
-fn retained(case: &Case, filter: &str) -> Vec<String> {
+/// A new subscriber gets this, and nothing after it. A live message may come in between: whoever publishes it has another
+/// way to the topic's shard than who asks for what is retained, and a machine with much to do once had it there first.
+#[track_caller]
+fn has_retained(case: &Case, topic: &str, expected: &[&str]) {
     let mut subscriber = case.connect("reader");
-    subscriber.subscribe(filter, 2);
+    subscriber.subscribe(topic, 2);
     subscriber.ping();
-    let mut texts = Vec::new();
-    // A message that comes last and is not retained ends the list.
     let mut publisher = case.connect("ender");
-    publisher.publish(&filter.replace(['#', '+'], "end"), 2, "end of retained");
-    loop {
+    publisher.publish(topic, 2, "live");
+    let (mut texts, mut live) = (Vec::new(), false);
+    while texts.len() < expected.len() || !live {
         let message = subscriber.message();
-        if message.text() == "end of retained" {
-            return texts;
+        if message.text() == "live" {
+            live = true;
+        } else {
+            assert!(message.retain, "{message:?}");
+            texts.push(message.text().to_owned());
         }
-        assert!(message.retain, "{message:?}");
-        texts.push(message.text().to_owned());
     }
+    assert_eq!(texts, expected);
+    subscriber.silent();
 }
 
 /// Goal: an empty payload removes it, and reaches live subscribers as any message `[MQTT-3.3.1-6]` `[MQTT-3.3.1-7]`.
@@ -72,7 +76,7 @@ fn is_cleared(case: &Case) {
         assert_eq!(live.message().text(), "kept");
         let empty = live.message();
         assert_eq!((empty.text(), empty.retain), ("", false));
-        assert_eq!(retained(case, &topic), [""; 0]);
+        has_retained(case, &topic, &[]);
         live.message();
     }
 }
@@ -82,11 +86,11 @@ fn is_not_stored_without_the_flag(case: &Case) {
     let topic = case.topic("t");
     let mut publisher = case.connect("publisher");
     publisher.publish(&topic, 1, "passing");
-    assert_eq!(retained(case, &topic), [""; 0]);
+    has_retained(case, &topic, &[]);
     publisher.retain(&topic, 1, "kept");
     publisher.publish(&topic, 1, "passing");
     publisher.publish(&topic, 1, "");
-    assert_eq!(retained(case, &topic), ["kept"]);
+    has_retained(case, &topic, &["kept"]);
 }
 
 /// Goal: it belongs to no session.
@@ -95,7 +99,7 @@ fn outlives_its_publisher(case: &Case) {
     let mut publisher = case.connect("publisher");
     publisher.retain(&topic, 1, "kept");
     publisher.disconnect();
-    assert_eq!(retained(case, &topic), ["kept"]);
+    has_retained(case, &topic, &["kept"]);
 }
 
 /// Goal: a wildcard gets every retained message that matches, once each, however many, and no other.
@@ -182,7 +186,7 @@ fn churn(case: &Case) {
     });
     let mut publisher = case.connect("last");
     publisher.retain(&topic, 1, "last");
-    assert_eq!(retained(case, &topic), ["last"]);
+    has_retained(case, &topic, &["last"]);
 }
 
 /// Goal: a shared subscription gets no retained messages when it begins (4.8.2).
@@ -233,7 +237,7 @@ fn expires(case: &Case) {
     assert!(matches!(seconds(&subscriber.message()), Some(0 | 1)));
     // Time itself is what is awaited.
     std::thread::sleep(std::time::Duration::from_millis(1_300));
-    assert_eq!(retained(case, &topic), [""; 0]);
+    has_retained(case, &topic, &[]);
     publisher.publish_packet(&Publish::retained(&topic, 1, "long").with(&[Property::MessageExpiry(100)]));
-    assert_eq!(retained(case, &topic), ["long"]);
+    has_retained(case, &topic, &["long"]);
 }
