@@ -1,7 +1,7 @@
 //! What the keeper reaches of what the disk gives: records of publishers that each wait for one acknowledgement, beside
 //! a bare loop that writes and syncs as many bytes at a time on the same disk.
 //!
-//! `cargo run --release --example group_commit -- DIRECTORY`: for each number of publishers the records a second, as
+//! `cargo run --release --example group_commit -- DIRECTORY [PUBLISHERS...]`: for each number the records a second, as
 //! medians over short rounds by turns, and the median of the rounds' ratios; then the CPU time of an idle keeper. Disks
 //! that are shared change their pace within seconds, so a round is short, and only what stands beside it is compared.
 
@@ -30,15 +30,20 @@ const WARM_SEGMENTS: u64 = 4;
 const RING_BYTES: u64 = 16 << 20;
 
 fn main() {
-    let directory = std::env::args().nth(1).unwrap_or_else(|| ".".into());
+    let mut arguments = std::env::args().skip(1);
+    let directory = arguments.next().unwrap_or_else(|| ".".into());
     let directory = Path::new(&directory);
+    let mut numbers: Vec<usize> = arguments.map(|number| number.parse().expect("a number of publishers")).collect();
+    if numbers.is_empty() {
+        numbers = vec![1, 16, 64, 256, 1024, 4096, 16384];
+    }
     let bare = Bare::new(directory);
     let (one, two) = (Rig::new(directory, 1), Rig::new(directory, 2));
     println!(
         "{:>10} {:>12} {:>12} {:>9} {:>12} {:>9}",
         "publishers", "bare/s", "journal/s", "of bare", "2 journals/s", "of bare"
     );
-    for publishers in [1, 16, 64, 256, 1024, 4096, 16384] {
+    for publishers in numbers {
         let mut rates = [const { Vec::new() }; 3];
         let mut ratios = [const { Vec::new() }; 2];
         for _ in 0..ROUNDS {

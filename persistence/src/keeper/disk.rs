@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,8 +21,8 @@ use crate::segment::{SegmentHeader, segment_file_name};
 
 /// Zeros are written in pieces, and synced after so many bytes: what waits in the device's queue is what a sync of
 /// another journal waits for.
-const ZEROS_BYTES: u64 = 1 << 20;
-const ZEROS_SYNC_BYTES: u64 = 4 << 20;
+const ZEROS_BYTES: u64 = 256 << 10;
+const ZEROS_SYNC_BYTES: u64 = 1 << 20;
 
 /// The files of one journal.
 #[derive(Debug)]
@@ -38,11 +39,23 @@ pub(super) struct Disk {
     open: RefCell<Vec<(u64, Rc<Segment>)>>,
 }
 
-/// A segment's file, open for writes that are synced later and for writes that are synced at once.
+/// A segment's file, open for each way of writing to it.
 #[derive(Debug)]
 struct Segment {
     later: BufferedFile,
     at_once: BufferedFile,
+    here: File,
+}
+
+/// How bytes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Write {
+    /// By a thread of the kernel, to be synced later.
+    Later,
+    /// By a thread of the kernel, with their sync.
+    AtOnce,
+    /// With their sync, by the keeper's own thread, which does nothing else meanwhile.
+    Here,
 }
 
 impl Disk {
@@ -64,7 +77,7 @@ impl Disk {
     pub async fn close(&self) {
         let open = std::mem::take(&mut *self.open.borrow_mut());
         for (_, file) in open {
-            if let Ok(Segment { later, at_once }) = Rc::try_unwrap(file) {
+            if let Ok(Segment { later, at_once, .. }) = Rc::try_unwrap(file) {
                 // What was to be on disk was synced.
                 let _ = later.close().await;
                 let _ = at_once.close().await;
@@ -91,7 +104,8 @@ impl Disk {
         let opened = async {
             let later = made?;
             let at_once = OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).buffered_open(&path).await?;
-            Ok(Segment { later, at_once })
+            let here = fs::OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).open(&path)?;
+            Ok::<_, GlommioError<()>>(Segment { later, at_once, here })
         };
         match opened.await {
             Ok(segment) => {
@@ -154,14 +168,18 @@ impl Disk {
         0
     }
 
-    pub async fn write(&self, number: u64, at: u64, bytes: Vec<u8>, sync: bool) -> Outcome {
+    pub async fn write(&self, number: u64, at: u64, bytes: Vec<u8>, how: Write) -> Outcome {
         let segment = self.segment(number);
-        if sync {
+        if how != Write::Later {
             self.delay().await;
         }
-        let file = if sync { &segment.at_once } else { &segment.later };
         let len = bytes.len();
-        match file.write_at(bytes, at).await {
+        let written = match how {
+            Write::Later => segment.later.write_at(bytes, at).await,
+            Write::AtOnce => segment.at_once.write_at(bytes, at).await,
+            Write::Here => segment.here.write_at(&bytes, at).map_err(GlommioError::from),
+        };
+        match written {
             Ok(written) if written == len => Outcome::Done,
             // The file has all its blocks, so there is no good reason for it.
             Ok(_) => Outcome::Failed(libc::EIO),

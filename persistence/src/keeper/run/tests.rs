@@ -345,3 +345,22 @@ fn what_is_asked_for_and_cannot_be_is_an_error() {
     let error = KeeperError::MemoryLock(64 << 10).to_string();
     assert!(error.contains("64 KiB") && error.contains("ulimit -l 512") && error.contains("LimitMEMLOCK="), "{error}");
 }
+
+/// A journal that is alone syncs on the keeper's thread, and no longer once another one wants it.
+#[test]
+fn only_who_is_alone_syncs_here() {
+    let [one, other] = [(); 2].map(|()| Arc::new(Shared::default()));
+    let syncs = Syncs::default();
+    let sync = |of| {
+        syncs.announce();
+        let here = syncs.begin(of);
+        syncs.end();
+        here
+    };
+    assert_eq!([&one, &one, &one].map(sync), [false, true, true]);
+    assert_eq!([&other, &one, &one].map(sync), [false, false, true], "another one was there since");
+    syncs.announce();
+    assert!(!sync(&one), "another one's has been announced");
+    syncs.end();
+    assert!(sync(&one));
+}
