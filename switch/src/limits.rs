@@ -187,8 +187,14 @@ pub const JOURNAL_RESERVE_SHARE: u64 = 4;
 pub const JOURNAL_NOTE_BYTES: u64 = 4 << 10;
 /// How soon what found no room in a journal is tried again where nothing tells that there is some.
 pub const JOURNAL_LOOK: Duration = Duration::from_millis(10);
-/// Bytes that compaction writes in one turn.
+/// Bytes that compaction writes in one turn: a slice.
 pub const JOURNAL_SWEEP_BYTES_PER_TURN: u64 = 32 << 10;
+/// What one turn of it looks at, most of which may need no writing.
+pub const JOURNAL_SWEEP_LOOKS_PER_TURN: u32 = 1024;
+/// How far apart slices are, unless the log grows faster, or is too long: 64 MiB/s. A shard that compacts as fast as it can
+/// never sleeps, and the kernel then lets it wait for a core that it shares with the keeper as long as it lets any program
+/// that computes.
+pub const JOURNAL_SWEEP_PACE: Duration = Duration::from_micros(500);
 /// Turns with messages to send that compaction lets pass by, one after another: a slice takes some 20 µs, and in the next
 /// turn it keeps nobody waiting. A shard that always has something to send compacts in each ninth turn.
 pub const JOURNAL_SWEEP_PASSES: u32 = 8;

@@ -183,6 +183,8 @@ pub enum TimerKind {
     Meter = 7,
     /// The accepts' of a listener whose clients came too fast.
     Accept = 8,
+    /// The next slice of compaction's.
+    Sweep = 9,
 }
 
 /// The word of a timer: kind, index, generation.
@@ -347,6 +349,8 @@ impl Switch {
                 self.accepts_later = false;
                 self.arm_accepts(fx);
             }
+            // Each turn looks whether compaction goes on.
+            9 => {}
             _ => self.end_interest(fx),
         }
     }

@@ -28,7 +28,7 @@ const LOOK: f64 = 0.3;
 const CALM: Duration = Duration::from_millis(300);
 const COMPACTION_BYTES: u64 = 4 << 20;
 /// Messages, and the bytes of each, that are live while the log is compacted: it takes seconds.
-const LIVE: u64 = 400_000;
+const LIVE: u64 = 200_000;
 const SIZE: usize = 1000;
 
 /// Measures both.
@@ -48,10 +48,13 @@ fn compacting(args: &Journal, stop: &Stop) -> Result<Vec<Figure>, Box<dyn Error>
     drop(load);
     let mut load = Publishers::connect(node.address(), 64, 32, SIZE, stop)?.retained();
     let mut room = Room::open(&node, stop)?;
-    let (mut quiets, mut seconds, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut quiets, mut seconds, mut ratios, mut waits) =
+        (Vec::new(), Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
     for _ in 0..args.rounds {
         settle(&node)?;
+        let before = Waits::of(&node)?;
         let quiet = room.window(WINDOW)?;
+        waits[0].push(Waits::of(&node)?.each_since(&before));
         let begun = load.acknowledged();
         loop {
             load.run(|count, _| count >= 10_000)?;
@@ -66,16 +69,21 @@ fn compacting(args: &Journal, stop: &Stop) -> Result<Vec<Figure>, Box<dyn Error>
                 return Err(format!("no compaction after {} messages more", 8 * LIVE).into());
             }
         }
+        let before = Waits::of(&node)?;
         let (p99, length) = room.while_writing(&node)?;
+        waits[1].push(Waits::of(&node)?.each_since(&before));
         quiets.push(quiet);
         seconds.push(length);
         ratios.push(p99 / quiet);
     }
     let name = "a room at QoS 0, p99 while the log is compacted ÷ quiet";
+    let [quiet_waits, busy_waits] = waits;
     Ok(vec![
         Figure::new(name, "", ratios).within(1.2),
         Figure::new("p99 of the quiet windows", "µs", quiets),
         Figure::new("seconds that each compaction was watched for", "s", seconds),
+        Figure::new("the shard waits for its core, each time that it wakes: quiet", "µs", quiet_waits),
+        Figure::new("the same while the log is compacted", "µs", busy_waits),
     ])
 }
 
@@ -120,6 +128,32 @@ fn written(node: &Node) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{}/io", node.process().0))?;
     let field = text.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok());
     field.ok_or_else(|| io::Error::other("/proc/PID/io has no write_bytes"))
+}
+
+/// How long the shard's thread has waited for its core so far, and how often it was put on it: field 2 and 3 of
+/// `/proc/PID/task/TID/schedstat`. What other machines on the host take away does not count.
+struct Waits {
+    nanoseconds: u64,
+    runs: u64,
+}
+
+impl Waits {
+    fn of(node: &Node) -> io::Result<Waits> {
+        for task in fs::read_dir(format!("/proc/{}/task", node.process().0))? {
+            let task = task?.path();
+            if fs::read_to_string(task.join("comm"))?.trim() == "ringmain-0" {
+                let text = fs::read_to_string(task.join("schedstat"))?;
+                let numbers: Vec<u64> = text.split_whitespace().flat_map(str::parse).collect();
+                return Ok(Waits { nanoseconds: numbers[1], runs: numbers[2] });
+            }
+        }
+        Err(io::Error::other("the node has no thread ringmain-0"))
+    }
+
+    /// Microseconds of each wait since then.
+    fn each_since(&self, before: &Waits) -> f64 {
+        (self.nanoseconds - before.nanoseconds) as f64 / 1e3 / (self.runs - before.runs).max(1) as f64
+    }
 }
 
 /// A room with an open loop.

@@ -6,16 +6,19 @@
 //! after follows it.
 
 use persistence::{Position, Refused};
-use shard::Effects;
+use shard::{Effects, Instant};
 use wire::entry::{Entry, Stage, Uids};
 
 use super::wait::Own;
 use super::{Journal, entries};
 use crate::frames;
-use crate::limits::{JOURNAL_SWEEP_BYTES_PER_TURN, JOURNAL_SWEEP_PASSES, RETAINED_SLICE};
+use crate::limits::{
+    JOURNAL_SWEEP_BYTES_PER_TURN, JOURNAL_SWEEP_LOOKS_PER_TURN, JOURNAL_SWEEP_PACE, JOURNAL_SWEEP_PASSES,
+    RETAINED_SLICE,
+};
 use crate::planted::{Fault, planted};
 use crate::session::{Incoming, Session, SessionId};
-use crate::switch::Switch;
+use crate::switch::{Switch, TimerKind, timer_word};
 
 /// When a log is compacted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,6 +43,28 @@ pub struct Sweeper {
     pub count: u64,
     /// Turns that went by without a slice, since they had messages to send.
     passed: u32,
+    pace: Pace,
+}
+
+/// When the next slice is due.
+#[derive(Default)]
+struct Pace {
+    due: Instant,
+    /// The end of the log when the last slice was written.
+    tail: u64,
+}
+
+impl Pace {
+    /// Whether it is: time has passed, or what came behind the last slice is as much as that was, so that a log that grows
+    /// fast is compacted as fast.
+    fn is_due(&self, now: Instant, tail: u64) -> bool {
+        self.due <= now || tail - self.tail >= JOURNAL_SWEEP_BYTES_PER_TURN
+    }
+
+    /// A slice was written. One that was late is made up for, but no more than that one.
+    fn next(&self, now: Instant, tail: u64) -> Pace {
+        Pace { due: self.due.after(JOURNAL_SWEEP_PACE).clamp(now, now.after(JOURNAL_SWEEP_PACE)), tail }
+    }
 }
 
 /// A sweep under way.
@@ -90,6 +115,11 @@ impl Sweeper {
         self.at.is_some()
     }
 
+    /// Whether a log of so many bytes is longer than it may become.
+    fn is_late(&self, span: u64) -> bool {
+        self.when.most_bytes > 0 && span > self.when.most_bytes
+    }
+
     /// Whether a log of so many bytes is to be compacted.
     fn is_due(&self, span: u64) -> bool {
         let Compaction { ratio, least_bytes, most_bytes } = self.when;
@@ -118,26 +148,41 @@ impl Switch {
             }
             self.journal.sweeper.at = Some(sweep);
         }
-        // Who is sent a message in this turn does not wait for a slice first.
         let sweeper = &mut self.journal.sweeper;
+        if !room || !sweeper.is_late(span) && !sweeper.pace.is_due(self.now, tail.0) {
+            return;
+        }
+        // Who is sent a message in this turn does not wait for a slice first.
         if !self.flush.is_empty() && sweeper.passed < JOURNAL_SWEEP_PASSES {
             sweeper.passed += 1;
-        } else if room {
-            sweeper.passed = 0;
-            self.sweep_on(fx);
+            return;
+        }
+        sweeper.passed = 0;
+        self.sweep_on();
+        if self.journal.sweeper.is_active() {
+            let pace = self.journal.sweeper.pace.next(self.now, self.journal.tail().0);
+            fx.timers.set(pace.due, timer_word(TimerKind::Sweep, 0, 0));
+            self.journal.sweeper.pace = pace;
         }
     }
 
     /// Whether compaction could go on at once.
     pub(crate) fn sweep_waits(&self) -> bool {
-        self.journal.sweeper.is_active()
-            && self.journal.log().is_some_and(|log| log.free() >= log.capacity() / 2 && log.fenced().is_none())
+        let Sweeper { at: Some(_), pace, .. } = &self.journal.sweeper else { return false };
+        self.journal.log().is_some_and(|log| {
+            let (tail, span) = (log.tail().0, log.tail().0 - log.shared().trimmed().0);
+            let room = log.free() >= log.capacity() / 2 && log.fenced().is_none();
+            room && (self.journal.sweeper.is_late(span) || pace.is_due(self.now, tail))
+        })
     }
 
-    fn sweep_on(&mut self, _fx: &mut Effects) {
+    fn sweep_on(&mut self) {
         let Some(mut sweep) = self.journal.sweeper.at.take() else { return };
         let begun = self.journal.tail().0;
-        while self.journal.tail().0 - begun < JOURNAL_SWEEP_BYTES_PER_TURN {
+        for _ in 0..JOURNAL_SWEEP_LOOKS_PER_TURN {
+            if self.journal.tail().0 - begun >= JOURNAL_SWEEP_BYTES_PER_TURN {
+                break;
+            }
             let written = match sweep.part {
                 Part::Bodies(index) => self.sweep_body(&mut sweep, index),
                 Part::Sessions(row, next) => self.sweep_session(&mut sweep, row, next),
@@ -397,4 +442,36 @@ fn sweep_head(journal: &mut Journal, session: &Session, uid: u64) -> Result<(), 
         journal.commit_again(&will.entry(uid, kept.connections, session.client_hash))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A slice each 500 µs, however late turns come; one that was missed is made up for, a long time is not.
+    #[test]
+    fn slices_keep_their_pace() {
+        let mut pace = Pace::default();
+        let at = |half_ms: u32| Instant::ZERO.after(JOURNAL_SWEEP_PACE * half_ms);
+        let mut slices = Vec::new();
+        for half_ms in [10, 10, 10, 11, 12, 14, 14, 15] {
+            slices.push(pace.is_due(at(half_ms), 0));
+            if pace.is_due(at(half_ms), 0) {
+                pace = pace.next(at(half_ms), 0);
+            }
+        }
+        assert_eq!(slices, [true, true, false, true, true, true, true, true]);
+    }
+
+    /// A log that grows is compacted as fast as it grows, and that takes nothing from the time after.
+    #[test]
+    fn slices_keep_up_with_the_log() {
+        let mut pace = Pace::default().next(Instant::ZERO, 0);
+        for tail in 1..100 {
+            let tail = tail * JOURNAL_SWEEP_BYTES_PER_TURN;
+            assert!(!pace.is_due(Instant::ZERO, tail - 1) && pace.is_due(Instant::ZERO, tail));
+            pace = pace.next(Instant::ZERO, tail);
+        }
+        assert!(pace.is_due(Instant::ZERO.after(JOURNAL_SWEEP_PACE), pace.tail));
+    }
 }
