@@ -432,6 +432,22 @@ impl Switch {
     fn stop_timer(&mut self, fx: &mut Effects) {
         fx.timers.set(self.now.after(STOP_LOOK), timer_word(TimerKind::Stop, 0, 0));
     }
+
+    /// Takes what other shards have sent. Whether some is left that could go on now.
+    fn drain(&mut self, rx: &mut Inbound, fx: &mut Effects) -> bool {
+        let mut more = false;
+        // Who has subscribed and asks for what is retained gets that before what another shard's client published then.
+        for source in rx.sources() {
+            self.drain_clients(source, rx, fx);
+            more |= self.drain_interest(source, rx, fx);
+        }
+        for source in rx.sources() {
+            self.drain_acks(source, rx, fx);
+            more |= self.drain_deliveries(source, rx, fx);
+            more |= self.drain_publishes(source, rx, fx);
+        }
+        more
+    }
 }
 
 impl Handler for Switch {
@@ -480,15 +496,8 @@ impl Handler for Switch {
         let mut more = self.shake_hands(fx);
         more |= self.gate.is_some() && self.hear_news(fx);
         more |= self.recheck.is_some() && self.recheck_certificates(fx);
-        // Who has subscribed and asks for what is retained gets that before what another shard's client published then.
-        for source in rx.sources() {
-            self.drain_clients(source, rx, fx);
-            more |= self.drain_interest(source, rx, fx);
-        }
-        for source in rx.sources() {
-            self.drain_acks(source, rx, fx);
-            more |= self.drain_deliveries(source, rx, fx);
-            more |= self.drain_publishes(source, rx, fx);
+        if rx.waits() {
+            more |= self.drain(rx, fx);
         }
         self.settle(fx);
         self.settle_journal(rx, fx);

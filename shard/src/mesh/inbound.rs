@@ -70,6 +70,12 @@ impl Inbound {
         self.waiting.starting_at(ShardId(self.first))
     }
 
+    /// Whether there is one.
+    #[inline]
+    pub fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// The oldest parcel of this rank from `from` in the snapshot.
     #[inline]
     pub fn peek(&self, from: ShardId, rank: Rank) -> Option<Parcel<'_>> {
