@@ -4,7 +4,9 @@
 //! A turn never blocks. What to do when nothing waits is a decision that it returns, which [`Reactor::run`] carries out
 //! and a simulator replaces by moving its clock.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::driver::{Completion, Driver, Errno, SendResult, Wait};
 use crate::handler::{Effects, Event, Handler, ReceiveEnd, Span};
@@ -24,6 +26,11 @@ const DUE_EXPECTED: usize = 256;
 /// Received bytes of one turn: what came is passed on and sent before more is looked at, so that a burst of many
 /// publishers does not pile up in front of the sockets that it is for.
 pub const RECEIVED_BYTES_PER_TURN: usize = 256 << 10;
+/// How long one turn goes on handling completions, for the same reason: two thousand clients that leave at once, or come,
+/// bring few bytes and much work. Looked at after each [`COMPLETIONS_PER_LOOK`].
+pub const COMPLETIONS_TIME_PER_TURN: Duration = Duration::from_micros(500);
+/// Completions between two looks at the clock.
+pub const COMPLETIONS_PER_LOOK: usize = 64;
 
 /// A shard: its kernel, its handler, and its ends of the mesh.
 pub struct Reactor<D: Driver, H: Handler> {
@@ -151,14 +158,22 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
 
     fn handle_completions(&mut self, now: Instant) {
         // The list is lent out, as handling needs the rest of the shard, and returned with its capacity.
-        let mut completions = std::mem::take(&mut self.completions);
-        let count = within_budget(&completions);
-        self.handled += count as u64;
-        for completion in completions.drain(..count) {
-            self.handle_completion(now, completion);
-            self.push_ops();
+        let mut left = within_budget(&self.completions);
+        // A deque, so that what is left over moves to the front once.
+        let mut completions = VecDeque::from(std::mem::take(&mut self.completions));
+        loop {
+            let count = left.min(COMPLETIONS_PER_LOOK);
+            self.handled += count as u64;
+            for completion in completions.drain(..count) {
+                self.handle_completion(now, completion);
+                self.push_ops();
+            }
+            left -= count;
+            if left == 0 || self.driver.now().since(now) >= COMPLETIONS_TIME_PER_TURN {
+                break;
+            }
         }
-        self.completions = completions;
+        self.completions = completions.into();
     }
 
     fn handle_completion(&mut self, now: Instant, completion: Completion) {

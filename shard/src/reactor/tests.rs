@@ -10,6 +10,8 @@ use crate::mesh::{Mesh, RankSpec};
 #[derive(Default)]
 struct Script {
     now: Instant,
+    /// How far time goes on between two looks at it.
+    pace: Duration,
     answers: Vec<Completion>,
     pushed: Vec<Op>,
     sent: usize,
@@ -18,7 +20,9 @@ struct Script {
 
 impl Driver for Script {
     fn now(&mut self) -> Instant {
-        self.now
+        let now = self.now;
+        self.now = now.after(self.pace);
+        now
     }
 
     fn push(&mut self, op: Op) {
@@ -145,6 +149,19 @@ fn completions_become_events() {
     assert_eq!(shard.handler().seen, ["bytes true", "by false", "NoBuffers", "Cancelled", "Eof"]);
     assert_eq!(shard.driver().recycled, [1, 2]);
     assert_eq!(shard.driver().pushed, [Op::Recv { slot, generation, multishot: true }]);
+}
+
+/// Two thousand clients that leave at once bring no bytes, so a budget of bytes alone would have one turn handle all.
+#[test]
+fn a_burst_of_events_is_cut() {
+    let mut shard = reactor(Notes::default());
+    shard.driver().pace = COMPLETIONS_TIME_PER_TURN * 2 / 3;
+    let end = |slot| Completion::Received { slot: Slot(slot), generation: 1, result: Ok(None), armed: false };
+    shard.driver().answers = (0..300).map(end).collect();
+    for handled in [2, 4, 5] {
+        assert_eq!(shard.turn() == Next::Again, handled < 5);
+        assert_eq!(shard.handler().seen.len(), 300.min(handled * COMPLETIONS_PER_LOOK));
+    }
 }
 
 /// A large flush is cut: by the budget of a turn, and sooner where something else waits.
