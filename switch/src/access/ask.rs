@@ -79,7 +79,7 @@ impl Asking {
 impl Gate {
     /// What is known about the clients of a listener, where somebody is asked about these.
     pub(super) fn asked(&self, identity: &Identity, peer: Option<IpAddr>) -> Option<Box<Asked>> {
-        let wanted = self.asking.is_some() && identity.origin.asked && !identity.superuser;
+        let wanted = self.asking.is_some() && self.desk.decider(&identity.origin).is_some() && !identity.superuser;
         wanted.then(|| Box::new(Asked::new(peer)))
     }
 }
@@ -230,7 +230,8 @@ impl Switch {
             // What is told of a will names no connection.
             About::Will(..) => ConnectionId { slot: Slot(0), generation: 0 },
         };
-        let inquiry = Inquiry { who, peer, items: Arc::downgrade(items) };
+        let Some(decider) = gate.desk.decider(&who.origin) else { return false };
+        let inquiry = Inquiry { who, peer, items: Arc::downgrade(items), decider };
         let question = Question::Decide(about, Box::new(inquiry));
         self.counters.add(Counter::AuthorizationsAsked, 1);
         let asked = gate.desk.ask(Request { shard: self.id, connection, question }).is_ok();

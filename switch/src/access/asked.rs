@@ -74,9 +74,12 @@ pub struct Manner {
 }
 
 impl Manner {
-    /// As the settings have it.
-    pub fn new(settings: &AclHttp) -> Manner {
-        let told = |name, bits| if settings.tells(name) { bits } else { 0 };
+    /// As the settings have it: those of all services, which differ by their addresses alone. What any of them is told
+    /// counts for all.
+    pub fn new(services: &[AclHttp]) -> Manner {
+        let told = |name, bits| if services.iter().any(|service| service.tells(name)) { bits } else { 0 };
+        let default = AclHttp::default();
+        let settings = services.first().unwrap_or(&default);
         Manner {
             mask: 8 | told("qos", 3) | told("retain", 4),
             keeps: settings.cache,
@@ -237,7 +240,7 @@ mod tests {
 
     fn manner(cache_size: u32, fields: &[&str]) -> Manner {
         let fields = fields.iter().map(|&field| field.to_owned()).collect();
-        Manner::new(&AclHttp { cache_size, fields, ..AclHttp::default() })
+        Manner::new(&[AclHttp { cache_size, fields, ..AclHttp::default() }])
     }
 
     fn told(shape: Shape, topic: &str, word: Word, lasts: bool) -> Told {

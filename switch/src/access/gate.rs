@@ -91,8 +91,8 @@ impl Gate {
         let book = desk.book();
         let waiting = HashMap::with_hasher(hasher);
         let (policy, users) = (book.policy, book.users);
-        let asks = desk.access.acl_http.url.is_some();
-        let asking = asks.then(|| Box::new(Asking::new(Manner::new(&desk.access.acl_http))));
+        let asks = !desk.deciders.is_empty();
+        let asking = asks.then(|| Box::new(Asking::new(Manner::new(&desk.deciders))));
         Gate { desk, policy, users, asking, epoch: 1, waiting, expiring: BinaryHeap::new(), row: None }
     }
 
@@ -169,7 +169,7 @@ impl Switch {
             origin: Origin {
                 subject: holder.as_ref().map(|holder| holder.subject.as_str().into()),
                 listener: door.own.clone(),
-                own_users: door.own_users,
+                users: door.users.clone(),
                 asked: door.asked,
             },
             anonymous: door.anonymous,
@@ -293,14 +293,11 @@ impl Switch {
     /// What the session home is told of who a client is: the same for the same user, on every shard and after a restart.
     /// 0 where there is no access control.
     pub(crate) fn owner_of(&self, identity: &Identity) -> u64 {
-        match (&self.gate, &identity.user) {
-            (None, _) => 0,
-            (_, Some(user)) if identity.origin.own_users => {
-                let listener = identity.origin.listener.as_deref().unwrap_or_default();
-                self.placement.client_hash(&format!("user\0{user}\0{listener}")).max(1)
-            }
-            (_, Some(user)) => self.placement.client_hash(&format!("user\0{user}")).max(1),
-            (_, None) => self.nobody(),
+        match (&self.gate, &identity.user, &identity.origin.users) {
+            (None, ..) => 0,
+            (_, Some(user), Some(users)) => self.placement.client_hash(&format!("user\0{user}\0{users}")).max(1),
+            (_, Some(user), None) => self.placement.client_hash(&format!("user\0{user}")).max(1),
+            (_, None, _) => self.nobody(),
         }
     }
 

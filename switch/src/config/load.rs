@@ -1,6 +1,7 @@
 //! File, environment and flags, in that order, become settings that can be trusted.
 
 mod check;
+mod own;
 
 use std::collections::BTreeMap;
 use std::path::Path;
