@@ -379,6 +379,7 @@ impl Switch {
         self.end_interest(fx);
         self.end_expired(fx);
         self.end_patience(fx);
+        self.end_recalls(fx);
         self.recheck_later();
         self.arm_accepts(fx);
         self.publish_sys(fx);
@@ -414,6 +415,7 @@ impl Switch {
             }
             left += 1;
         }
+        self.stop_recalls(fx);
         let rests = !self.wills_wait()
             && self.courier.is_empty()
             && self.own.iter().all(VecDeque::is_empty)

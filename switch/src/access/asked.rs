@@ -130,6 +130,8 @@ pub struct Asked {
     pub peer: Option<IpAddr>,
     /// The last word allowed something; else the rules did.
     pub allowed: bool,
+    /// Its subscriptions are to be asked about again.
+    pub in_line: bool,
     /// The packet that waits.
     pub wait: Option<Wait>,
     numbers: u32,
@@ -152,7 +154,8 @@ struct Place {
 impl Asked {
     /// Nothing is known yet of a client from `peer`.
     pub fn new(peer: Option<IpAddr>) -> Asked {
-        Asked { peer, allowed: false, wait: None, numbers: 0, ready: Vec::new(), used: false, places: Vec::new() }
+        let (ready, places) = (Vec::new(), Vec::new());
+        Asked { peer, allowed: false, in_line: false, wait: None, numbers: 0, ready, used: false, places }
     }
 
     /// What was said of this, if that is known.

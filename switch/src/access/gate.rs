@@ -20,7 +20,7 @@ use wire::mqtt::{
 use zeroize::Zeroizing;
 
 use super::ask::Asking;
-use super::asked::{Manner, Told, Wait};
+use super::asked::{Told, Wait};
 use super::desk::{Desk, News, Question, Request};
 use super::identity::{Credentials, Identity, Origin, Particulars, Verdict};
 use super::policy::Policy;
@@ -83,6 +83,10 @@ pub struct Proof {
     pub data: Option<Vec<u8>>,
     /// What a service said of its will.
     pub will: Option<Told>,
+    /// What it said of the subscriptions that the client comes back to.
+    pub subscriptions: Vec<Told>,
+    /// Not about all of them: there was no answer.
+    pub unasked: bool,
 }
 
 impl Gate {
@@ -92,7 +96,7 @@ impl Gate {
         let waiting = HashMap::with_hasher(hasher);
         let (policy, users) = (book.policy, book.users);
         let asks = !desk.deciders.is_empty();
-        let asking = asks.then(|| Box::new(Asking::new(Manner::new(&desk.deciders))));
+        let asking = asks.then(|| Box::new(Asking::new(&desk.deciders)));
         Gate { desk, policy, users, asking, epoch: 1, waiting, expiring: BinaryHeap::new(), row: None }
     }
 
@@ -129,6 +133,13 @@ impl Gate {
         waiting.will.take_if(|wait| wait.number == number)?;
         waiting.proof.will = Some(told);
         waiting.proof.identity.clone()
+    }
+
+    /// What a service said of the subscriptions that a client comes back to; `complete`: of all.
+    pub(super) fn recalled(&mut self, connection: ConnectionId, told: Vec<Told>, complete: bool) {
+        if let Some(waiting) = self.waiting.get_mut(&connection) {
+            (waiting.proof.subscriptions, waiting.proof.unasked) = (told, !complete);
+        }
     }
 
     /// A connection's proof expires then.
@@ -260,7 +271,7 @@ impl Switch {
                 let Some(waiting) = self.gate.as_mut().and_then(|gate| gate.waiting.get_mut(&connection)) else {
                     return;
                 };
-                waiting.proof = Proof { identity: Some(Arc::clone(&identity)), data, will: None };
+                waiting.proof = Proof { identity: Some(Arc::clone(&identity)), data, ..Proof::default() };
                 self.judge_will(connection, &identity, fx);
             }
             (Phase::Open, verdict) => self.proved_again(connection, verdict, data, fx),
@@ -495,9 +506,13 @@ impl Switch {
                 Some(connection) if !stands => {
                     self.close(connection.slot, Cause::Reason(ReasonCode::NotAuthorized), fx);
                 }
-                _ => self.judge_session(id, fx),
+                _ => {
+                    self.judge_session(id, fx);
+                    self.recall_later(id);
+                }
             }
         }
+        self.recall_more(fx);
         let more = end < self.sessions.rows();
         if let Some(gate) = &mut self.gate
             && more

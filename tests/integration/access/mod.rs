@@ -5,6 +5,7 @@ mod bypass;
 mod crowds;
 mod enhanced;
 mod listeners;
+mod own;
 mod reload;
 mod rules;
 mod sessions;
