@@ -236,7 +236,13 @@ impl Switch {
     }
 
     /// Asks. False: there is no place.
-    pub(super) fn ask_about(&mut self, about: About, who: Arc<Identity>, peer: Option<IpAddr>, items: &Arc<Items>) -> bool {
+    pub(super) fn ask_about(
+        &mut self,
+        about: About,
+        who: Arc<Identity>,
+        peer: Option<IpAddr>,
+        items: &Arc<Items>,
+    ) -> bool {
         let Some(gate) = &mut self.gate else { return false };
         let Some(asking) = &mut gate.asking else { return false };
         let connection = match about {

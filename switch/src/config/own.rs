@@ -95,9 +95,7 @@ impl Listener {
             jwt.secret_file.clone_from(&self.own.jwt_secret_file);
             jwt.jwks_url.clone_from(&self.own.jwt_jwks_url);
         }
-        for (own, all) in
-            [(&self.own.jwt_issuers, &mut jwt.issuers), (&self.own.jwt_audiences, &mut jwt.audiences)]
-        {
+        for (own, all) in [(&self.own.jwt_issuers, &mut jwt.issuers), (&self.own.jwt_audiences, &mut jwt.audiences)] {
             if !own.is_empty() {
                 all.clone_from(own);
             }

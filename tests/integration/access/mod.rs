@@ -6,6 +6,7 @@ mod crowds;
 mod enhanced;
 mod listeners;
 mod own;
+mod recall;
 mod reload;
 mod rules;
 mod sessions;

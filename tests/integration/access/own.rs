@@ -52,7 +52,8 @@ fn tokens_of_listeners() {
     let all = path("secret_file", &file(OUTER));
     let inner = listener("inner", &path("jwt_secret_file", &secret));
     let (other, issued) = (listener("other", "users_of = \"inner\""), listener("issued", "jwt_issuers = [\"b\"]"));
-    let access = format!("[access]\noperators = [\"alice\"]\nno_match = \"allow\"\nmax_failures = 0\n[access_jwt]\n{all}\n");
+    let access =
+        format!("[access]\noperators = [\"alice\"]\nno_match = \"allow\"\nmax_failures = 0\n[access_jwt]\n{all}\n");
     let setup = Setup::shards(2).listener(&inner).listener(&other).listener(&issued).toml(&access);
     let mut broker = setup.start();
     let [inner, other, issued] = ["inner", "other", "issued"].map(|name| place(&broker, name));
@@ -104,7 +105,8 @@ fn published_keys_of_listeners() {
         let (address, asked) = service(move |_| reply(200, &set));
         (format!("http://{address}/keys"), asked)
     };
-    let ((outer, outer_asked), (inner, inner_asked)) = (publish(&rsa, Algorithm::RS256), publish(&ec, Algorithm::ES256));
+    let ((outer, outer_asked), (inner, inner_asked)) =
+        (publish(&rsa, Algorithm::RS256), publish(&ec, Algorithm::ES256));
     let closed = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
     let setup = Setup::shards(1)
         .listener(&listener("inner", &format!("jwt_jwks_url = {inner:?}")))
