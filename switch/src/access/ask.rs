@@ -302,7 +302,8 @@ impl Switch {
 
     /// A service has answered; with nothing, where nobody waited any more.
     pub(super) fn told(&mut self, about: About, told: Vec<Told>, fx: &mut Effects) {
-        if let Some(asking) = self.gate.as_mut().and_then(|gate| gate.asking.as_mut())
+        if !matches!(about, About::Again(..))
+            && let Some(asking) = self.gate.as_mut().and_then(|gate| gate.asking.as_mut())
             && let Some(index) = asking.due.iter().position(|(_, one)| *one == about)
         {
             // It lies near the front: what was asked first is answered first, mostly.

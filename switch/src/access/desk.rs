@@ -1,8 +1,9 @@
 //! Where shards and service threads meet: requests one way, news the other.
 //!
 //! Requests lie in bounded queues: for threads that compute, and for each service that others wait for, so that one which
-//! is slow holds up nobody but its own clients. News lie in a queue for each shard, which requests bound: each connection has one at most. Whoever brings news to another
-//! shard wakes it, by the doorbell or by a parcel that follows.
+//! is slow holds up nobody but its own clients. News lie in a queue for each shard, which requests bound: each connection
+//! has one at most, and few sessions beside. Whoever brings news to another shard wakes it, by the doorbell or by a parcel
+//! that follows.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -273,6 +273,10 @@ impl Switch {
         let peer = SocketAddr::from(self.connections.at(slot).peer).ip();
         let mut granted = Granted::new(identity, enhanced);
         granted.asked = gate.asked(&granted.identity, Some(peer));
+        let before = session.access.as_ref().and_then(|access| access.asked.as_ref());
+        if let (Some(asked), Some(before)) = (&mut granted.asked, before) {
+            asked.in_line = before.in_line;
+        }
         granted.keep_up(gate.epoch);
         if let (Some(asked), Some(asking), Some(told)) = (&mut granted.asked, &gate.asking, &proof.will) {
             asked.keep(told, &asking.manner, self.now);

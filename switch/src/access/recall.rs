@@ -28,6 +28,9 @@ const BATCH: usize = 8;
 /// Batches that a shard has under way at one service after a reload, beside packets of clients, who must not wait long.
 const UNDER_WAY_MAX: usize = 4;
 
+/// A line that is no longer than that is not looked through for sessions that have ended.
+const LINE_MIN: usize = 64;
+
 /// Subscriptions of one session that are asked about.
 pub struct Recall {
     number: u32,
@@ -62,7 +65,7 @@ pub struct Line {
 }
 
 impl Switch {
-    /// Whether a client that may be accepted waits until it is known what remains of its subscriptions; else it is given back.
+    /// Lets a client that may be accepted wait until it is known what remains of its subscriptions, or gives it back.
     pub(crate) fn recall_before(&mut self, admitted: Admitted, fx: &mut Effects) -> Option<Admitted> {
         let Some(gate) = self.gate.as_ref().filter(|_| admitted.resumes()) else { return Some(admitted) };
         let Some(asking) = &gate.asking else { return Some(admitted) };
@@ -207,7 +210,12 @@ impl Switch {
         if session.subscriptions.is_empty() || std::mem::replace(&mut asked.in_line, true) {
             return;
         }
-        asking.lines[decider].sessions.push_back(id);
+        let line = &mut asking.lines[decider].sessions;
+        if line.len() > 2 * self.sessions.len() + LINE_MIN {
+            // Each session stands there once: the others have ended.
+            line.retain(|id| self.sessions.find(*id).is_some());
+        }
+        line.push_back(id);
     }
 
     /// Asks about sessions that stand in line, as far as may be under way.

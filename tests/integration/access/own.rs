@@ -41,8 +41,9 @@ fn bearing(broker: &Broker, version: Version, id: &str, token: &str) -> Options 
     with(broker.client(version, id), Some("whoever"), Some(token))
 }
 
-/// Goal: a token that is good at one listener is none at another with other keys, and who is called the same there is somebody
-/// else: neither the session nor the rank is theirs. A listener that has another's users knows them. A reload reads keys.
+/// Goal: a token that is good at one listener is none at another with other keys, and who is called the same there is
+/// somebody else: neither the session nor the rank is theirs. A listener that has another's users knows them. A reload
+/// reads keys.
 #[test]
 fn tokens_of_listeners() {
     if !ours() {
@@ -181,8 +182,8 @@ fn services_of_listeners() {
     held.silent();
 }
 
-/// Goal: a service for topics of a listener's own decides about who came in there and about nobody else, and what it leaves to
-/// rules that there are not is denied; a listener without one asks nobody.
+/// Goal: a service for topics of a listener's own decides about who came in there and about nobody else, and what it leaves
+/// to rules that there are not is denied; a listener without one asks nobody.
 #[test]
 fn services_for_topics_of_listeners() {
     if !ours() {

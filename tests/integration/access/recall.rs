@@ -1,5 +1,5 @@
-//! Subscriptions that were granted, and a service with another mind since: asked again as the client comes back, and after a
-//! reload.
+//! Subscriptions that were granted, and a service with another mind since: asked again as the client comes back, and after
+//! a reload.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -101,8 +101,8 @@ fn until_gone(bob: &mut Client, [withdrawn, goes_on]: [&str; 2], clients: &mut [
     }
 }
 
-/// Goal: a session that is resumed has what the service grants now: what it denies is gone with what waited for it, also after
-/// a restart; what it leaves to the rules is judged by these; more subscriptions than one batch holds are all asked about.
+/// Goal: a session that is resumed has what the service grants now: what it denies is gone with what waited for it, also
+/// after a restart; what it leaves to the rules is judged by these; more subscriptions than one batch are all asked about.
 #[test]
 fn resumed_sessions_are_asked_about() {
     if !ours() {
@@ -194,8 +194,8 @@ fn nothing_is_withdrawn_by_a_service_that_is_down() {
     }
 }
 
-/// Goal: after a reload connected clients are asked about, without a word of theirs: what is denied now is not delivered any
-/// more, to a feed, an outbox or a group, and what is allowed goes on.
+/// Goal: after a reload connected clients are asked about, without a word of theirs: what is denied now is not delivered
+/// any more, to a feed, an outbox or a group, and what is allowed goes on.
 #[test]
 fn a_reload_asks_about_live_subscriptions() {
     if !ours() {

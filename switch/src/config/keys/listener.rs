@@ -62,7 +62,8 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         "backends",
         Kind::Words(3),
         |listener| Field::Words(&mut listener.backends),
-        "The back ends of `[access]`, and its own, that are asked here, and in which order. Empty: as `access.backends` says.",
+        "The back ends of `[access]`, and its own, that are asked here, and in which order. Empty: as `access.backends` \
+         says.",
     ),
     ListenerKey::new(
         "password_file",
