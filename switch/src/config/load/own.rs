@@ -123,3 +123,21 @@ impl Builder {
 
 /// A key, its value, what is wrong, and what helps.
 type OwnError = (&'static str, Option<String>, String, String);
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Configuration, Flags, source};
+
+    /// Who has another listener's users has its back ends with them, and what is asked about topics for itself.
+    #[test]
+    fn users_are_shared_with_their_back_ends() {
+        let text = "[[listener]]\nbind = \"[::1]:1\"\nusers_of = \"a\"\nacl_http_url = \"http://h/own\"\n\
+                    [[listener]]\nbind = \"[::1]:2\"\nname = \"a\"\njwt_key_file = \"k\"\nacl_http_url = \"http://h/a\"\n";
+        let file = source::from_file("f.toml", text);
+        let read = Configuration::merge(file, source::Source::default(), &Flags::default()).expect("a good file");
+        let [here, there] = &read.settings.listeners[..] else { panic!("there are two") };
+        assert_eq!((here.users(), there.users()), (Some("a".to_owned()), Some("a".to_owned())));
+        assert_eq!(here.jwt(&read.settings.access), there.jwt(&read.settings.access));
+        assert_eq!(here.own.acl_http_url.as_deref(), Some("http://h/own"));
+    }
+}
