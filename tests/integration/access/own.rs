@@ -113,7 +113,7 @@ fn published_keys_of_listeners() {
         .listener(&listener("inner", &format!("jwt_jwks_url = {inner:?}")))
         .listener(&listener("down", &format!("jwt_jwks_url = \"http://{closed}/keys\"")))
         .toml(&format!("[access]\nmax_failures = 0\n[access_jwt]\njwks_url = {outer:?}\n"));
-    let mut broker = setup.start();
+    let broker = setup.start();
     for asked in [outer_asked, inner_asked] {
         asked.recv_timeout(DEADLINE).expect("keys are fetched at the start");
     }
