@@ -11,6 +11,7 @@ use ringmain_tests::{Broker, Client, DEADLINE, DataDirectory, Options, Setup, Ve
 use serde_json::Value;
 
 use super::backends::{reply, service};
+use super::reload::hang_up;
 use super::{VERSIONS, code, file, ours, passwords, path};
 
 /// What a service denies, ignores, and does not answer.
@@ -74,14 +75,6 @@ impl Decider {
 
 fn of(broker: &Broker, version: Version, user: &str) -> Options {
     super::of(broker, version, user, &format!("{user}-{version:?}"))
-}
-
-fn hang_up(broker: &mut Broker) {
-    let before = broker.log().matches("SIGHUP: read again").count();
-    broker.process().signal("HUP");
-    while broker.log().matches("SIGHUP: read again").count() == before {
-        std::thread::yield_now();
-    }
 }
 
 /// Publishes to a topic that is withdrawn from clients until nothing of it comes to them; what goes on tells that.
@@ -182,7 +175,7 @@ fn nothing_is_withdrawn_by_a_service_that_is_down() {
         for reload in [false, true] {
             if reload {
                 decider.set(|mind| mind.down = true);
-                hang_up(&mut broker);
+                hang_up(&mut broker, "SIGHUP: read again");
                 decider.was_asked("kept");
                 alice.ping();
             }
@@ -213,13 +206,13 @@ fn a_reload_asks_about_live_subscriptions() {
         bob.publish("room/1", 0, "one");
         clients.iter_mut().for_each(|client| assert_eq!(client.texts(1), ["one"]));
         decider.set(|mind| mind.denies = ["room/+"].into());
-        hang_up(&mut broker);
+        hang_up(&mut broker, "SIGHUP: read again");
         (0..clients.len()).for_each(|_| decider.was_asked("room/+"));
         until_gone(&mut bob, ["room/1", "open"], &mut clients);
         clients.iter_mut().for_each(Client::silent);
         // The client may ask, and is told.
         decider.set(|mind| mind.denies.clear());
-        hang_up(&mut broker);
+        hang_up(&mut broker, "SIGHUP: read again");
         // What was said is forgotten when the shard has heard of the reload.
         while clients[0].subscribe("room/+", 0) != 0 {}
         bob.publish("room/1", 0, "three");
