@@ -43,6 +43,8 @@ pub struct Recall {
     items: Arc<Items>,
     /// Something was not answered.
     missed: bool,
+    /// Since which reload: what was said before another one may not hold.
+    epoch: u32,
     /// By then the batch counts as not answered.
     due: Instant,
     why: Why,
@@ -93,10 +95,11 @@ impl Switch {
     ) -> Option<Why> {
         let mut left = self.sessions.at(session).subscriptions.len();
         let items = self.next_batch(session, &mut left);
-        let asking = self.gate.as_mut().and_then(|gate| gate.asking.as_mut());
-        let Some(asking) = asking.filter(|_| !items.is_empty()) else { return Some(why) };
+        let Some(gate) = self.gate.as_mut().filter(|_| !items.is_empty()) else { return Some(why) };
+        let (Some(asking), epoch) = (&mut gate.asking, gate.epoch) else { return Some(why) };
         let (number, due) = (asking.next_number(), self.now.after(asking.manner.patience));
-        let key = asking.recalls.insert(Recall { number, session, who, peer, left, items, missed: false, due, why });
+        let recall = Recall { number, session, who, peer, left, items, missed: false, epoch, due, why };
+        let key = asking.recalls.insert(recall);
         self.ask_batch(key, fx);
         None
     }
@@ -179,9 +182,10 @@ impl Switch {
     fn end_recall(&mut self, key: usize, complete: bool, fx: &mut Effects) {
         let Some(gate) = &mut self.gate else { return };
         let Some(asking) = &mut gate.asking else { return };
-        let Some(Recall { session, who, why, .. }) = asking.recalls.try_remove(key) else { return };
+        let Some(Recall { session, who, epoch, why, .. }) = asking.recalls.try_remove(key) else { return };
         match why {
             Why::Resumed(admitted, _, told) => {
+                let complete = complete && epoch == gate.epoch;
                 gate.recalled(admitted.connection(), told, complete);
                 self.resume(*admitted, fx);
             }
