@@ -32,7 +32,7 @@ pub fn start(desk: &Arc<Desk>, bells: Vec<Doorbell>, cores: &CorePlan, log: Log)
         (0..settings.threads).for_each(|_| threads.push(("ringmain-acl", Box::new(move |it| it.decide(index)))));
     }
     for (index, settings) in desk.tokens.iter().enumerate().filter(|(_, settings)| settings.jwks_url.is_some()) {
-        let (refresh, key, log) = (settings.jwks_refresh, desk.published_by(index), log.clone());
+        let (refresh, key) = (settings.jwks_refresh, desk.published_by(index));
         let fetch = move |service: &Service| {
             loop {
                 if let Err(error) = service.fetch_keys(index, refresh / 2) {
