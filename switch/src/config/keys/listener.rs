@@ -78,9 +78,9 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         "jwt_key_file",
         Kind::File,
         |listener| Field::MaybePath(&mut listener.own.jwt_key_file),
-        "A public key for the tokens of this listener, as `access_jwt.key_file`. A listener with this, `jwt_secret_file` or \
-         `jwt_jwks_url` has keys of its own, in place of all those of `[access_jwt]`; what else stands there counts for it, \
-         too. Read again at SIGHUP.",
+        "A public key for the tokens of this listener, as `access_jwt.key_file`. A listener with this, `jwt_secret_file` \
+         or `jwt_jwks_url` has keys of its own, in place of all those of `[access_jwt]`; what else stands there counts for \
+         it, too. Read again at SIGHUP.",
     )
     .absent("as `[access_jwt]` says"),
     ListenerKey::new(
