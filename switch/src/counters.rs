@@ -73,6 +73,8 @@ shard::counters! {
         AuthorizationsDown => "authorizations_down",
         /// Of those: because too many waited.
         AuthorizationsBusy => "authorizations_busy",
+        /// Subscriptions that a service granted and denied when it was asked again.
+        AuthorizationsWithdrawn => "authorizations_withdrawn",
         /// Bytes received.
         BytesReceived => "bytes_received",
         /// Bytes sent.

@@ -383,6 +383,7 @@ impl Switch {
         self.end_interest(fx);
         self.end_expired(fx);
         self.end_patience(fx);
+        self.end_recalls(fx);
         self.recheck_later();
         self.arm_accepts(fx);
         self.publish_sys(fx);
@@ -418,6 +419,7 @@ impl Switch {
             }
             left += 1;
         }
+        self.stop_recalls(fx);
         let rests = !self.wills_wait()
             && self.courier.is_empty()
             && self.own.iter().all(VecDeque::is_empty)

@@ -372,7 +372,7 @@ impl Guarded {
 
     /// Verdicts about clients that wait: of four, so many come now.
     fn answer(&mut self, of_four: u8) {
-        self.waiting.extend(self.desk.requests(true).try_iter());
+        self.waiting.extend(self.desk.requests_to(0).try_iter());
         for Request { shard, connection, question } in std::mem::take(&mut self.waiting) {
             let Question::Connect(credentials, _) = &question else { continue };
             if self.rng.u8(..4) >= of_four {

@@ -24,7 +24,9 @@ use super::gate::Gate;
 use super::identity::Identity;
 use super::live::Granted;
 use super::policy::Grant;
+use super::recall::{Line, Recall};
 use super::rules::{Actions, Extent};
+use crate::config::access::AclHttp;
 use crate::connection::close::Cause;
 use crate::connection::{ConnectionId, Phase};
 use crate::counters::Counter;
@@ -39,6 +41,8 @@ pub enum About {
     Packet(ConnectionId, u32),
     /// A will that is to be published; its place.
     Will(usize, u32),
+    /// Subscriptions that are there; their place.
+    Again(usize, u32),
 }
 
 /// A will that waits for its verdict; its session may have ended.
@@ -64,22 +68,33 @@ pub struct Asking {
     /// How.
     pub manner: Manner,
     wills: Slab<HeldWill>,
+    /// Subscriptions that are asked about again.
+    pub(super) recalls: Slab<Recall>,
+    /// Sessions that are to be, by service.
+    pub(super) lines: Vec<Line>,
     numbers: u32,
-    /// All that was asked, in order, and by when there must be an answer: as many as the desk takes.
+    /// What was asked about packets and wills, in order, and by when there must be an answer: as many as the desk takes.
     due: VecDeque<(Instant, About)>,
 }
 
 impl Asking {
-    /// Nothing is asked yet.
-    pub fn new(manner: Manner) -> Asking {
-        Asking { manner, wills: Slab::new(), numbers: 0, due: VecDeque::new() }
+    /// Nothing is asked yet of these services.
+    pub fn new(services: &[AclHttp]) -> Asking {
+        let (manner, lines) = (Manner::new(services), services.iter().map(|_| Line::default()).collect());
+        Asking { manner, wills: Slab::new(), recalls: Slab::new(), lines, numbers: 0, due: VecDeque::new() }
+    }
+
+    /// A number that no other question has for a long time.
+    pub(super) fn next_number(&mut self) -> u32 {
+        self.numbers = self.numbers.wrapping_add(1);
+        self.numbers
     }
 }
 
 impl Gate {
     /// What is known about the clients of a listener, where somebody is asked about these.
     pub(super) fn asked(&self, identity: &Identity, peer: Option<IpAddr>) -> Option<Box<Asked>> {
-        let wanted = self.asking.is_some() && identity.origin.asked && !identity.superuser;
+        let wanted = self.asking.is_some() && self.desk.decider(&identity.origin).is_some() && !identity.superuser;
         wanted.then(|| Box::new(Asked::new(peer)))
     }
 }
@@ -210,8 +225,7 @@ impl Switch {
     ) {
         let Some(gate) = &mut self.gate else { return };
         let Some(asking) = &mut gate.asking else { return };
-        asking.numbers = asking.numbers.wrapping_add(1);
-        let (number, items) = (asking.numbers, Arc::from([(asking.manner.publish(qos, retain), topic)]));
+        let (number, items) = (asking.next_number(), Arc::from([(asking.manner.publish(qos, retain), topic)]));
         gate.will_waits(connection, Wait { number, items: Arc::clone(&items) });
         let peer = SocketAddr::from(self.connections.at(connection.slot).peer).ip();
         let about = About::Packet(connection, number);
@@ -222,19 +236,28 @@ impl Switch {
     }
 
     /// Asks. False: there is no place.
-    fn ask_about(&mut self, about: About, who: Arc<Identity>, peer: Option<IpAddr>, items: &Arc<Items>) -> bool {
+    pub(super) fn ask_about(
+        &mut self,
+        about: About,
+        who: Arc<Identity>,
+        peer: Option<IpAddr>,
+        items: &Arc<Items>,
+    ) -> bool {
         let Some(gate) = &mut self.gate else { return false };
         let Some(asking) = &mut gate.asking else { return false };
         let connection = match about {
             About::Packet(connection, _) => connection,
-            // What is told of a will names no connection.
-            About::Will(..) => ConnectionId { slot: Slot(0), generation: 0 },
+            // What is told of these names no connection.
+            About::Will(..) | About::Again(..) => ConnectionId { slot: Slot(0), generation: 0 },
         };
-        let inquiry = Inquiry { who, peer, items: Arc::downgrade(items) };
+        let Some(decider) = gate.desk.decider(&who.origin) else { return false };
+        let inquiry = Inquiry { who, peer, items: Arc::downgrade(items), decider };
         let question = Question::Decide(about, Box::new(inquiry));
         self.counters.add(Counter::AuthorizationsAsked, 1);
         let asked = gate.desk.ask(Request { shard: self.id, connection, question }).is_ok();
-        if asked {
+        if asked && matches!(about, About::Again(..)) {
+            // It is looked through by itself.
+        } else if asked {
             asking.due.push_back((self.now.after(asking.manner.patience), about));
         } else {
             self.counters.add(Counter::AuthorizationsBusy, 1);
@@ -260,6 +283,7 @@ impl Switch {
                     let held = asking.wills.get(key).filter(|held| held.number == number);
                     held.map(|held| Arc::clone(&held.items))
                 }
+                About::Again(..) => None,
             };
             let told = items.map(|items| self.unanswered(&items)).unwrap_or_default();
             self.told(about, told, fx);
@@ -278,7 +302,8 @@ impl Switch {
 
     /// A service has answered; with nothing, where nobody waited any more.
     pub(super) fn told(&mut self, about: About, told: Vec<Told>, fx: &mut Effects) {
-        if let Some(asking) = self.gate.as_mut().and_then(|gate| gate.asking.as_mut())
+        if !matches!(about, About::Again(..))
+            && let Some(asking) = self.gate.as_mut().and_then(|gate| gate.asking.as_mut())
             && let Some(index) = asking.due.iter().position(|(_, one)| *one == about)
         {
             // It lies near the front: what was asked first is answered first, mostly.
@@ -289,6 +314,7 @@ impl Switch {
             && match about {
                 About::Packet(connection, number) => self.told_of_packet(connection, number, told, fx),
                 About::Will(key, number) => self.told_of_will(key, number, &told, fx),
+                About::Again(key, number) => self.told_again(key, number, told, fx),
             };
         if known && unanswered {
             self.counters.add(Counter::AuthorizationsDown, 1);
@@ -349,8 +375,7 @@ impl Switch {
             }
             None => Kept::Here(will, client_hash),
         };
-        asking.numbers = asking.numbers.wrapping_add(1);
-        let number = asking.numbers;
+        let number = asking.next_number();
         let held = HeldWill { number, who: Arc::clone(&who), qos, retain, items: Arc::clone(&items), kept };
         let key = asking.wills.insert(held);
         if !self.ask_about(About::Will(key, number), who, peer, &items) {
@@ -412,6 +437,6 @@ impl Switch {
 }
 
 /// What the switch says of itself is not for a service to give.
-fn is_ours(filter: &str) -> bool {
+pub(super) fn is_ours(filter: &str) -> bool {
     filter == "$SYS" || filter.starts_with("$SYS/")
 }

@@ -74,9 +74,12 @@ pub struct Manner {
 }
 
 impl Manner {
-    /// As the settings have it.
-    pub fn new(settings: &AclHttp) -> Manner {
-        let told = |name, bits| if settings.tells(name) { bits } else { 0 };
+    /// As the settings have it: those of all services, which differ by their addresses alone. What any of them is told
+    /// counts for all.
+    pub fn new(services: &[AclHttp]) -> Manner {
+        let told = |name, bits| if services.iter().any(|service| service.tells(name)) { bits } else { 0 };
+        let default = AclHttp::default();
+        let settings = services.first().unwrap_or(&default);
         Manner {
             mask: 8 | told("qos", 3) | told("retain", 4),
             keeps: settings.cache,
@@ -127,6 +130,8 @@ pub struct Asked {
     pub peer: Option<IpAddr>,
     /// The last word allowed something; else the rules did.
     pub allowed: bool,
+    /// Its subscriptions are to be asked about again.
+    pub in_line: bool,
     /// The packet that waits.
     pub wait: Option<Wait>,
     numbers: u32,
@@ -149,7 +154,8 @@ struct Place {
 impl Asked {
     /// Nothing is known yet of a client from `peer`.
     pub fn new(peer: Option<IpAddr>) -> Asked {
-        Asked { peer, allowed: false, wait: None, numbers: 0, ready: Vec::new(), used: false, places: Vec::new() }
+        let (ready, places) = (Vec::new(), Vec::new());
+        Asked { peer, allowed: false, in_line: false, wait: None, numbers: 0, ready, used: false, places }
     }
 
     /// What was said of this, if that is known.
@@ -237,7 +243,7 @@ mod tests {
 
     fn manner(cache_size: u32, fields: &[&str]) -> Manner {
         let fields = fields.iter().map(|&field| field.to_owned()).collect();
-        Manner::new(&AclHttp { cache_size, fields, ..AclHttp::default() })
+        Manner::new(&[AclHttp { cache_size, fields, ..AclHttp::default() }])
     }
 
     fn told(shape: Shape, topic: &str, word: Word, lasts: bool) -> Told {

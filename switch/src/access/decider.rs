@@ -31,6 +31,8 @@ pub struct Inquiry {
     pub peer: Option<IpAddr>,
     /// What it does, to which topics or filters; kept by whoever waits for the answer.
     pub items: Weak<Items>,
+    /// Which service is asked.
+    pub decider: usize,
 }
 
 /// A service, and how it is asked.

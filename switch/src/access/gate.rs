@@ -20,7 +20,7 @@ use wire::mqtt::{
 use zeroize::Zeroizing;
 
 use super::ask::Asking;
-use super::asked::{Manner, Told, Wait};
+use super::asked::{Told, Wait};
 use super::desk::{Desk, News, Question, Request};
 use super::identity::{Credentials, Identity, Origin, Particulars, Verdict};
 use super::policy::Policy;
@@ -83,6 +83,10 @@ pub struct Proof {
     pub data: Option<Vec<u8>>,
     /// What a service said of its will.
     pub will: Option<Told>,
+    /// What it said of the subscriptions that the client comes back to.
+    pub subscriptions: Vec<Told>,
+    /// Not about all of them: there was no answer.
+    pub unasked: bool,
 }
 
 impl Gate {
@@ -91,8 +95,8 @@ impl Gate {
         let book = desk.book();
         let waiting = HashMap::with_hasher(hasher);
         let (policy, users) = (book.policy, book.users);
-        let asks = desk.access.acl_http.url.is_some();
-        let asking = asks.then(|| Box::new(Asking::new(Manner::new(&desk.access.acl_http))));
+        let asks = !desk.deciders.is_empty();
+        let asking = asks.then(|| Box::new(Asking::new(&desk.deciders)));
         Gate { desk, policy, users, asking, epoch: 1, waiting, expiring: BinaryHeap::new(), row: None }
     }
 
@@ -129,6 +133,13 @@ impl Gate {
         waiting.will.take_if(|wait| wait.number == number)?;
         waiting.proof.will = Some(told);
         waiting.proof.identity.clone()
+    }
+
+    /// What a service said of the subscriptions that a client comes back to; `complete`: of all.
+    pub(super) fn recalled(&mut self, connection: ConnectionId, told: Vec<Told>, complete: bool) {
+        if let Some(waiting) = self.waiting.get_mut(&connection) {
+            (waiting.proof.subscriptions, waiting.proof.unasked) = (told, !complete);
+        }
     }
 
     /// A connection's proof expires then.
@@ -169,7 +180,7 @@ impl Switch {
             origin: Origin {
                 subject: holder.as_ref().map(|holder| holder.subject.as_str().into()),
                 listener: door.own.clone(),
-                own_users: door.own_users,
+                users: door.users.clone(),
                 asked: door.asked,
             },
             anonymous: door.anonymous,
@@ -260,7 +271,7 @@ impl Switch {
                 let Some(waiting) = self.gate.as_mut().and_then(|gate| gate.waiting.get_mut(&connection)) else {
                     return;
                 };
-                waiting.proof = Proof { identity: Some(Arc::clone(&identity)), data, will: None };
+                waiting.proof = Proof { identity: Some(Arc::clone(&identity)), data, ..Proof::default() };
                 self.judge_will(connection, &identity, fx);
             }
             (Phase::Open, verdict) => self.proved_again(connection, verdict, data, fx),
@@ -293,14 +304,11 @@ impl Switch {
     /// What the session home is told of who a client is: the same for the same user, on every shard and after a restart.
     /// 0 where there is no access control.
     pub(crate) fn owner_of(&self, identity: &Identity) -> u64 {
-        match (&self.gate, &identity.user) {
-            (None, _) => 0,
-            (_, Some(user)) if identity.origin.own_users => {
-                let listener = identity.origin.listener.as_deref().unwrap_or_default();
-                self.placement.client_hash(&format!("user\0{user}\0{listener}")).max(1)
-            }
-            (_, Some(user)) => self.placement.client_hash(&format!("user\0{user}")).max(1),
-            (_, None) => self.nobody(),
+        match (&self.gate, &identity.user, &identity.origin.users) {
+            (None, ..) => 0,
+            (_, Some(user), Some(users)) => self.placement.client_hash(&format!("user\0{user}\0{users}")).max(1),
+            (_, Some(user), None) => self.placement.client_hash(&format!("user\0{user}")).max(1),
+            (_, None, _) => self.nobody(),
         }
     }
 
@@ -498,9 +506,13 @@ impl Switch {
                 Some(connection) if !stands => {
                     self.close(connection.slot, Cause::Reason(ReasonCode::NotAuthorized), fx);
                 }
-                _ => self.judge_session(id, fx),
+                _ => {
+                    self.judge_session(id, fx);
+                    self.recall_later(id);
+                }
             }
         }
+        self.recall_more(fx);
         let more = end < self.sessions.rows();
         if let Some(gate) = &mut self.gate
             && more

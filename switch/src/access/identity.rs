@@ -41,10 +41,11 @@ pub struct Credentials {
 pub struct Origin {
     /// The subject of its certificate.
     pub subject: Option<Box<str>>,
-    /// What its listener is called, where that has rules or users of its own.
+    /// What its listener is called, where that has anything of its own.
     pub listener: Option<Box<str>>,
-    /// Its listener has users of its own: another one of this name is somebody else.
-    pub own_users: bool,
+    /// What the users of its listener are called after, where they are not those of all: another one of this name is
+    /// somebody else.
+    pub users: Option<Box<str>>,
     /// A service is asked about what it does (`access_acl_http`).
     pub asked: bool,
 }
@@ -165,8 +166,10 @@ impl Identity {
             };
             let own = |key| text(key).map(Box::from);
             let is = |key: &str| value.get(key).and_then(Value::as_bool).unwrap_or(false);
-            let (own_users, asked) = (is("own_users"), is("asked"));
-            let origin = Origin { subject: own("subject"), listener: own("listener"), own_users, asked };
+            let listener: Option<Box<str>> = own("listener");
+            // Before listeners could share their users these were called after the listener alone.
+            let users = own("users").or_else(|| listener.clone().filter(|_| is("own_users")));
+            let origin = Origin { subject: own("subject"), listener, users, asked: is("asked") };
             Identity::new(text("user"), client_id, &origin, particulars).ok()
         };
         read().unwrap_or_else(|| Identity::anonymous(client_id, &Origin::default()))
@@ -200,7 +203,7 @@ fn stored(
     put("user", user.map(Value::from));
     put("subject", origin.subject.as_deref().map(Value::from));
     put("listener", origin.listener.as_deref().map(Value::from));
-    put("own_users", origin.own_users.then_some(Value::Bool(true)));
+    put("users", origin.users.as_deref().map(Value::from));
     put("asked", origin.asked.then_some(Value::Bool(true)));
     let claims: Map<String, Value> = claims.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     put("claims", (!claims.is_empty()).then_some(Value::Object(claims)));
@@ -223,14 +226,16 @@ mod tests {
             superuser: false,
             expires_ms: Some(5000),
         };
-        let listener = Some("inner".into());
-        let origin = Origin { subject: Some("CN=x".into()), listener, own_users: true, asked: true };
+        let (listener, users) = (Some("inner".into()), Some("outer".into()));
+        let origin = Origin { subject: Some("CN=x".into()), listener, users, asked: true };
         let made = Identity::new(Some("al:ice"), "c", &origin, particulars).expect("good rules");
         let again = Identity::restored("c", made.stored());
         assert_eq!((again.user.as_deref(), again.claim("room")), (Some("al:ice"), Some("7")));
         assert_eq!((again.claim("long"), again.rules.len(), again.own_rules), (None, 1, true));
         assert_eq!((&again.origin, again.expires_ms), (&origin, Some(5000)));
         assert!(Identity::restored("c", "no JSON").user.is_none());
+        let before = Identity::restored("c", r#"{"user":"u","listener":"inner","own_users":true}"#);
+        assert_eq!(before.origin.users.as_deref(), Some("inner"));
     }
 
     /// Nobody who prints credentials prints a secret.

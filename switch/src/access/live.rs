@@ -17,10 +17,13 @@ use super::policy::Grant;
 use super::rules::{Actions, Extent, Ways};
 use crate::config::access::DenyAction;
 use crate::counters::Counter;
+use crate::delivery::Subscribers;
+use crate::delivery::store::MessageStore;
 use crate::frames;
+use crate::session::outgoing::Owed;
 use crate::session::{Route, Session, SessionId};
 use crate::switch::Switch;
-use crate::topic::tree::FilterId;
+use crate::topic::tree::{FilterId, FilterTree};
 
 /// What a session knows of its client.
 pub struct Granted {
@@ -71,6 +74,13 @@ impl Granted {
         decisions.put(action, topic, ways);
         ways
     }
+}
+
+/// What tells whether a message that waits is still for its session.
+struct Parts<'a> {
+    store: &'a MessageStore,
+    filters: &'a FilterTree<Subscribers>,
+    gate: Option<&'a Gate>,
 }
 
 /// Whether a session may receive a message at this QoS. One whose client is not known since a restart is judged when it
@@ -167,7 +177,7 @@ impl Switch {
             let grant = self.judge_subscription(id, &filter, shared);
             if shared && grant.extent != Extent::Whole {
                 // What the group has for it would be lost: another member gets it.
-                self.forget_shared(id, index, &filter, fx);
+                self.withdraw(id, index, &filter, fx);
                 continue;
             }
             let judged = grant.extent != Extent::Whole;
@@ -182,11 +192,16 @@ impl Switch {
         self.drop_denied(id);
     }
 
-    fn forget_shared(&mut self, id: SessionId, index: usize, filter: &str, fx: &mut Effects) {
+    /// Takes a subscription from a session whose client did not ask for that.
+    pub(super) fn withdraw(&mut self, id: SessionId, index: usize, filter: &str, fx: &mut Effects) {
         let subscription = self.sessions.at(id).subscriptions[index];
-        let Route::Shared(key, _) = subscription.route else { return };
-        let groups = &self.filters.value(subscription.filter).groups;
-        let group = groups.iter().find(|group| group.key == key).map(|group| group.name.clone());
+        let group = match subscription.route {
+            Route::Shared(key, _) => {
+                let groups = &self.filters.value(subscription.filter).groups;
+                groups.iter().find(|group| group.key == key).map(|group| group.name.clone())
+            }
+            _ => Some("".into()),
+        };
         self.remove_subscription(id, index, fx);
         if let (Some(kept), Some(group)) = (&self.sessions.at(id).kept, group) {
             self.journal.note(&Entry::Unsubscribed { uid: kept.uid, filter, group: &group });
@@ -195,16 +210,38 @@ impl Switch {
 
     /// Drops what waits for a session that may not receive it any more.
     fn drop_denied(&mut self, id: SessionId) {
+        let session = self.sessions.at(id);
+        let told: Vec<FilterId> =
+            session.subscriptions.iter().filter(|one| one.options.told()).map(|one| one.filter).collect();
+        self.drop_waiting(id, |parts, session, owed| {
+            let frame = parts.store.frame(owed.message);
+            !told.iter().any(|filter| matches(parts.filters.filter(*filter), frame.topic))
+                && !may_receive(parts.gate, session, frame.topic, owed.qos)
+        });
+    }
+
+    /// Drops what waits for a session because of subscriptions that were withdrawn, filters with the keys of their groups,
+    /// and of no other.
+    pub(super) fn drop_withdrawn(&mut self, id: SessionId, withdrawn: &[(Box<str>, Option<u64>)]) {
+        if withdrawn.is_empty() {
+            return;
+        }
+        let shared = |route: &Route| if let Route::Shared(key, _) = route { Some(*key) } else { None };
+        self.drop_waiting(id, |parts, session, owed| {
+            let topic = parts.store.frame(owed.message).topic;
+            let of = |group: Option<u64>, filter: &str| group == owed.group && matches(filter, topic);
+            let mut left = session.subscriptions.iter();
+            withdrawn.iter().any(|(filter, group)| of(*group, filter))
+                && !left.any(|one| of(shared(&one.route), parts.filters.filter(one.filter)))
+        });
+    }
+
+    fn drop_waiting(&mut self, id: SessionId, mut which: impl FnMut(&Parts<'_>, &mut Session, &Owed) -> bool) {
         let Switch { sessions, store, gate, counters, journal, filters, .. } = self;
         let session = sessions.at_mut(id);
         let Some(mut outgoing) = session.outgoing.take() else { return };
-        let told: Vec<FilterId> =
-            session.subscriptions.iter().filter(|one| one.options.told()).map(|one| one.filter).collect();
-        let denied = outgoing.take_waiting(|owed| {
-            let frame = store.frame(owed.message);
-            !told.iter().any(|filter| matches(filters.filter(*filter), frame.topic))
-                && !may_receive(gate.as_deref(), session, frame.topic, owed.qos)
-        });
+        let parts = Parts { store, filters, gate: gate.as_deref() };
+        let denied = outgoing.take_waiting(|owed| which(&parts, session, owed));
         for owed in denied {
             counters.add(Counter::DroppedNotAuthorized, 1);
             let (message, group) = (store.number(owed.message), owed.group.unwrap_or(0));
@@ -236,6 +273,10 @@ impl Switch {
         let peer = SocketAddr::from(self.connections.at(slot).peer).ip();
         let mut granted = Granted::new(identity, enhanced);
         granted.asked = gate.asked(&granted.identity, Some(peer));
+        let before = session.access.as_ref().and_then(|access| access.asked.as_ref());
+        if let (Some(asked), Some(before)) = (&mut granted.asked, before) {
+            asked.in_line = before.in_line;
+        }
         granted.keep_up(gate.epoch);
         if let (Some(asked), Some(asking), Some(told)) = (&mut granted.asked, &gate.asking, &proof.will) {
             asked.keep(told, &asking.manner, self.now);

@@ -15,6 +15,7 @@
 //! - [`service`]: everything that costs time or waits for somebody; no shard ever does.
 //! - [`gate`]: the shard's side. A client waits for its verdict in a phase of its own, in which nothing is read from it.
 //! - [`ask`], [`asked`] and [`decider`]: a service that decides about packets. A connection waits for it, no shard does.
+//! - [`recall`]: subscriptions that are asked about again, when their client comes back and after a reload.
 //! - [`source`]: who published a retained message, which is judged again when it is delivered.
 //! - [`policy`] and [`rules`]: what an identity may do, from mosquitto's file ([`mosquitto`]), our own ([`native`]), tokens
 //!   and answers of services ([`json`]).
@@ -41,6 +42,7 @@ pub mod live;
 pub mod mosquitto;
 pub mod native;
 pub mod policy;
+pub mod recall;
 pub mod rules;
 pub mod scram;
 pub mod service;

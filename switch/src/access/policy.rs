@@ -25,8 +25,10 @@ pub struct Policy {
     pub patterns: Vec<Rule>,
     /// Those of the native form.
     pub entries: Vec<Entry>,
-    /// What no rule matches is allowed.
+    /// What no rule matches is allowed, but to those about whom a service is asked first.
     pub otherwise: bool,
+    /// That is for them, too: it was written.
+    pub open: bool,
     /// Users that may look below `$SYS`.
     pub operators: HashSet<Box<str>>,
     /// What a denial does.
@@ -86,6 +88,7 @@ impl Policy {
             policy.bans = Bans::parse(&text).map_err(|(line, what)| format!("{}:{line}: {what}", path.display()))?;
         }
         let ruled = access.acl_file.is_some() || access.rules_file.is_some();
+        policy.open = access.no_match == NoMatch::Allow;
         policy.otherwise = match access.no_match {
             NoMatch::Allow => true,
             NoMatch::Deny => false,
@@ -153,9 +156,9 @@ impl Policy {
     fn otherwise(&self, who: &Identity, topic: &str) -> bool {
         if topic == "$SYS" || topic.starts_with("$SYS/") {
             let named = who.user.as_ref().is_some_and(|user| self.operators.contains(user));
-            return named && !who.origin.own_users;
+            return named && who.origin.users.is_none();
         }
-        self.otherwise && !who.own_rules
+        self.otherwise && !who.own_rules && (self.open || !who.origin.asked)
     }
 }
 

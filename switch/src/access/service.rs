@@ -27,11 +27,16 @@ pub struct Service {
     desk: Arc<Desk>,
     wake: Box<dyn Fn(ShardId) + Send + Sync>,
     attempts: Mutex<Attempts>,
-    http: http::Service,
-    decider: Decider,
+    /// By [`Desk::services`].
+    services: Vec<http::Service>,
+    /// By [`Desk::deciders`].
+    deciders: Vec<Decider>,
     /// Makes up what users are shown that are not there.
     secret: [u8; 32],
-    fetched: Mutex<Option<Instant>>,
+    /// When keys were fetched last, by [`Desk::tokens`].
+    fetched: Vec<Mutex<Option<Instant>>>,
+    /// Held by who fetches keys that a token names: a source that is slow holds up one thread, not all that compute.
+    fetching: Mutex<()>,
 }
 
 /// What one back end says.
@@ -51,21 +56,25 @@ impl Service {
         let mut secret = [0; 32];
         rand::fill(&mut secret).map_err(|_| "the system has no randomness".to_owned())?;
         let attempts = Mutex::new(Attempts::new(desk.access.max_failures, desk.access.max_backoff));
-        let http = http::Service::new(&desk.access.http)?;
-        let decider = Decider::new(&desk.access.acl_http)?;
-        Ok(Service { desk, wake, attempts, http, decider, secret, fetched: Mutex::default() })
+        let services = desk.services.iter().map(http::Service::new).collect::<Result<_, _>>()?;
+        let deciders = desk.deciders.iter().map(Decider::new).collect::<Result<_, _>>()?;
+        let fetched = desk.tokens.iter().map(|_| Mutex::default()).collect();
+        Ok(Service { desk, wake, attempts, services, deciders, secret, fetched, fetching: Mutex::default() })
     }
 
-    /// Answers requests until there are no more: of those that are computed, or (`remote`) of those that wait.
-    pub fn run(&self, remote: bool) {
-        for request in self.desk.requests(remote) {
-            self.answer(request);
-        }
+    /// Answers requests that are computed until there are no more.
+    pub fn compute(&self) {
+        self.desk.requests().into_iter().for_each(|request| self.answer(request));
     }
 
-    /// Decides about packets until there are no more.
-    pub fn decide(&self) {
-        self.desk.packets().into_iter().for_each(|request| self.answer(request));
+    /// The same with those that wait for one service.
+    pub fn inquire(&self, service: usize) {
+        self.desk.requests_to(service).into_iter().for_each(|request| self.answer(request));
+    }
+
+    /// Lets one service decide about packets until there are no more.
+    pub fn decide(&self, decider: usize) {
+        self.desk.packets(decider).into_iter().for_each(|request| self.answer(request));
     }
 
     fn answer(&self, Request { shard, connection, question }: Request) {
@@ -84,7 +93,7 @@ impl Service {
             },
             Question::Begin(credentials, data) => self.begin(connection, credentials, &data),
             Question::Finish(exchange, data) => self.finish(connection, &exchange, &data),
-            Question::Decide(about, inquiry) => News::Told(about, self.decider.decide(&inquiry)),
+            Question::Decide(about, inquiry) => News::Told(about, self.deciders[inquiry.decider].decide(&inquiry)),
         };
         self.desk.tell(shard, news);
         (self.wake)(shard);
@@ -151,7 +160,8 @@ impl Service {
     }
 
     fn token(&self, credentials: &Credentials, book: &Book) -> Step {
-        let settings = &self.desk.access.jwt;
+        let at = self.desk.door(credentials.listener).tokens;
+        let settings = &self.desk.tokens[at];
         let token = match settings.from {
             TokenFrom::Username => credentials.user.as_deref(),
             TokenFrom::Password => {
@@ -159,9 +169,12 @@ impl Service {
             }
         };
         let Some(token) = token else { return Step::Next };
-        let mut outcome = jwt::check(token, &[&book.keys, &book.published], settings);
-        if matches!(outcome, Token::UnknownKey) && self.fetch_keys(FETCH_AGAIN).is_ok_and(|came| came) {
-            outcome = jwt::check(token, &[&book.keys, &self.desk.book().published], settings);
+        let mut outcome = jwt::check(token, &[&book.keys[at], &book.published[at]], settings);
+        if matches!(outcome, Token::UnknownKey)
+            && let Ok(_alone) = self.fetching.try_lock()
+            && self.fetch_keys(at, FETCH_AGAIN).is_ok_and(|came| came)
+        {
+            outcome = jwt::check(token, &[&book.keys[at], &self.desk.book().published[at]], settings);
         }
         match outcome {
             Token::Good(user, particulars) => identity(Some(&user), credentials, particulars),
@@ -171,7 +184,8 @@ impl Service {
     }
 
     fn ask_service(&self, credentials: &Credentials, now: Instant) -> Step {
-        match (self.http.ask(credentials, now), self.desk.access.http.when_down) {
+        let service = &self.services[self.desk.door(credentials.listener).service];
+        match (service.ask(credentials, now), self.desk.access.http.when_down) {
             (Answer::Yes(particulars), _) => identity(credentials.user.as_deref(), credentials, particulars),
             (Answer::Down, WhenDown::Allow) => {
                 identity(credentials.user.as_deref(), credentials, Particulars::default())
@@ -209,18 +223,19 @@ impl Service {
     ///
     /// # Errors
     /// What went wrong; the keys that were there stay.
-    pub fn fetch_keys(&self, least: Duration) -> Result<bool, String> {
-        let Some(url) = &self.desk.access.jwt.jwks_url else { return Ok(false) };
+    pub fn fetch_keys(&self, tokens: usize, least: Duration) -> Result<bool, String> {
+        let settings = &self.desk.tokens[tokens];
+        let Some(url) = &settings.jwks_url else { return Ok(false) };
         let now = Instant::now();
         {
-            let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut fetched = self.fetched[tokens].lock().unwrap_or_else(PoisonError::into_inner);
             if fetched.is_some_and(|at| now.saturating_duration_since(at) < least) {
                 return Ok(false);
             }
             *fetched = Some(now);
         }
         let text = http::fetch(url, FETCH_TIMEOUT, self.desk.access.http.ca_file.as_deref())?;
-        self.desk.set_published(Keys::published(&text, &self.desk.access.jwt)?);
+        self.desk.set_published(tokens, Keys::published(&text, settings)?);
         Ok(true)
     }
 

@@ -42,7 +42,9 @@ impl Registers {
         let all = read(&settings.access.password_file)?.unwrap_or_default();
         let mut own = HashMap::new();
         for listener in &settings.listeners {
-            if let Some(users) = read(&listener.password_file)? {
+            if listener.users_of.is_none()
+                && let Some(users) = read(&listener.password_file)?
+            {
                 own.insert(listener.called().into(), users);
             }
         }
@@ -51,7 +53,7 @@ impl Registers {
 
     /// The users that who comes from there is one of.
     pub fn of(&self, origin: &Origin) -> &Users {
-        origin.listener.as_ref().and_then(|listener| self.own.get(listener)).unwrap_or(&self.all)
+        origin.users.as_ref().and_then(|users| self.own.get(users)).unwrap_or(&self.all)
     }
 }
 

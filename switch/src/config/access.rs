@@ -100,13 +100,14 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// All, in the default order.
+    pub const ALL: [Backend; 3] = [Backend::Passwords, Backend::Jwt, Backend::Http];
     /// The words of `access.backends`, in the default order.
     pub const WORDS: [&'static str; 3] = ["password_file", "jwt", "http"];
 
     /// That of a word.
     pub fn named(word: &str) -> Option<Backend> {
-        let all = [Backend::Passwords, Backend::Jwt, Backend::Http];
-        all.into_iter().zip(Backend::WORDS).find(|(_, known)| *known == word).map(|(backend, _)| backend)
+        Backend::ALL.into_iter().zip(Backend::WORDS).find(|(_, known)| *known == word).map(|(backend, _)| backend)
     }
 
     /// Its word.

@@ -1,6 +1,7 @@
 //! File, environment and flags, in that order, become settings that can be trusted.
 
 mod check;
+mod own;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -393,6 +394,7 @@ mod tests {
                 "f.toml:2:1: journal.staging_size = \"8MiB\": a quarter of it cannot hold a message of \
                  limits.max_connect_size = \"2MiB\"\n  remedy: write at least \"9MiB\", or lower",
             ),
+            ("[access_http]\nurl = \"auth.example\"", "f.toml:2:1: access_http.url = \"auth.example\": names no host"),
             ("[journal]\ndata_dir = \"\"", "f.toml:2:1: journal.data_dir = \"\": no file has an empty name"),
         ] {
             let error = only_error(file, &[], Flags::default());

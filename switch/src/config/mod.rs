@@ -10,6 +10,7 @@
 //! - [`keys`] defines each key once: name, type, range, place, documentation.
 //! - [`source`] turns files and variables into entries that are still text, each with its origin.
 //! - [`load`] applies the entries over the defaults and checks what no single value can tell.
+//! - [`own`] says what a listener has of its own of access control.
 //! - [`data_dir`] says where the journal lies where no key does.
 //! - [`difference`] tells what a reload would change.
 //! - [`settings`] is what remains: whoever holds a [`Settings`] need not check it again.
@@ -23,6 +24,7 @@ pub mod field;
 pub mod keys;
 pub mod load;
 pub mod network;
+pub mod own;
 pub mod reference;
 pub mod settings;
 pub mod source;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use shard::config::KernelConfig;
 use shard::listen::{Endpoint, ListenOptions};
 
-use super::access::{Access, Backend};
+use super::access::Access;
 use super::field::choice_of_words;
 use super::network::Network;
+use super::own::Own;
 use super::value::CoreList;
 use crate::limits::Limits;
 use crate::program::log::Level;
@@ -44,7 +45,8 @@ impl Settings {
     /// Whether clients are judged at all.
     pub fn judges(&self) -> bool {
         let judges = |listener: &Listener| {
-            listener.has_rules() || listener.password_file.is_some() || listener.tls.identity != CertificateName::None
+            let asks = listener.acl_http(&self.access).is_some();
+            asks || listener.has_rules() || listener.has_users() || listener.tls.identity != CertificateName::None
         };
         self.access.is_on() || self.listeners.iter().any(judges)
     }
@@ -83,6 +85,10 @@ pub struct Listener {
     pub backends: Vec<String>,
     /// Users and their hashes, in place of those of all listeners.
     pub password_file: Option<PathBuf>,
+    /// Other back ends and services of its own. Checked: what belongs to another of them is there with that.
+    pub own: Own,
+    /// The listener that it has these and `password_file` from, and whose users are its own. Checked: it has them then.
+    pub users_of: Option<String>,
     /// Rules in mosquitto's form, in place of those of all listeners.
     pub acl_file: Option<PathBuf>,
     /// Rules in our own form, likewise.
@@ -126,6 +132,8 @@ impl Default for Listener {
             allow_anonymous: None,
             backends: Vec::new(),
             password_file: None,
+            own: Own::default(),
+            users_of: None,
             acl_file: None,
             rules_file: None,
             acl_http: None,
@@ -150,44 +158,6 @@ impl Listener {
     /// A listener at `bind`, otherwise as the defaults say.
     pub fn at(bind: SocketAddr) -> Listener {
         Listener { bind: Some(Endpoint::Tcp(bind)), ..Listener::default() }
-    }
-
-    /// Whether clients may connect here that do not say who they are.
-    pub fn anonymous(&self, access: &Access) -> bool {
-        self.allow_anonymous.unwrap_or_else(|| !self.public() && !self.authenticates(access))
-    }
-
-    /// Whether there is a way to find out who a client is.
-    pub fn authenticates(&self, access: &Access) -> bool {
-        self.tls.identity != CertificateName::None || !self.configured(access).is_empty()
-    }
-
-    /// All back ends that could be asked here, in order; a password file of its own is asked where that of all would be.
-    pub fn configured(&self, access: &Access) -> Vec<Backend> {
-        let mut all = access.chain();
-        if self.password_file.is_some() && !all.contains(&Backend::Passwords) {
-            all.insert(0, Backend::Passwords);
-        }
-        all
-    }
-
-    /// The back ends that are asked here, in order.
-    pub fn chain(&self, access: &Access) -> Vec<Backend> {
-        let all = self.configured(access);
-        if self.backends.is_empty() {
-            return all;
-        }
-        self.backends.iter().filter_map(|word| Backend::named(word)).filter(|backend| all.contains(backend)).collect()
-    }
-
-    /// Whether its clients are judged by rules of its own.
-    pub fn has_rules(&self) -> bool {
-        self.acl_file.is_some() || self.rules_file.is_some()
-    }
-
-    /// Whether a service is asked about what its clients publish and subscribe to.
-    pub fn asks(&self, access: &Access) -> bool {
-        access.acl_http.url.is_some() && self.acl_http.unwrap_or(true)
     }
 
     /// What it is called: its name, or its address.

@@ -14,7 +14,7 @@ use crate::access::Desk;
 use crate::access::service::Service;
 
 /// What one thread does until the process ends.
-type Work = Box<dyn FnOnce() + Send>;
+type Work = Box<dyn Fn(&Service) + Send>;
 
 /// Starts them; they end with the process.
 pub fn start(desk: &Arc<Desk>, bells: Vec<Doorbell>, cores: &CorePlan, log: Log) -> Result<(), Failure> {
@@ -22,25 +22,21 @@ pub fn start(desk: &Arc<Desk>, bells: Vec<Doorbell>, cores: &CorePlan, log: Log)
     let service = Service::new(Arc::clone(desk), Box::new(wake)).map_err(Failure::Access)?;
     let service = Arc::new(service);
     let mut threads: Vec<(&str, Work)> = Vec::new();
-    let mut add = |name, count: u16, work: fn(&Service)| {
-        for _ in 0..count {
-            let service = Arc::clone(&service);
-            threads.push((name, Box::new(move || work(&service))));
-        }
-    };
-    add("ringmain-auth", desk.access.threads, |service| service.run(false));
-    if desk.access.http.url.is_some() {
-        add("ringmain-http", desk.access.http.threads, |service| service.run(true));
+    for _ in 0..desk.access.threads {
+        threads.push(("ringmain-auth", Box::new(Service::compute)));
     }
-    if desk.access.acl_http.url.is_some() {
-        add("ringmain-acl", desk.access.acl_http.threads, Service::decide);
+    for (index, settings) in desk.services.iter().enumerate() {
+        (0..settings.threads).for_each(|_| threads.push(("ringmain-http", Box::new(move |it| it.inquire(index)))));
     }
-    if desk.access.jwt.jwks_url.is_some() {
-        let (service, refresh) = (Arc::clone(&service), desk.access.jwt.jwks_refresh);
-        let fetch = move || {
+    for (index, settings) in desk.deciders.iter().enumerate() {
+        (0..settings.threads).for_each(|_| threads.push(("ringmain-acl", Box::new(move |it| it.decide(index)))));
+    }
+    for (index, settings) in desk.tokens.iter().enumerate().filter(|(_, settings)| settings.jwks_url.is_some()) {
+        let (refresh, key) = (settings.jwks_refresh, desk.published_by(index));
+        let fetch = move |service: &Service| {
             loop {
-                if let Err(error) = service.fetch_keys(refresh / 2) {
-                    log.print(Level::Warn, &format_args!("access_jwt.jwks_url: {error}; the keys stay as they were"));
+                if let Err(error) = service.fetch_keys(index, refresh / 2) {
+                    log.print(Level::Warn, &format_args!("{key}: {error}; the keys stay as they were"));
                 }
                 std::thread::sleep(refresh);
             }
@@ -48,10 +44,10 @@ pub fn start(desk: &Arc<Desk>, bells: Vec<Doorbell>, cores: &CorePlan, log: Log)
         threads.push(("ringmain-keys", Box::new(fetch)));
     }
     for (name, work) in threads {
-        let cores = cores.clone();
+        let (cores, service) = (cores.clone(), Arc::clone(&service));
         let started = std::thread::Builder::new().name(name.into()).spawn(move || {
             move_to_service_cores(&cores);
-            work();
+            work(&service);
         });
         started.map_err(no_thread)?;
     }

@@ -11,8 +11,8 @@ use super::connect::first_packet;
 use crate::connection::close::Cause;
 use crate::connection::{ConnectionId, Phase};
 use crate::counters::Counter;
-use crate::journal::AT_ONCE;
 use crate::journal::wait::Waiter;
+use crate::journal::{AT_ONCE, Journal};
 use crate::planted::{Fault, planted};
 use crate::routing::parcel::Answer;
 use crate::switch::Switch;
@@ -29,12 +29,31 @@ pub struct Admitted {
     new: bool,
     /// Connections of the session before, and when the last had gone.
     before: (u32, u64),
+    /// Where the journal stood when this began.
+    begun: Position,
 }
 
 impl Admitted {
     /// Whether the session was there before.
     pub fn resumes(&self) -> bool {
         self.uid > 0 && !self.new
+    }
+
+    /// Who comes.
+    pub fn connection(&self) -> ConnectionId {
+        self.connection
+    }
+
+    /// As whom.
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    /// Lets the journal know that it knows more of the session than memory, until the client is accepted or has gone.
+    pub fn hold(&self, journal: &mut Journal) {
+        if !journal.admitting.iter().any(|(_, uid)| *uid == self.uid) {
+            journal.admitting.push((self.begun, self.uid));
+        }
     }
 }
 
@@ -43,8 +62,8 @@ impl Switch {
     /// shard.
     pub(super) fn admit(&mut self, connection: ConnectionId, client_id: &str, moved: bool, fx: &mut Effects) {
         let client_id: CompactString = client_id.into();
-        let mut admitted = Admitted { connection, client_id, moved, uid: 0, new: true, before: (0, 0) };
         let begun = self.journal.tail();
+        let mut admitted = Admitted { connection, client_id, moved, uid: 0, new: true, before: (0, 0), begun };
         match self.write_session(&mut admitted, fx) {
             Err(refused) => {
                 let reason = match refused {
@@ -142,13 +161,26 @@ impl Switch {
         written
     }
 
-    /// The journal knows the session: CONNACK, if the client is still there.
+    /// The journal knows the session: CONNACK, once it is known what remains of its subscriptions.
     pub(crate) fn admitted(&mut self, admitted: Admitted, fx: &mut Effects) {
-        self.journal.admitting.retain(|(_, uid)| *uid != admitted.uid);
-        let waits = self.connections.get(admitted.connection).is_some_and(|conn| conn.phase == Phase::Claimed);
-        if !waits {
+        if !self.waits(&admitted) {
             return self.not_admitted(admitted, fx);
         }
+        if let Some(admitted) = self.recall_before(admitted, fx) {
+            self.resume(admitted, fx);
+        }
+    }
+
+    fn waits(&self, admitted: &Admitted) -> bool {
+        self.connections.get(admitted.connection).is_some_and(|conn| conn.phase == Phase::Claimed)
+    }
+
+    /// CONNACK, if the client is still there.
+    pub(crate) fn resume(&mut self, admitted: Admitted, fx: &mut Effects) {
+        if !self.waits(&admitted) {
+            return self.not_admitted(admitted, fx);
+        }
+        self.journal.admitting.retain(|(_, uid)| *uid != admitted.uid);
         let Admitted { connection, client_id, moved, uid, .. } = admitted;
         self.accept(connection.slot, &client_id, uid, fx);
         if moved {
@@ -162,7 +194,7 @@ impl Switch {
     /// A client that was to be accepted is gone, or the journal does not take its session.
     pub(crate) fn not_admitted(&mut self, admitted: Admitted, fx: &mut Effects) {
         self.journal.admitting.retain(|(_, uid)| *uid != admitted.uid);
-        let Admitted { connection, client_id, moved, uid, new, before: (connections, left_ms) } = admitted;
+        let Admitted { connection, client_id, moved, uid, new, before: (connections, left_ms), .. } = admitted;
         if self.connections.get(connection).is_some_and(|conn| conn.phase == Phase::Claimed) {
             self.close(connection.slot, Cause::Refused(ReasonCode::ServerUnavailable), fx);
         }

@@ -230,7 +230,7 @@ impl Switch {
     /// The session lives here: CONNACK, and everything that the session brings.
     pub(super) fn accept(&mut self, slot: Slot, client_id: &str, uid: u64, fx: &mut Effects) {
         let connection = self.connections.id(slot);
-        let proof = self.gate.as_mut().map(|gate| gate.take_proof(connection)).unwrap_or_default();
+        let mut proof = self.gate.as_mut().map(|gate| gate.take_proof(connection)).unwrap_or_default();
         let conn = self.connections.at_mut(slot);
         let bytes = conn.residue.take().expect("CONNECT waits in the residue");
         let raw = first_packet(&bytes, self.limits.max_connect_size);
@@ -263,7 +263,7 @@ impl Switch {
             }
         };
         self.attach(session, connection, &connect, expiry, fx);
-        let last_word = proof.data.clone();
+        let (last_word, told, unasked) = (proof.data.clone(), std::mem::take(&mut proof.subscriptions), proof.unasked);
         self.grant(session, slot, proof);
         if !self.greet(slot, client_id, &connect, (expiry, resumed.is_some()), last_word.as_deref()) {
             self.give_buffer(bytes);
@@ -273,7 +273,10 @@ impl Switch {
         self.log.connected(self.now, peer, connect.version.level(), connect.keep_alive, resumed.is_some());
         self.wake_subscriptions(session, fx);
         if resumed.is_some() {
-            self.judge_session(session, fx);
+            self.recalled(session, told, fx);
+            if unasked {
+                self.recall_later(session);
+            }
         }
         self.pump(session, fx);
         self.start_keepalive(slot, connect.keep_alive, fx);

@@ -199,7 +199,7 @@ fn what_cannot_be_is_refused() {
         return;
     }
     for (keys, told) in [
-        ("backends = [\"http\"]", "[access] does not configure it"),
+        ("backends = [\"http\"]", "neither [access] nor this listener configures it"),
         ("backends = [\"ldap\"]", "there is no back end \"ldap\""),
         ("max_packet_size = \"2MiB\"", "larger than limits.max_packet_size"),
         ("use_identity_as_username = \"cn\"", "means nothing with transport"),

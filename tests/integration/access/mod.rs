@@ -5,6 +5,8 @@ mod bypass;
 mod crowds;
 mod enhanced;
 mod listeners;
+mod own;
+mod recall;
 mod reload;
 mod rules;
 mod sessions;

@@ -8,7 +8,7 @@ use ringmain_tests::{Broker, DEADLINE, Setup, Version};
 use super::{VERSIONS, code, connect, file, of, ours, passwords, path, table};
 
 /// Tells the broker to read its files again, and waits until it says so.
-fn hang_up(broker: &mut Broker, says: &str) {
+pub(super) fn hang_up(broker: &mut Broker, says: &str) {
     let before = broker.log().matches(says).count();
     broker.process().signal("HUP");
     let end = Instant::now() + DEADLINE;

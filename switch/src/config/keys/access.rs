@@ -102,7 +102,8 @@ pub const KEYS: &[Key<Settings>] = &[
         "max_waiting",
         Kind::Count(1..=1_000_000),
         |s| Field::U32(&mut s.access.max_waiting),
-        "Clients that may wait for their verdict. Further ones are refused (0x89, 3.1.1: 3), counted.",
+        "Clients that may wait for their verdict: for these threads, and for each service. Further ones are refused (0x89, \
+         3.1.1: 3), counted.",
     ),
     SettingsKey::new(
         "max_failures",
@@ -243,7 +244,7 @@ pub const HTTP_KEYS: &[Key<Settings>] = &[
         "threads",
         Kind::Count(1..=256),
         |s| Field::U16(&mut s.access.http.threads),
-        "Threads that wait for answers: so many requests may be under way.",
+        "Threads that wait for answers of one service: so many requests to it may be under way.",
     ),
     SettingsKey::new(
         "ca_file",
@@ -315,8 +316,8 @@ pub const ACL_HTTP_KEYS: &[Key<Settings>] = &[
         "max_waiting",
         Kind::Count(1..=1_000_000),
         |s| Field::U32(&mut s.access.acl_http.max_waiting),
-        "Packets that may wait for an answer on the whole node, one for each connection. There is no answer for further \
-         ones, counted.",
+        "Packets that may wait for an answer of one service on the whole node, one for each connection. There is no answer \
+         for further ones, counted.",
     ),
     SettingsKey::new(
         "when_down",
@@ -329,7 +330,7 @@ pub const ACL_HTTP_KEYS: &[Key<Settings>] = &[
         "threads",
         Kind::Count(1..=256),
         |s| Field::U16(&mut s.access.acl_http.threads),
-        "Threads that wait for answers: so many requests may be under way.",
+        "Threads that wait for answers of one service: so many requests to it may be under way.",
     ),
     SettingsKey::new(
         "ca_file",

@@ -62,17 +62,76 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         "backends",
         Kind::Words(3),
         |listener| Field::Words(&mut listener.backends),
-        "The back ends of `[access]` that are asked here, and in which order. Empty: as `access.backends` says.",
+        "The back ends of `[access]`, and its own, that are asked here, and in which order. Empty: as `access.backends` \
+         says.",
     ),
     ListenerKey::new(
         "password_file",
         Kind::File,
         |listener| Field::MaybePath(&mut listener.password_file),
-        "Users and hashes for this listener, in place of `access.password_file`. Its users are its own: the session of one \
-         is not that of a user of the same name elsewhere, and none of them is one of `access.operators`. Read again at \
-         SIGHUP.",
+        "Users and hashes for this listener, in place of `access.password_file`. A listener with a back end of its own \
+         (this, keys or issuers of tokens, or a service) has users of its own: the session of one is not that of a user of \
+         the same name elsewhere, and none of them is one of `access.operators`. Read again at SIGHUP.",
     )
     .absent("`access.password_file`"),
+    ListenerKey::new(
+        "jwt_key_file",
+        Kind::File,
+        |listener| Field::MaybePath(&mut listener.own.jwt_key_file),
+        "A public key for the tokens of this listener, as `access_jwt.key_file`. A listener with this, `jwt_secret_file` \
+         or `jwt_jwks_url` has keys of its own, in place of all those of `[access_jwt]`; what else stands there counts for \
+         it, too. Read again at SIGHUP.",
+    )
+    .absent("as `[access_jwt]` says"),
+    ListenerKey::new(
+        "jwt_secret_file",
+        Kind::File,
+        |listener| Field::MaybePath(&mut listener.own.jwt_secret_file),
+        "A secret for the tokens of this listener, likewise. Read again at SIGHUP.",
+    )
+    .absent("as `[access_jwt]` says"),
+    ListenerKey::new(
+        "jwt_jwks_url",
+        Kind::Url,
+        |listener| Field::MaybeText(&mut listener.own.jwt_jwks_url),
+        "Where keys for the tokens of this listener are published, likewise.",
+    )
+    .absent("as `[access_jwt]` says"),
+    ListenerKey::new(
+        "jwt_issuers",
+        Kind::Words(64),
+        |listener| Field::Words(&mut listener.own.jwt_issuers),
+        "Values of `iss` that are accepted here, in place of `access_jwt.issuers`. Empty: as there.",
+    ),
+    ListenerKey::new(
+        "jwt_audiences",
+        Kind::Words(64),
+        |listener| Field::Words(&mut listener.own.jwt_audiences),
+        "Values of `aud` that are accepted here, in place of `access_jwt.audiences`. Empty: as there.",
+    ),
+    ListenerKey::new(
+        "http_url",
+        Kind::Url,
+        |listener| Field::MaybeText(&mut listener.own.http_url),
+        "A service that knows who the clients of this listener are, in place of `access_http.url`. What else stands in \
+         `[access_http]` counts for it, too, but for its headers. It has threads and a cache of its own.",
+    )
+    .absent("`access_http.url`"),
+    ListenerKey::new(
+        "http_headers",
+        Kind::Words(32),
+        |listener| Field::Words(&mut listener.own.http_headers),
+        "`NAME: VALUE` of headers for `http_url`. Those of `[access_http]` are not sent there.",
+    ),
+    ListenerKey::new(
+        "users_of",
+        Kind::Text,
+        |listener| Field::MaybeText(&mut listener.users_of),
+        "The name of another listener with back ends of its own: these are asked here, too (`password_file`, `jwt_...` and \
+         `http_...`), and a user there is the same here, with the same sessions. For one that is reached by TCP and by \
+         WebSocket, say.",
+    )
+    .absent("none"),
     ListenerKey::new(
         "acl_file",
         Kind::File,
@@ -92,9 +151,23 @@ pub const LISTENER_KEYS: &[Key<Listener>] = &[
         "acl_http",
         Kind::Switch,
         |listener| Field::MaybeSwitch(&mut listener.acl_http),
-        "Whether the service of `[access_acl_http]` is asked about what those who came in here publish and subscribe to.",
+        "Whether a service for topics is asked about what those who came in here publish and subscribe to.",
     )
-    .absent("`true` where `access_acl_http.url` is written"),
+    .absent("`true` where `acl_http_url` or `access_acl_http.url` is written"),
+    ListenerKey::new(
+        "acl_http_url",
+        Kind::Url,
+        |listener| Field::MaybeText(&mut listener.own.acl_http_url),
+        "A service for topics that is asked about those who came in here, in place of `access_acl_http.url`. What else \
+         stands in `[access_acl_http]` counts for it, too, but for its headers. It has threads and a queue of its own.",
+    )
+    .absent("`access_acl_http.url`"),
+    ListenerKey::new(
+        "acl_http_headers",
+        Kind::Words(32),
+        |listener| Field::Words(&mut listener.own.acl_http_headers),
+        "`NAME: VALUE` of headers for `acl_http_url`. Those of `[access_acl_http]` are not sent there.",
+    ),
     ListenerKey::new(
         "max_packet_size",
         Kind::Bytes(256..=255 << 20),

@@ -15,13 +15,14 @@ use crate::routing::place::Placement;
 impl Builder {
     /// What no single value can tell.
     pub(super) fn check(&mut self) {
+        self.share_users();
         for index in 0..self.settings.listeners.len() {
             self.check_listener(index);
         }
         self.check_limits();
         self.check_journal();
         self.check_access();
-        self.check_acl_http();
+        self.check_services();
         if let Err(error) = Placement::new(1, [0; 16], &self.settings.placement.rules) {
             let table = Table::named("placement");
             let origin = self.origins.get(&(table, "rules")).cloned().unwrap_or(Origin::Default);
@@ -47,14 +48,14 @@ impl Builder {
         };
         let authenticated = listener.authenticates(&self.settings.access);
         if listener.allow_anonymous == Some(false) && !authenticated {
-            let remedy = "write password_file, or another back end, in [access]; or remove the line".to_owned();
-            let what = "nobody could connect: no back end of [access] is configured";
+            let remedy = "write password_file, or another back end, here or in [access]; or remove the line".to_owned();
+            let what = "nobody could connect: no back end is configured";
             return self.error(origin("allow_anonymous"), &table.path("allow_anonymous"), Some("false"), what, remedy);
         }
         if !bind.is_local() && listener.allow_anonymous.is_none() && !authenticated {
             let what = "other machines could connect without authentication";
             let remedy = format!(
-                "listen on 127.0.0.1 or [::1], or configure a back end in [access], or let everybody in with \
+                "listen on 127.0.0.1 or [::1], or configure a back end here or in [access], or let everybody in with \
                  allow_anonymous = true beside this bind in a [[listener]] (environment: \
                  {ENVIRONMENT_PREFIX}LISTENER__{index}__BIND={bind} \
                  {ENVIRONMENT_PREFIX}LISTENER__{index}__ALLOW_ANONYMOUS=true)"
@@ -134,38 +135,6 @@ impl Builder {
         }
     }
 
-    /// What a listener has of its own, where there is something for all.
-    fn check_own(&mut self, index: usize, listener: &Listener) {
-        let (table, all) = (Table::Listener(index), listener.configured(&self.settings.access));
-        let mut errors = Vec::new();
-        for (at, word) in listener.backends.iter().enumerate() {
-            let remedy = "list back ends that [access] configures, each once";
-            match Backend::named(word) {
-                Some(backend) if !all.contains(&backend) => {
-                    errors.push(("backends", format!("{word} is listed, and [access] does not configure it"), remedy));
-                }
-                Some(_) if listener.backends[..at].contains(word) => {
-                    errors.push(("backends", format!("{word} is listed twice"), remedy));
-                }
-                Some(_) => {}
-                None => errors.push(("backends", format!("there is no back end {word:?}"), remedy)),
-            }
-        }
-        if listener.acl_http == Some(true) && self.settings.access.acl_http.url.is_none() {
-            let what = "nobody could be asked: access_acl_http.url is not written".to_owned();
-            errors.push(("acl_http", what, "write url in [access_acl_http], or remove the line"));
-        }
-        let most = self.settings.limits.max_packet_size;
-        if listener.max_packet_size.is_some_and(|own| own > most) {
-            let what = format!("larger than limits.max_packet_size, {}", show_bytes(most.into()));
-            errors.push(("max_packet_size", what, "write a smaller size here, or a larger one there"));
-        }
-        for (key, what, remedy) in errors {
-            let origin = self.origins.get(&(table, key)).unwrap_or(&self.listeners[index]).clone();
-            self.error(origin, &table.path(key), None, &what, remedy.to_owned());
-        }
-    }
-
     /// Keys that mean something with TLS alone, and belong together.
     fn check_tls(&mut self, index: usize, listener: &Listener) {
         let (table, tls, default) = (Table::Listener(index), &listener.tls, Tls::default());
@@ -235,7 +204,10 @@ impl Builder {
         }
         let ruled = access.acl_file.is_some() || access.rules_file.is_some() || access.acl_http.url.is_some();
         let silent = !ruled && access.no_match == NoMatch::Auto;
-        let bare = |listener: &Listener| !listener.has_rules() && listener.configured(access) == [Backend::Passwords];
+        let bare = |listener: &Listener| {
+            let judged = listener.has_rules() || listener.acl_http(access).is_some();
+            !judged && listener.configured(access) == [Backend::Passwords]
+        };
         if silent && self.settings.listeners.iter().any(Listener::public) && self.settings.listeners.iter().any(bare) {
             let origin = self.origins.get(&(table, "password_file")).cloned().unwrap_or(Origin::Default);
             let what = "there are users and no rules: on an address that other machines reach nobody could do anything";
@@ -244,12 +216,22 @@ impl Builder {
         }
     }
 
-    fn check_acl_http(&mut self) {
-        let table = Table::named("access_acl_http");
-        if let Some(url) = self.settings.access.acl_http.url.clone().filter(|url| !names_host(url)) {
-            let origin = self.origins.get(&(table, "url")).cloned().unwrap_or(Origin::Default);
-            let remedy = "write http:// or https:// and a host; placeholders stand behind it".to_owned();
-            self.error(origin, &table.path("url"), Some(&format!("{url:?}")), "names no host", remedy);
+    /// Who is asked over HTTP is a host that the operator names.
+    fn check_services(&mut self) {
+        let access = &self.settings.access;
+        let urls = [
+            ("access_jwt", "jwks_url", access.jwt.jwks_url.clone()),
+            ("access_http", "url", access.http.url.clone()),
+            ("access_acl_http", "url", access.acl_http.url.clone()),
+        ];
+        for (section, key, url) in urls {
+            let table = Table::named(section);
+            if let Some(url) = url.filter(|url| !names_host(url)) {
+                let origin = self.origins.get(&(table, key)).cloned().unwrap_or(Origin::Default);
+                let remedy = "write http:// or https:// and a host; placeholders, where there are any, stand behind it";
+                let value = format!("{url:?}");
+                self.error(origin, &table.path(key), Some(&value), "names no host", remedy.to_owned());
+            }
         }
     }
 
