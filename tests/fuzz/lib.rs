@@ -14,7 +14,7 @@
 //! replay`).
 
 #[path = "../../switch/src/counters.rs"]
-mod counters;
+pub mod counters;
 pub mod grammar;
 pub mod journal;
 #[path = "../../wire/tests/codec/laws/mod.rs"]
@@ -28,7 +28,7 @@ pub mod property;
 pub mod records;
 mod script;
 pub mod targets;
-mod tls;
+pub mod tls;
 mod topic;
 pub mod tree;
 #[path = "../../persistence/tests/persistence/world.rs"]
