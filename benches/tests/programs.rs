@@ -190,8 +190,8 @@ fn output_that_cannot_be_written() {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         let run = |out: Stdio| {
-            let output = Command::new(env!("CARGO_BIN_EXE_ringload")).args(args).stdout(out).stderr(Stdio::piped());
-            let output = output.output().expect("ringload starts");
+            let mut ringload = Command::new(env!("CARGO_BIN_EXE_ringload"));
+            let output = ringload.args(args).stdout(out).stderr(Stdio::piped()).output().expect("ringload starts");
             (output.status.code(), String::from_utf8(output.stderr).expect("text"))
         };
         let (code, said) = run(writer.into());
