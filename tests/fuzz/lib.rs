@@ -1,5 +1,6 @@
 //! What the fuzz targets run: the laws of the codec's property tests, the filter tree's model, a journal's files that are
-//! damaged, records of TLS that are changed on their way, and a grammar of what clients say. [`targets`] cuts inputs into their arguments.
+//! damaged, records of TLS that are changed on their way, and a grammar of what clients say. [`targets`] cuts inputs into
+//! their arguments.
 //!
 //! Needs nightly and cargo-fuzz (`cargo install cargo-fuzz`); from the root of the repository:
 //!
