@@ -181,7 +181,7 @@ fn repeat(mut client: TcpStream, mut second: Option<TcpStream>) {
     }
 }
 
-/// A reader that has seen enough (`| head`) is no failure, and a disk that is full is one, with its name. Both were a panic.
+/// A reader that has seen enough (`| head`) is no failure; a disk that is full is one, with its name. Both were a panic.
 #[test]
 fn output_that_cannot_be_written() {
     let floor = Floor::start("fanin");
