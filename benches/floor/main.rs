@@ -15,6 +15,7 @@ mod ring;
 mod server;
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::net::TcpListener;
 use std::process::ExitCode;
 
@@ -76,7 +77,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     rustix::net::listen(&listener, LISTEN_BACKLOG)?;
     // Accepted sockets inherit it.
     rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
-    println!("floor: listening on {}", listener.local_addr()?);
+    writeln!(io::stdout(), "floor: listening on {}", listener.local_addr()?)
+        .map_err(|error| format!("cannot write to standard output: {error}"))?;
     match args.mode {
         Mode::FanoutSend | Mode::Fanin => server::run(listener.into(), slots, outbox::Outboxes::default())?,
         Mode::FanoutLog => server::run(listener.into(), slots, log::Logs::default())?,

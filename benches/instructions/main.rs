@@ -22,13 +22,16 @@ mod report;
 mod workload;
 
 use std::error::Error;
+use std::fmt::Display;
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use baseline::{Baseline, Tools};
 use clap::{Args, Parser, Subcommand};
 use measure::Cost;
+use switch::program::failure::{Failure, output};
 use workload::{WORKLOADS, Workload};
 
 #[derive(Parser)]
@@ -86,19 +89,27 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         Command::Check(counting) => {
             let baseline = Baseline::read(&counting.baseline)?;
             let verdict = report::compare(&counting.count(&[])?, &baseline, &tools()?);
-            print!("{}", verdict.text);
+            print(&verdict.text)?;
             return Ok(if verdict.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
         Command::Record(counting) => {
             let costs = counting.count(&[])?;
             Baseline::of(&costs, tools()?).write(&counting.baseline)?;
-            println!("{}: {} workloads", counting.baseline.display(), costs.len());
+            print(format_args!("{}: {} workloads\n", counting.baseline.display(), costs.len()))?;
         }
-        Command::Show { counting, workloads } => print!("{}", report::show(&counting.count(&workloads)?)),
-        Command::List => WORKLOADS.iter().for_each(|workload| println!("{}", workload.name)),
-        Command::Run { workload } => println!("{}", find(&workload)?.run()),
+        Command::Show { counting, workloads } => print(report::show(&counting.count(&workloads)?))?,
+        Command::List => {
+            print(WORKLOADS.iter().map(|workload| format!("{}\n", workload.name)).collect::<String>())?;
+        }
+        Command::Run { workload } => print(format_args!("{}\n", find(&workload)?.run()))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints to standard output; that its reader has seen enough is no failure.
+fn print(text: impl Display) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    output(write!(out, "{text}").and_then(|()| out.flush()))
 }
 
 impl Counting {

@@ -24,6 +24,7 @@ mod intervals;
 mod journal;
 mod layers;
 mod node;
+mod out;
 mod packet;
 mod payload;
 mod plan;
@@ -92,9 +93,9 @@ fn run(command: &mut Command) -> Result<u8, Box<dyn Error>> {
 /// Prints a report as the command wants it; returns the exit status.
 fn tell(report: &Report, json: bool) -> Result<u8, Box<dyn Error>> {
     if json {
-        println!("{}", serde_json::to_string(report)?);
+        out::say_line(serde_json::to_string(report)?)?;
     } else {
-        print!("{report}");
+        out::say(report)?;
     }
     Ok(status(report))
 }

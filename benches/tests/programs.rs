@@ -1,5 +1,6 @@
 //! The programs together: `floor` serves what `ringload` asks for, and `ringload` notices a broker that does wrong.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
@@ -177,6 +178,28 @@ fn repeat(mut client: TcpStream, mut second: Option<TcpStream>) {
             0xC0 => client.write_all(&[0xD0, 0]).unwrap(),
             _ => return,
         }
+    }
+}
+
+/// A reader that has seen enough (`| head`) is no failure; a disk that is full is one, with its name. Both were a panic.
+#[test]
+fn output_that_cannot_be_written() {
+    let floor = Floor::start("fanin");
+    let measures: &[&str] = &["fanin", "-c", "2", "--each", "3", "-p", &floor.port];
+    for args in [measures, &[measures, &["--json"]].concat(), &["suite", "--dry-run"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let run = |out: Stdio| {
+            let mut ringload = Command::new(env!("CARGO_BIN_EXE_ringload"));
+            let output = ringload.args(args).stdout(out).stderr(Stdio::piped()).output().expect("ringload starts");
+            (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+        };
+        let (code, said) = run(writer.into());
+        assert!(code == Some(0) && !said.contains("write"), "{args:?}: {code:?}, {said}");
+        let full = File::options().write(true).open("/dev/full").expect("Linux has it");
+        let (code, said) = run(full.into());
+        assert_eq!(code, Some(1), "{args:?}: {said}");
+        assert!(said.contains("ringload: cannot write to standard output: No space left"), "{args:?}: {said}");
     }
 }
 

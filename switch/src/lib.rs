@@ -53,6 +53,7 @@ pub mod planted;
 pub mod program;
 pub mod routing;
 pub mod session;
+pub mod stopping;
 pub mod switch;
 pub mod sys;
 pub mod tls;

@@ -58,18 +58,20 @@ fn run(request: Request) -> Result<(), Failure> {
         Request::Test(options) => {
             let (configuration, plan, _) = settle(&options)?;
             Desk::open(&configuration.settings, plan.shards()).map_err(Failure::Access)?;
-            print(|out| writeln!(out, "the configuration can be used"))
+            tell(|out| output(writeln!(out, "the configuration can be used")))
         }
         Request::Check(options) => {
             let (configuration, plan, warnings) = settle(&options)?;
-            print(|out| check::print(out, &configuration, &plan, &warnings))
+            tell(|out| output(check::print(out, &configuration, &plan, &warnings)))
         }
-        Request::Journal(command) => inspect::run(&command, &mut io::BufWriter::new(io::stdout().lock())),
+        Request::Journal(command) => tell(|out| inspect::run(&command, out)),
         Request::Passwd(command) => passwd::run(&command),
-        Request::Tune(command) => tune::run(&command, &mut io::BufWriter::new(io::stdout().lock())),
-        Request::Reload(place) => control::reload(&place, &mut io::stdout().lock()),
-        Request::Reference(Reference::Markdown) => print(|out| out.write_all(reference::markdown().as_bytes())),
-        Request::Reference(Reference::Toml) => print(|out| out.write_all(reference::annotated_toml().as_bytes())),
+        Request::Tune(command) => tell(|out| tune::run(&command, out)),
+        Request::Reload(place) => tell(|out| control::reload(&place, out)),
+        Request::Reference(Reference::Markdown) => tell(|out| output(out.write_all(reference::markdown().as_bytes()))),
+        Request::Reference(Reference::Toml) => {
+            tell(|out| output(out.write_all(reference::annotated_toml().as_bytes())))
+        }
     }
 }
 
@@ -87,8 +89,9 @@ fn settle(options: &Options) -> Result<(Configuration, Plan, Vec<String>), Failu
     Ok((configuration, plan, warnings.collect()))
 }
 
-/// Prints to standard output.
-fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    output(write(&mut out).and_then(|()| out.flush()))
+/// Does what tells something on standard output, of which the last part may be what cannot be written.
+fn tell(tells: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let told = tells(&mut out);
+    told.and(output(out.flush()))
 }

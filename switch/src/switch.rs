@@ -16,13 +16,13 @@ use slab::Slab;
 
 use crate::access::gate::Gate;
 use crate::admission::flapping::Flapping;
+use crate::connection::ConnectionId;
 use crate::connection::close::Leaving;
 use crate::connection::meter::Meters;
 use crate::connection::recheck::Rechecking;
 use crate::connection::secure::Secure;
-use crate::connection::stack::Stacks;
+use crate::connection::stacks::Stacks;
 use crate::connection::table::ConnectionTable;
-use crate::connection::{ConnectionId, Phase};
 use crate::counters::Counter;
 use crate::delivery::Subscribers;
 use crate::delivery::fanout::Fanout;
@@ -49,6 +49,7 @@ use crate::session::SessionId;
 use crate::session::fetch::Fetch;
 use crate::session::subscribe::Request;
 use crate::session::table::SessionTable;
+use crate::stopping::Stopping;
 use crate::topic::retained::{Bounds, RetainedStore};
 use crate::topic::tree::{FilterId, FilterTree};
 
@@ -154,16 +155,6 @@ pub struct Inbox {
     pub held: VecDeque<Held>,
 }
 
-/// How far a stop has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stopping {
-    No,
-    /// Connections are being closed.
-    Closing,
-    /// All are closed here; other shards may not be as far.
-    Quiet,
-}
-
 /// Whose timer it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimerKind {
@@ -201,10 +192,6 @@ const RETAINED_EXPIRY_LOOKS: usize = 4096;
 const BUFFERS_SPARE: usize = 256;
 /// Capacity of a spare residue at most, in bytes.
 const BUFFER_BYTES_SPARE: usize = 64 << 10;
-/// How often a shard looks around while the node stops.
-const STOP_LOOK: Duration = Duration::from_millis(5);
-/// Connections closed in one turn while the node stops.
-const CLOSES_PER_TURN: usize = 256;
 
 impl Switch {
     /// The switch of one shard, with what its journal tells.
@@ -394,45 +381,6 @@ impl Switch {
         fx.timers.set(self.now.after(SECOND), timer_word(TimerKind::Second, 0, 0));
         self.start_recovery(fx);
         self.start_sys();
-    }
-
-    /// Closes connections in slices; when none is left, waits for the other shards.
-    fn stop_on(&mut self, fx: &mut Effects) {
-        match self.stopping {
-            Stopping::No => {
-                self.stopping = Stopping::Closing;
-                self.stop_timer(fx);
-            }
-            Stopping::Closing => {}
-            Stopping::Quiet => return,
-        }
-        let mut left = 0;
-        for slot in self.connections.slots() {
-            match self.connections.at(slot).phase {
-                Phase::Empty | Phase::Accepting => continue,
-                Phase::Open | Phase::Handshake | Phase::Authenticating | Phase::Challenged | Phase::Claimed
-                    if left < CLOSES_PER_TURN =>
-                {
-                    self.close(slot, crate::connection::close::Cause::Stop, fx);
-                }
-                _ => {}
-            }
-            left += 1;
-        }
-        self.stop_recalls(fx);
-        let rests = !self.wills_wait()
-            && self.courier.is_empty()
-            && self.own.iter().all(VecDeque::is_empty)
-            && self.journal.is_at_rest();
-        if left == 0 && rests {
-            self.stopping = Stopping::Quiet;
-            self.node.quiet.fetch_add(1, Ordering::AcqRel);
-        }
-    }
-
-    /// Nothing tells a shard that sleeps how far the others have come.
-    fn stop_timer(&mut self, fx: &mut Effects) {
-        fx.timers.set(self.now.after(STOP_LOOK), timer_word(TimerKind::Stop, 0, 0));
     }
 
     /// Takes what other shards have sent. Whether some is left that could go on now.

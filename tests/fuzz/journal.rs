@@ -26,6 +26,7 @@ use persistence::segment::{SegmentHeader, parse_segment_file_name};
 use persistence::{Entry, Owner, Position, RecordHeader, Store, StoreError, StoreOptions};
 
 use crate::node::{DATA, MEMORY, SEGMENT_BYTES, number_of, options};
+use crate::script::Script;
 use crate::world::{Step, World};
 
 /// Steps before the damage, and damages, at most.
@@ -66,22 +67,6 @@ pub fn damage(input: &[u8]) {
     let stale = damaged.suffer(&mut script, &before);
     let case = Case { whole, damaged, stale, ever: world.ever.iter().copied().collect() };
     case.check();
-}
-
-/// Choices by the input's bytes; when they have run out, always the last of a few.
-struct Script<'a>(&'a [u8]);
-
-impl Script<'_> {
-    fn below(&mut self, end: usize) -> usize {
-        let Some((&first, rest)) = self.0.split_first() else { return end - 1 };
-        self.0 = rest;
-        usize::from(first) % end
-    }
-
-    /// A place in so many bytes.
-    fn place(&mut self, bytes: usize) -> usize {
-        (self.below(256) << 8 | self.below(256)) % bytes.max(1)
-    }
 }
 
 /// All files, by their paths.

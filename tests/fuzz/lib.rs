@@ -1,5 +1,6 @@
 //! What the fuzz targets run: the laws of the codec's property tests, the filter tree's model, a journal's files that are
-//! damaged, and a grammar of what clients say. [`targets`] cuts inputs into their arguments.
+//! damaged, records of TLS that are changed on their way, and a grammar of what clients say. [`targets`] cuts inputs into
+//! their arguments.
 //!
 //! Needs nightly and cargo-fuzz (`cargo install cargo-fuzz`); from the root of the repository:
 //!
@@ -13,6 +14,8 @@
 //! name that says what it is, and the stable toolchain replays it from then on (`cargo test -p ringmain-tests --test
 //! replay`).
 
+#[path = "../../switch/src/counters.rs"]
+pub mod counters;
 pub mod grammar;
 pub mod journal;
 #[path = "../../wire/tests/codec/laws/mod.rs"]
@@ -23,7 +26,10 @@ mod node;
 pub mod packet;
 #[path = "../harness/property.rs"]
 pub mod property;
+pub mod records;
+mod script;
 pub mod targets;
+pub mod tls;
 mod topic;
 pub mod tree;
 #[path = "../../persistence/tests/persistence/world.rs"]

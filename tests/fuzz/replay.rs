@@ -7,6 +7,8 @@ mod journal;
 mod laws;
 #[path = "../../persistence/tests/persistence/node.rs"]
 mod node;
+mod records;
+mod script;
 mod targets;
 mod tree;
 #[path = "../../persistence/tests/persistence/world.rs"]
@@ -18,6 +20,7 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use ringmain_tests::{packet, property};
+use switch::tls;
 use switch::topic::tree as topic_tree;
 
 /// Goal: every input of every corpus keeps the laws of its target, and each target has a corpus and a program.

@@ -6,13 +6,13 @@ use wire::mqtt::{self, Deframed, ProtocolVersion, decode_connect, decode_from_cl
 
 use crate::grammar::Speaker;
 use crate::packet::Version;
-use crate::{journal, laws, tree};
+use crate::{journal, laws, records, tree};
 
 /// What a target does with an input.
 pub type Target = fn(&[u8]);
 
 /// The name of each target, which is that of its corpus too, and what it does.
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("deframe", deframe),
     ("connect", connect),
     ("connack", connack),
@@ -31,6 +31,7 @@ pub const TARGETS: [(&str, Target); 18] = [
     ("websocket", websocket),
     ("handshake", handshake),
     ("journal", journal::damage),
+    ("records", records::conversation),
 ];
 
 /// A byte stream: the kind of limit, three sizes of pieces, then any packets.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ringmain_tests::process::Process;
@@ -173,6 +174,36 @@ fn check_prints_what_is_in_effect() {
         assert!(line.contains(value), "{line}");
     }
     fs::remove_dir_all(file.parent().expect("a directory")).expect("our own directory");
+}
+
+/// Goal: a reader that has seen enough (`| head`) is no failure, and nothing is said of it; a disk that is full is one, by
+/// its name. `tune` and `journal` once ended well when the last of what they told could not be written.
+#[test]
+fn output_that_cannot_be_written() {
+    if foreign() {
+        return;
+    }
+    let commands: [&[&str]; 5] = [
+        &["check", "--no-persistence"],
+        &["-t", "--no-persistence"],
+        &["reference", "markdown"],
+        &["tune", "inspect"],
+        &["tune", "plan", "--profile", "shared-host"],
+    ];
+    for args in commands {
+        let run = |out: Stdio| {
+            let output = Command::new(ringmain()).args(args).stdout(out).stderr(Stdio::piped()).output();
+            let output = output.expect("the program starts");
+            (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+        };
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        assert_eq!(run(writer.into()), (Some(0), String::new()), "{args:?}");
+        let full = fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+        let (code, said) = run(full.into());
+        assert_eq!(code, Some(1), "{args:?}: {said}");
+        assert!(said.starts_with("ringmain: cannot write to standard output: No space left"), "{args:?}: {said}");
+    }
 }
 
 /// Goal: environment variables that no key has are refused as keys of the file are.

@@ -16,6 +16,7 @@ use shard::{Completion, Errno, Generation, Instant, ListenerId, Op, RecvBuffer, 
 
 pub use crate::buffers::Buffers;
 use crate::socket::Socket;
+use crate::trace::say;
 
 /// A socket, from the client's connect to the end of both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -243,7 +244,7 @@ impl Kernel {
     /// A shard asks for something.
     pub fn submit(&mut self, shard: u16, op: Op) {
         if self.print {
-            println!("{:>14} s{shard} {op:?}", self.now.as_nanos() / 1000);
+            say(format_args!("{:>14} s{shard} {op:?}", self.now.as_nanos() / 1000));
         }
         match op {
             Op::Accept { listener, slot, generation } => {
@@ -324,7 +325,8 @@ impl Kernel {
             count = self.rng.usize(1..=count);
         }
         if self.print {
-            println!("{:>14} s{shard} {slot:?} sends {count} of {} B", self.now.as_nanos() / 1000, bytes.len());
+            let (now, len) = (self.now.as_nanos() / 1000, bytes.len());
+            say(format_args!("{now:>14} s{shard} {slot:?} sends {count} of {len} B"));
         }
         if count == 0 {
             return SendResult::WouldBlock;
@@ -359,7 +361,7 @@ impl Kernel {
         }
         if self.print {
             let now = self.now.as_nanos() / 1000;
-            out[before..].iter().for_each(|completion| println!("{now:>14} s{shard} = {completion:?}"));
+            out[before..].iter().for_each(|completion| say(format_args!("{now:>14} s{shard} = {completion:?}")));
         }
     }
 

@@ -27,6 +27,7 @@ use switch::switch::Switch;
 use crate::disk::{Crash, Disk, DiskPlan, Stand};
 use crate::driver::SimDriver;
 use crate::kernel::{Buffers, Faults, Kernel, Sizes};
+use crate::trace::say;
 
 /// What a machine is made of.
 #[derive(Clone, Debug)]
@@ -152,7 +153,7 @@ impl Machine {
         let seeds = std::array::from_fn(|_| self.rng.u64(..));
         if self.kernel.borrow().print {
             for (shard, stand) in stands.iter().enumerate() {
-                stand.entries().for_each(|entry| println!("{:>15}{shard} journal {entry:?}", "s"));
+                stand.entries().for_each(|entry| say(format_args!("{:>15}{shard} journal {entry:?}", "s")));
             }
         }
         let mut states: Vec<State> = stands.iter().map(Stand::state).collect();

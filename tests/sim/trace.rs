@@ -2,6 +2,8 @@
 
 use std::fmt::Arguments;
 use std::hash::{BuildHasher, Hasher};
+use std::io::{self, ErrorKind, Write};
+use std::process::exit;
 
 use shard::Instant;
 
@@ -27,7 +29,7 @@ impl Trace {
     pub fn line(&self, at: Instant, text: Arguments<'_>) {
         if self.print {
             let micros = at.as_nanos() / 1000;
-            println!("{:>6}.{:06} {text}", micros / 1_000_000, micros % 1_000_000);
+            say(format_args!("{:>6}.{:06} {text}", micros / 1_000_000, micros % 1_000_000));
         }
     }
 
@@ -44,6 +46,17 @@ impl Trace {
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
+}
+
+/// Prints a line. Where nobody reads it any more (`| head`) the process ends at once, with the status that SIGPIPE would
+/// give; where it cannot be written for another reason, with 2: neither is a failure of the seed that is run.
+pub fn say(line: Arguments<'_>) {
+    let Err(error) = writeln!(io::stdout(), "{line}") else { return };
+    if error.kind() == ErrorKind::BrokenPipe {
+        exit(141);
+    }
+    let _ = writeln!(io::stderr(), "ringsim: cannot write to standard output: {error}");
+    exit(2);
 }
 
 /// Writes one line of a trace, formatted only where it is printed.

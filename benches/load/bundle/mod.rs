@@ -32,6 +32,7 @@ use serde_json::Value;
 
 use crate::histogram::Latencies;
 use crate::node::Configuration;
+use crate::out;
 use crate::scenario::Stop;
 use crate::whole;
 use args::{Diff, Report};
@@ -107,9 +108,9 @@ impl Bundle {
 pub fn diff(args: &Diff) -> Result<u8, Box<dyn Error>> {
     let difference = diff::of(&archive::read(&args.before)?, &archive::read(&args.after)?, args.confidence);
     if args.json {
-        println!("{}", serde_json::to_string(&difference)?);
+        out::say_line(serde_json::to_string(&difference)?)?;
     } else {
-        print!("{difference}");
+        out::say(difference)?;
     }
     Ok(0)
 }
@@ -124,7 +125,7 @@ pub fn rerun(args: &args::Rerun, stop: &Stop) -> Result<u8, Box<dyn Error>> {
     if let Some(path) = &args.keep {
         archive::write(&after, path)?;
     }
-    print!("{}", diff::of(&before, &after, args.confidence));
+    out::say(diff::of(&before, &after, args.confidence))?;
     Ok(0)
 }
 
@@ -139,6 +140,6 @@ pub fn report(args: &Report) -> Result<u8, Box<dyn Error>> {
         all.push((name.split('.').next().unwrap_or_default().to_owned(), archive::read(path)?));
     }
     whole::write(&args.output, html::page(&all)?.as_bytes())?;
-    println!("{}", args.output.display());
+    out::say_line(args.output.display())?;
     Ok(0)
 }

@@ -24,6 +24,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use self::args::{Journal, Part};
+use crate::out;
 use crate::scenario::Stop;
 use crate::suite::statistics::Spread;
 
@@ -79,13 +80,15 @@ pub fn run(args: &Journal, stop: &Stop) -> Result<u8, Box<dyn Error>> {
             Part::Beside => beside::measure(args, stop)?,
             Part::Fanout => fanout::measure(args, stop)?,
         };
-        if !args.json {
-            figures.iter().for_each(|figure| println!("{}", figure.row()));
+        for figure in figures.iter().filter(|_| !args.json) {
+            if !out::say_line(figure.row())? {
+                return Ok(out::UNREAD);
+            }
         }
         all.extend(figures);
     }
     if args.json {
-        println!("{}", Value::from_iter(all.iter().map(Figure::json)));
+        out::say_line(Value::from_iter(all.iter().map(Figure::json)))?;
     }
     Ok(0)
 }

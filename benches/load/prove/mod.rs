@@ -24,6 +24,7 @@ use crate::args::{Cli, Command};
 use crate::bundle::record;
 use crate::intervals;
 use crate::node::{Configuration, Starter};
+use crate::out;
 use crate::scenario::Stop;
 use serde_json::Value;
 
@@ -70,9 +71,9 @@ pub fn run(args: &Prove, stop: &Stop) -> Result<u8, Box<dyn Error>> {
     let names = [args.a.display().to_string(), args.b.display().to_string()];
     let verdict = Verdict::of(&reports, args.confidence, names, format!("ringload {}", load.join(" ")));
     if args.json {
-        println!("{}", serde_json::to_string(&verdict)?);
+        out::say_line(serde_json::to_string(&verdict)?)?;
     } else {
-        print!("{verdict}");
+        out::say(&verdict)?;
     }
     Ok(match verdict.outcome {
         Outcome::Gain => 0,

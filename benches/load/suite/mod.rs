@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::out;
 use crate::scenario::Stop;
 use args::Suite;
 use broker::Broker;
@@ -54,7 +55,7 @@ pub fn run(args: &Suite, stop: &Stop) -> Result<u8, Box<dyn Error>> {
         eprintln!("{name} is not installed and left out; {remedy}");
     }
     if args.dry_run {
-        return Ok(print_plan(args, &jobs));
+        return print_plan(args, &jobs);
     }
     let (directory, mut document) = open(args, &programs)?;
     let todo: Vec<_> = jobs.into_iter().filter(|job| !job.is_done(&document)).collect();
@@ -98,14 +99,14 @@ fn open(args: &Suite, programs: &Programs) -> Result<(PathBuf, Document), Box<dy
     Ok((directory, document))
 }
 
-fn print_plan(args: &Suite, jobs: &[Job]) -> u8 {
-    let mut seconds = 0.0;
+fn print_plan(args: &Suite, jobs: &[Job]) -> Result<u8, Box<dyn Error>> {
+    let (mut seconds, mut plan) = (0.0, String::new());
     for job in jobs {
-        println!("{:<20} round {}  {}", job.measure.name, job.round + 1, job.broker.title());
+        plan += &format!("{:<20} round {}  {}\n", job.measure.name, job.round + 1, job.broker.title());
         seconds += job.estimate(args);
     }
-    println!("{} runs, about {:.0} min", jobs.len(), seconds / 60.0);
-    0
+    out::say(format_args!("{plan}{} runs, about {:.0} min\n", jobs.len(), seconds / 60.0))?;
+    Ok(0)
 }
 
 /// The loop over the runs.

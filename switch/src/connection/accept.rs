@@ -10,7 +10,8 @@ use crate::counters::Counter;
 use crate::journal::restore::Recovery;
 use crate::limits::ACCEPTS_ARMED;
 use crate::program::log::Level;
-use crate::switch::{Stopping, Switch};
+use crate::stopping::Stopping;
+use crate::switch::Switch;
 
 impl Switch {
     /// Arms accepts on every listener, as far as slots are free and the node takes connections.

@@ -20,6 +20,7 @@ pub mod meter;
 pub mod recheck;
 pub mod secure;
 pub mod stack;
+pub mod stacks;
 pub mod table;
 
 use shard::mesh::ShardId;

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use shard::{Effects, Instant, Slot, Span};
 
 use super::close::Cause;
-use super::stack::Stacks;
+use super::stacks::Stacks;
 use super::{ConnectionId, Phase};
 use crate::counters::Counter;
 use crate::delivery::feed::{Feed, Run};

@@ -114,8 +114,9 @@ impl Channel {
 
     /// Whether something is to be sent besides the outbox.
     pub fn owes(&self) -> bool {
-        let renews = matches!(&self.stage, Stage::Traffic(traffic) if traffic.owes());
-        self.unsent.is_some() || self.goodbye == Goodbye::Due || renews
+        // One that has failed owes nothing: it cannot say goodbye any more.
+        let says = matches!(&self.stage, Stage::Traffic(traffic) if self.goodbye == Goodbye::Due || traffic.owes());
+        self.unsent.is_some() || says
     }
 
     /// Nothing more will be written: say so behind what waits.

@@ -355,9 +355,11 @@ fn keys_are_used_up() {
         let tx = pair.tx.as_mut().expect("there is a key");
         tx.leave(2);
         assert!(tx.takes(20_000) && !tx.takes(40_000));
+        pair.channel.end();
         let mut out = Sealed::default();
         let sealed = pair.channel.seal(&[7; 60_000], &mut pair.tx, &mut out);
         assert_eq!(sealed, suite == V13[0]);
+        assert_eq!(pair.channel.owes(), sealed, "goodbye is said once, and there is none without a key");
         let records = out.bytes(0, out.len()).to_vec();
         pair.hear(&records).expect("good records");
         assert_eq!(pair.heard.len(), if sealed { 60_000 } else { 32_768 });

@@ -93,8 +93,7 @@ impl Sealer {
         message
     }
 
-    /// The present key seals so many records of data more.
-    #[cfg(test)]
+    /// The present key seals so many records of data more. For tests: a key takes millions.
     pub fn leave(&mut self, records: u64) {
         self.left = records;
     }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use sim::trace::say;
 use switch::planted::{Fault, plant as plant_in_process};
 
 use super::{Args, run_all};
@@ -19,7 +20,7 @@ pub fn plant(args: &Args) -> Result<Option<ExitCode>, String> {
     match args.fault.as_deref() {
         None => Ok(None),
         Some("list") => {
-            Fault::ALL.iter().for_each(|fault| println!("{:32} {}", fault.name(), fault.what()));
+            Fault::ALL.iter().for_each(|fault| say(format_args!("{:32} {}", fault.name(), fault.what())));
             Ok(Some(ExitCode::SUCCESS))
         }
         Some(name) => {
@@ -32,7 +33,7 @@ pub fn plant(args: &Args) -> Result<Option<ExitCode>, String> {
 
 /// Plants each fault, and prints after how many seeds it was found from each first seed, and as what.
 fn table(args: &Args) -> ExitCode {
-    println!("| fault | breaks | seeds until found, from three first seeds | found as |\n|---|---|---|---|");
+    say(format_args!("| fault | breaks | seeds until found, from three first seeds | found as |\n|---|---|---|---|"));
     let mut missed = 0;
     for fault in Fault::ALL {
         plant_in_process(Some(*fault));
@@ -50,7 +51,8 @@ fn table(args: &Args) -> ExitCode {
         }
         missed += usize::from(found.iter().any(|seeds| seeds == "not"));
         let why: String = why.chars().take(90).filter(|c| *c != '|').collect();
-        println!("| {}: {} | {} | {} | {why} |", fault.name(), fault.what(), fault.breaks(), found.join(", "));
+        let (name, what, breaks) = (fault.name(), fault.what(), fault.breaks());
+        say(format_args!("| {name}: {what} | {breaks} | {} | {why} |", found.join(", ")));
     }
     plant_in_process(None);
     ExitCode::from(u8::from(missed > 0))

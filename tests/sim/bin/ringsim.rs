@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
+use sim::trace::say;
 use sim::world::Report;
 
 #[cfg(feature = "planted-faults")]
@@ -67,15 +68,15 @@ fn main() -> ExitCode {
     let (sum, failed) = run_all(&args, first, count);
     let seconds = begun.elapsed().as_secs_f64();
     for (seed, why) in &failed {
-        println!("seed {seed}: {why}\n  repeat: {}", command(&args, *seed));
+        say(format_args!("seed {seed}: {why}\n  repeat: {}", command(&args, *seed)));
     }
     let Report { events, turns, messages, deliveries, crashes, fingerprint } = sum;
-    println!(
+    say(format_args!(
         "{count} seeds from {first}, {} failed; {events} events, {turns} turns, {messages} messages, \
          {deliveries} deliveries, {crashes} crashes in {seconds:.1} s, {:.0} events/s; fingerprint {fingerprint:016x}",
         failed.len(),
         events as f64 / seconds,
-    );
+    ));
     ExitCode::from(u8::from(!failed.is_empty()))
 }
 
