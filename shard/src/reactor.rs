@@ -158,24 +158,39 @@ impl<D: Driver, H: Handler> Reactor<D, H> {
 
     fn handle_completions(&mut self, now: Instant) {
         // The list is lent out, as handling needs the rest of the shard, and returned with its capacity.
-        let mut left = within_budget(&self.completions);
-        // A deque, so that what is left over moves to the front once.
-        let mut completions = VecDeque::from(std::mem::take(&mut self.completions));
-        loop {
-            let count = left.min(COMPLETIONS_PER_LOOK);
-            self.handled += count as u64;
-            for completion in completions.drain(..count) {
+        let mut completions = std::mem::take(&mut self.completions);
+        let count = within_budget(&completions);
+        if count > COMPLETIONS_PER_LOOK {
+            return self.handle_many(now, completions.into(), count);
+        }
+        self.handled += count as u64;
+        for completion in completions.drain(..count) {
+            self.handle_completion(now, completion);
+            self.push_ops();
+        }
+        self.completions = completions;
+    }
+
+    /// The same for so many that time may run out. A deque, so that what is left over moves to the front once.
+    #[inline(never)]
+    fn handle_many(&mut self, now: Instant, mut completions: VecDeque<Completion>, mut count: usize) {
+        while count > 0 {
+            let next = count.min(COMPLETIONS_PER_LOOK);
+            self.handled += next as u64;
+            for completion in completions.drain(..next) {
                 self.handle_completion(now, completion);
                 self.push_ops();
             }
-            left -= count;
-            if left == 0 || self.driver.now().since(now) >= COMPLETIONS_TIME_PER_TURN {
+            count -= next;
+            if self.driver.now().since(now) >= COMPLETIONS_TIME_PER_TURN {
                 break;
             }
         }
         self.completions = completions.into();
     }
 
+    /// Inlined in both places: a call is 17 instructions of each message.
+    #[inline(always)]
     fn handle_completion(&mut self, now: Instant, completion: Completion) {
         let event = match completion {
             Completion::Received { slot, generation, result: Ok(Some(buffer)), armed } => {
