@@ -5,7 +5,7 @@
 //! saying may stand before the session. An entry that is written again tells how things are then; what becomes of it
 //! after follows it.
 
-use persistence::{Position, Refused};
+use persistence::{Journal as Log, Position, Refused};
 use shard::{Effects, Instant};
 use wire::entry::{Entry, Stage, Uids};
 
@@ -122,9 +122,8 @@ impl Sweeper {
 
     /// Whether a log of so many bytes is to be compacted.
     fn is_due(&self, span: u64) -> bool {
-        let Compaction { ratio, least_bytes, most_bytes } = self.when;
-        span > least_bytes.max(u64::from(ratio) * self.live_bytes)
-            || (most_bytes > 0 && span > most_bytes && span > 2 * self.live_bytes)
+        let Compaction { ratio, least_bytes, .. } = self.when;
+        span > least_bytes.max(u64::from(ratio) * self.live_bytes) || self.is_late(span) && span > 2 * self.live_bytes
     }
 }
 
@@ -132,13 +131,12 @@ impl Switch {
     /// Goes on with compaction, or begins it if the log has grown enough.
     pub(crate) fn sweep(&mut self, fx: &mut Effects) {
         let Some(log) = self.journal.log() else { return };
-        let (tail, span) = (log.tail(), log.tail().0 - log.shared().trimmed().0);
-        let room = log.free() >= log.capacity() / 2 && log.fenced().is_none();
         if !self.journal.sweeper.is_active() {
             // What it leaves behind may be given up, and messages may lie there still.
-            if !room || !self.store.is_settled() || !self.journal.sweeper.is_due(span) {
+            if !has_room(log) || !self.store.is_settled() || !self.journal.sweeper.is_due(span(log)) {
                 return;
             }
+            let tail = log.tail();
             let (first_uid, first_message) = self.journal.next_numbers();
             // What was written for clients that are not accepted yet is not in memory.
             let cut = self.journal.admitting.iter().map(|(begun, _)| *begun).fold(tail, Position::min);
@@ -148,11 +146,11 @@ impl Switch {
             }
             self.journal.sweeper.at = Some(sweep);
         }
-        let sweeper = &mut self.journal.sweeper;
-        if !room || !sweeper.is_late(span) && !sweeper.pace.is_due(self.now, tail.0) {
+        if !self.sweep_waits() {
             return;
         }
         // Who is sent a message in this turn does not wait for a slice first.
+        let sweeper = &mut self.journal.sweeper;
         if !self.flush.is_empty() && sweeper.passed < JOURNAL_SWEEP_PASSES {
             sweeper.passed += 1;
             return;
@@ -168,12 +166,9 @@ impl Switch {
 
     /// Whether compaction could go on at once.
     pub(crate) fn sweep_waits(&self) -> bool {
-        let Sweeper { at: Some(_), pace, .. } = &self.journal.sweeper else { return false };
-        self.journal.log().is_some_and(|log| {
-            let (tail, span) = (log.tail().0, log.tail().0 - log.shared().trimmed().0);
-            let room = log.free() >= log.capacity() / 2 && log.fenced().is_none();
-            room && (self.journal.sweeper.is_late(span) || pace.is_due(self.now, tail))
-        })
+        let sweeper = &self.journal.sweeper;
+        let due = |log: &Log| sweeper.is_late(span(log)) || sweeper.pace.is_due(self.now, log.tail().0);
+        sweeper.is_active() && self.journal.log().is_some_and(|log| has_room(log) && due(log))
     }
 
     fn sweep_on(&mut self) {
@@ -426,6 +421,16 @@ impl Switch {
         }
         Ok(())
     }
+}
+
+/// Bytes of a log, from what is needed on.
+fn span(log: &Log) -> u64 {
+    log.tail().0 - log.shared().trimmed().0
+}
+
+/// Whether a log takes slices of compaction: half of its ring is left to what happens meanwhile.
+fn has_room(log: &Log) -> bool {
+    log.free() >= log.capacity() / 2 && log.fenced().is_none()
 }
 
 /// What there is one of in each session.
