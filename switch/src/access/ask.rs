@@ -91,6 +91,16 @@ impl Asking {
     }
 }
 
+/// What is asked and not answered, where services decide about packets.
+pub(super) fn asking(gate: &Option<Box<Gate>>) -> Option<&Asking> {
+    gate.as_ref()?.asking.as_deref()
+}
+
+/// The same, to change it.
+pub(super) fn asking_mut(gate: &mut Option<Box<Gate>>) -> Option<&mut Asking> {
+    gate.as_mut()?.asking.as_deref_mut()
+}
+
 impl Gate {
     /// What is known about the clients of a listener, where somebody is asked about these.
     pub(super) fn asked(&self, identity: &Identity, peer: Option<IpAddr>) -> Option<Box<Asked>> {
@@ -102,7 +112,7 @@ impl Gate {
 impl Switch {
     /// Whether wills wait for their verdict.
     pub(crate) fn wills_wait(&self) -> bool {
-        self.gate.as_ref().and_then(|gate| gate.asking.as_ref()).is_some_and(|asking| !asking.wills.is_empty())
+        asking(&self.gate).is_some_and(|asking| !asking.wills.is_empty())
     }
 
     /// What a service says of a publish of a session; `None`: it is not asked, or leaves it to the rules.
@@ -180,7 +190,7 @@ impl Switch {
     /// What becomes of a subscription about which all is known, and whether that was a service's word.
     pub(crate) fn judge_asked(&mut self, id: SessionId, filter: &TopicFilter<'_>, qos: QoS) -> (Grant, bool) {
         let now = self.now;
-        let word = self.gate.as_ref().and_then(|gate| gate.asking.as_ref()).and_then(|asking| {
+        let word = asking(&self.gate).and_then(|asking| {
             let asked = self.sessions.at_mut(id).access.as_mut()?.asked.as_mut()?;
             asked.word(asking.manner.subscribe(qos), filter.filter(), now).filter(|_| !is_ours(filter.filter()))
         });
@@ -209,7 +219,7 @@ impl Switch {
             return true;
         }
         let told = self.unanswered(&wait.items);
-        let Some(asking) = self.gate.as_ref().and_then(|gate| gate.asking.as_ref()) else { return false };
+        let Some(asking) = asking(&self.gate) else { return false };
         let asked = self.sessions.at_mut(id).access.as_mut().and_then(|access| access.asked.as_mut());
         asked.map(|asked| asked.answered(wait.number, told, &asking.manner, self.now));
         false
@@ -303,7 +313,7 @@ impl Switch {
     /// A service has answered; with nothing, where nobody waited any more.
     pub(super) fn told(&mut self, about: About, told: Vec<Told>, fx: &mut Effects) {
         if !matches!(about, About::Again(..))
-            && let Some(asking) = self.gate.as_mut().and_then(|gate| gate.asking.as_mut())
+            && let Some(asking) = asking_mut(&mut self.gate)
             && let Some(index) = asking.due.iter().position(|(_, one)| *one == about)
         {
             // It lies near the front: what was asked first is answered first, mostly.
@@ -329,7 +339,7 @@ impl Switch {
         if phase == Phase::Authenticating {
             return self.told_of_coming(connection, number, told, fx);
         }
-        let Some(asking) = self.gate.as_ref().and_then(|gate| gate.asking.as_ref()) else { return false };
+        let Some(asking) = asking(&self.gate) else { return false };
         let Some(id) = session else { return false };
         let access = self.sessions.at_mut(id).access.as_mut();
         let Some(asked) = access.and_then(|access| access.asked.as_mut()) else { return false };
@@ -366,7 +376,7 @@ impl Switch {
         let (who, client_hash) = (Arc::clone(&access.identity), session.client_hash);
         let peer = access.asked.as_ref().and_then(|asked| asked.peer);
         let (topic, qos, retain) = will.place();
-        let Some(asking) = self.gate.as_mut().and_then(|gate| gate.asking.as_mut()) else { return };
+        let Some(asking) = asking_mut(&mut self.gate) else { return };
         let items: Arc<Items> = Arc::from([(asking.manner.publish(qos, retain), topic.into())]);
         let kept = match session.kept.as_ref().filter(|_| self.journal.is_on()) {
             Some(kept) => {

@@ -226,13 +226,12 @@ impl Switch {
         if withdrawn.is_empty() {
             return;
         }
-        let shared = |route: &Route| if let Route::Shared(key, _) = route { Some(*key) } else { None };
         self.drop_waiting(id, |parts, session, owed| {
             let topic = parts.store.frame(owed.message).topic;
             let of = |group: Option<u64>, filter: &str| group == owed.group && matches(filter, topic);
             let mut left = session.subscriptions.iter();
             withdrawn.iter().any(|(filter, group)| of(*group, filter))
-                && !left.any(|one| of(shared(&one.route), parts.filters.filter(one.filter)))
+                && !left.any(|one| of(one.route.group(), parts.filters.filter(one.filter)))
         });
     }
 

@@ -14,13 +14,13 @@ use std::sync::Arc;
 
 use shard::{Effects, Instant};
 
-use super::ask::{About, is_ours};
+use super::ask::{About, asking, asking_mut, is_ours};
 use super::asked::{Items, Shape, Told, Word};
 use super::identity::Identity;
 use crate::connection::{ConnectionId, Phase};
 use crate::counters::Counter;
+use crate::session::SessionId;
 use crate::session::admit::Admitted;
-use crate::session::{Route, SessionId};
 use crate::switch::Switch;
 
 /// Subscriptions that are asked about in one go: as many as one answer's time is enough for, mostly.
@@ -106,7 +106,7 @@ impl Switch {
 
     /// The subscriptions of a session that are asked about next.
     fn next_batch(&self, id: SessionId, left: &mut usize) -> Arc<Items> {
-        let manner = self.gate.as_ref().and_then(|gate| gate.asking.as_ref()).map(|asking| &asking.manner);
+        let manner = asking(&self.gate).map(|asking| &asking.manner);
         let subscriptions = &self.sessions.at(id).subscriptions;
         let mut items: Vec<(Shape, Box<str>)> = Vec::new();
         *left = (*left).min(subscriptions.len());
@@ -126,7 +126,7 @@ impl Switch {
     }
 
     fn ask_batch(&mut self, key: usize, fx: &mut Effects) {
-        let asking = self.gate.as_ref().and_then(|gate| gate.asking.as_ref());
+        let asking = asking(&self.gate);
         let Some(recall) = asking.and_then(|asking| asking.recalls.get(key)) else { return };
         let (who, peer, items) = (Arc::clone(&recall.who), recall.peer, Arc::clone(&recall.items));
         if !self.ask_about(About::Again(key, recall.number), who, peer, &items) {
@@ -160,7 +160,7 @@ impl Switch {
         }
         if goes_on && self.sessions.find(session).is_some() {
             let items = self.next_batch(session, &mut left);
-            let asking = self.gate.as_mut().and_then(|gate| gate.asking.as_mut());
+            let asking = asking_mut(&mut self.gate);
             if let Some(asking) = asking.filter(|_| !items.is_empty()) {
                 let (number, due) = (asking.next_number(), now.after(asking.manner.patience));
                 if let Some(recall) = asking.recalls.get_mut(key) {
@@ -175,7 +175,7 @@ impl Switch {
     }
 
     fn recall_of(&mut self, key: usize) -> Option<&mut Recall> {
-        self.gate.as_mut()?.asking.as_mut()?.recalls.get_mut(key)
+        asking_mut(&mut self.gate)?.recalls.get_mut(key)
     }
 
     /// All was asked that could be; `complete`: and answered, or nobody wants to know.
@@ -235,7 +235,7 @@ impl Switch {
             let (Some(asking), Some(decider)) = (&mut gate.asking, gate.desk.decider(&who.origin)) else { continue };
             asking.lines[decider].under_way += 1;
             let nothing = self.recall(id, who, peer, Why::Reloaded(connection), fx).is_some();
-            let asking = self.gate.as_mut().and_then(|gate| gate.asking.as_mut());
+            let asking = asking_mut(&mut self.gate);
             if let Some(asking) = asking.filter(|_| nothing) {
                 asking.lines[decider].under_way -= 1;
             }
@@ -246,7 +246,7 @@ impl Switch {
         if !self.journal.notes_fit() {
             return None;
         }
-        let asking = self.gate.as_mut()?.asking.as_mut()?;
+        let asking = asking_mut(&mut self.gate)?;
         let free = |line: &&mut Line| !line.rests && line.under_way < UNDER_WAY_MAX && !line.sessions.is_empty();
         asking.lines.iter_mut().find(free)?.sessions.pop_front()
     }
@@ -254,7 +254,7 @@ impl Switch {
     /// Once a second: batches that nobody answered in time, and lines that rested.
     pub(crate) fn end_recalls(&mut self, fx: &mut Effects) {
         let now = self.now;
-        let Some(asking) = self.gate.as_mut().and_then(|gate| gate.asking.as_mut()) else { return };
+        let Some(asking) = asking_mut(&mut self.gate) else { return };
         asking.lines.iter_mut().for_each(|line| line.rests = false);
         let due: Vec<usize> =
             asking.recalls.iter().filter(|(_, recall)| recall.due <= now).map(|(key, _)| key).collect();
@@ -267,7 +267,7 @@ impl Switch {
 
     /// The switch stops: who waits for CONNACK has gone.
     pub(crate) fn stop_recalls(&mut self, fx: &mut Effects) {
-        let Some(asking) = self.gate.as_mut().and_then(|gate| gate.asking.as_mut()) else { return };
+        let Some(asking) = asking_mut(&mut self.gate) else { return };
         asking.lines.iter_mut().for_each(|line| line.sessions.clear());
         let keys: Vec<usize> = asking.recalls.iter().map(|(key, _)| key).collect();
         for key in keys {
@@ -290,15 +290,14 @@ impl Switch {
             self.remember(id, told);
             let mut index = 0;
             while let Some(subscription) = self.sessions.at(id).subscriptions.get(index).copied() {
-                let manner = self.gate.as_ref().and_then(|gate| gate.asking.as_ref()).map(|asking| &asking.manner);
+                let manner = asking(&self.gate).map(|asking| &asking.manner);
                 let shape = manner.map(|manner| manner.subscribe(subscription.options.qos()));
                 if shape != Some(told.shape) || self.filters.filter(subscription.filter) != &*told.topic {
                     index += 1;
                     continue;
                 }
                 if told.word == Word::Deny {
-                    let group = if let Route::Shared(key, _) = subscription.route { Some(key) } else { None };
-                    withdrawn.push((told.topic.clone(), group));
+                    withdrawn.push((told.topic.clone(), subscription.route.group()));
                     self.counters.add(Counter::AuthorizationsWithdrawn, 1);
                     self.withdraw(id, index, &told.topic, fx);
                     continue;
@@ -322,7 +321,7 @@ impl Switch {
     /// What was said counts for what the client asks for next, too.
     fn remember(&mut self, id: SessionId, told: &Told) {
         let now = self.now;
-        let Some(asking) = self.gate.as_ref().and_then(|gate| gate.asking.as_ref()) else { return };
+        let Some(asking) = asking(&self.gate) else { return };
         let access = self.sessions.at_mut(id).access.as_mut();
         if let Some(asked) = access.and_then(|access| access.asked.as_mut()) {
             asked.keep(told, &asking.manner, now);

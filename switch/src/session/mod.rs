@@ -188,3 +188,10 @@ pub enum Route {
     /// Not at all: QoS 0 without a connection.
     Idle,
 }
+
+impl Route {
+    /// The key of the group that it is one of.
+    pub fn group(self) -> Option<u64> {
+        if let Route::Shared(key, _) = self { Some(key) } else { None }
+    }
+}

@@ -471,10 +471,6 @@ impl Switch {
     fn find_subscription(&self, id: SessionId, filter: &str, group: Option<&str>) -> Option<usize> {
         let filter_id = self.filters.get(filter)?;
         let key = group.map(|name| self.group_key(name, filter));
-        let wanted = |subscription: &Subscription| match subscription.route {
-            Route::Shared(of, _) => key == Some(of),
-            _ => key.is_none(),
-        };
-        self.sessions.at(id).subscriptions.iter().position(|s| s.filter == filter_id && wanted(s))
+        self.sessions.at(id).subscriptions.iter().position(|s| s.filter == filter_id && s.route.group() == key)
     }
 }
