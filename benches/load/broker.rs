@@ -1,5 +1,6 @@
 //! What the broker's process costs, as /proc tells it.
 
+use std::path::Path;
 use std::{fs, io};
 
 use serde::Serialize;
@@ -27,8 +28,7 @@ impl Process {
         let mut total = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.0)).map_err(|error| self.explain(&error))? {
             // A thread may end in between.
-            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-            total += text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
+            total += schedstat(&task?.path()).map_or(0, |stat| stat.ran_ns);
         }
         Ok(total)
     }
@@ -49,6 +49,25 @@ impl Process {
             format!("cannot read /proc/{} of --broker-pid: {error}; is it running, and yours?", self.0),
         )
     }
+}
+
+/// What the scheduler says of a thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedstat {
+    /// Nanoseconds on a core.
+    pub ran_ns: u64,
+    /// Nanoseconds that it waited for one.
+    pub waited_ns: u64,
+    /// How often it was put on one.
+    pub runs: u64,
+}
+
+/// The same of the thread with this directory, `/proc/PID/task/TID` (Documentation/scheduler/sched-stats.rst); `None`: it
+/// has ended.
+pub fn schedstat(task: &Path) -> Option<Schedstat> {
+    let text = fs::read_to_string(task.join("schedstat")).ok()?;
+    let mut numbers = text.split_whitespace().map_while(|number| number.parse().ok());
+    Some(Schedstat { ran_ns: numbers.next()?, waited_ns: numbers.next()?, runs: numbers.next()? })
 }
 
 fn field(text: &str, name: &str) -> u64 {

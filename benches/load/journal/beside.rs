@@ -11,6 +11,7 @@ use super::args::Journal;
 use super::node::{Home, Node};
 use super::publishers::{Publishers, leave_session};
 use crate::args::{Cli, Command, Run};
+use crate::broker::{Schedstat, schedstat};
 use crate::plan::Plan;
 use crate::scenario::{Stop, connected, dial, forget, ns, terms};
 use crate::swarm::Swarm;
@@ -130,21 +131,17 @@ fn written(node: &Node) -> io::Result<u64> {
     field.ok_or_else(|| io::Error::other("/proc/PID/io has no write_bytes"))
 }
 
-/// How long the shard's thread has waited for its core so far, and how often it was put on it: field 2 and 3 of
-/// `/proc/PID/task/TID/schedstat`. What other machines on the host take away does not count.
-struct Waits {
-    nanoseconds: u64,
-    runs: u64,
-}
+/// How long the shard's thread has waited for its core so far. What other machines on the host take away does not count.
+struct Waits(Schedstat);
 
 impl Waits {
     fn of(node: &Node) -> io::Result<Waits> {
         for task in fs::read_dir(format!("/proc/{}/task", node.process().0))? {
             let task = task?.path();
-            if fs::read_to_string(task.join("comm"))?.trim() == "ringmain-0" {
-                let text = fs::read_to_string(task.join("schedstat"))?;
-                let numbers: Vec<u64> = text.split_whitespace().flat_map(str::parse).collect();
-                return Ok(Waits { nanoseconds: numbers[1], runs: numbers[2] });
+            if fs::read_to_string(task.join("comm"))?.trim() == "ringmain-0"
+                && let Some(stat) = schedstat(&task)
+            {
+                return Ok(Waits(stat));
             }
         }
         Err(io::Error::other("the node has no thread ringmain-0"))
@@ -152,7 +149,7 @@ impl Waits {
 
     /// Microseconds of each wait since then.
     fn each_since(&self, before: &Waits) -> f64 {
-        (self.nanoseconds - before.nanoseconds) as f64 / 1e3 / (self.runs - before.runs).max(1) as f64
+        (self.0.waited_ns - before.0.waited_ns) as f64 / 1e3 / (self.0.runs - before.0.runs).max(1) as f64
     }
 }
 
