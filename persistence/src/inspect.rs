@@ -209,7 +209,7 @@ impl<'a> Source<'a> {
                 };
                 let begun = SegmentHeader::begun(&bytes, self.owner, number);
                 let begun = begun.map_err(|refusal| StoreError::Refused { path: path.clone(), refusal })?;
-                let checked = log.check_unbegun(self.owner, number, u32::MAX, &bytes);
+                let checked = log.check_unbegun(self.owner, number, &bytes);
                 tries -= 1;
                 match checked {
                     Err(damage) if begun.is_none() && tries == 0 => return Ok(Some(damage)),

@@ -280,9 +280,9 @@ impl Log {
     }
 
     /// A file behind the last begun segment must hold nothing that was synced: its header may be damaged.
-    pub fn check_unbegun(&self, owner: Owner, number: u64, epoch: u32, bytes: &[u8]) -> Result<(), Damage> {
-        // What its header would say.
-        let header = SegmentHeader { epoch, owner, number, base: self.end, capacity: 0, sealed: true };
+    pub fn check_unbegun(&self, owner: Owner, number: u64, bytes: &[u8]) -> Result<(), Damage> {
+        // What its header would say; records of any start count.
+        let header = SegmentHeader { epoch: u32::MAX, owner, number, base: self.end, capacity: 0, sealed: true };
         let synced = behind(&header, bytes, self.end).synced;
         let damage = Damage { segment: Some(number), offset: 0, position: self.end, fault: Fault::Synced(synced) };
         if synced > self.end { Err(damage) } else { Ok(()) }

@@ -115,23 +115,18 @@ impl Store {
         let lock = take_lock(&*files, &data_dir)?;
         let loaded = load(&*files, &data_dir)?;
         let is_new = loaded.is_none();
-        let manifest = match loaded {
-            Some(manifest) => next_epoch(manifest),
-            None => first(&*files, &options)?,
-        };
-        let path = data_dir.join(manifest::FILE_NAME);
-        manifest.save(&*files, &data_dir).map_err(StoreError::io("written", path))?;
+        let manifest = loaded.map_or_else(|| first(&*files, &options), Ok)?;
         let mut store = Store { files, options, manifest, is_new, staging: None, _staging_lock: None, _lock: lock };
-        store.remove_other_generations()?;
-        for shard in 0..store.manifest.shape.shards {
-            let directory = store.shard_dir(shard);
-            let there = store.files.access(&directory);
-            there.map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => StoreError::Missing(directory),
-                _ => StoreError::io("read", directory)(error),
-            })?;
+        if is_new {
+            store.save(store.manifest.clone())?;
         }
+        // Before anything is removed: a manifest that was put back may be of an earlier layout.
+        store.find_shards()?;
+        store.remove_other_generations()?;
         store.open_staging()?;
+        if !is_new {
+            store.count_start()?;
+        }
         Ok(store)
     }
 
@@ -235,9 +230,7 @@ impl Store {
             writer.finish()?;
         }
         let manifest = Manifest { generation, shape: self.options.shape.clone(), ..self.manifest.clone() };
-        let path = self.options.data_dir.join(manifest::FILE_NAME);
-        manifest.save(&*self.files, &self.options.data_dir).map_err(StoreError::io("written", path))?;
-        self.manifest = manifest;
+        self.save(manifest)?;
         self.remove_other_generations()
     }
 
@@ -247,6 +240,44 @@ impl Store {
 
     fn shard_dir(&self, shard: u16) -> PathBuf {
         shard_dir(&self.options.data_dir, self.manifest.generation, shard)
+    }
+
+    /// Whether the directories that the manifest speaks of are there.
+    fn find_shards(&self) -> Result<(), StoreError> {
+        for shard in 0..self.manifest.shape.shards {
+            let directory = self.shard_dir(shard);
+            self.files.access(&directory).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => StoreError::Missing(directory),
+                _ => StoreError::io("read", directory)(error),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Gives this start its epoch: the one after the last that the directory knows of. That is in its manifest, unless one
+    /// of an earlier time was put back: then files of it know better. Epochs tell apart what two starts wrote at one
+    /// position.
+    fn count_start(&mut self) -> Result<(), StoreError> {
+        let mut last = self.manifest.epoch;
+        for shard in 0..self.manifest.shape.shards {
+            let (segments, checkpoint) = list(&*self.files, &self.shard_dir(shard), self.owner(shard))?;
+            let begun = segments.iter().filter_map(|segment| Some(segment.header?.epoch));
+            last = begun.chain(checkpoint.map(|checkpoint| checkpoint.epoch)).fold(last, u32::max);
+        }
+        let ahead = self.staging_files()?.into_iter().find(|file| file.epoch > last);
+        if let Some(StagingFile { path, epoch, .. }) = ahead {
+            return Err(StoreError::Ahead { path, epoch, last });
+        }
+        let epoch = last.checked_add(1).expect("starts are counted in 32 bits");
+        self.save(Manifest { epoch, ..self.manifest.clone() })
+    }
+
+    /// Makes it what the directory holds, durably.
+    fn save(&mut self, manifest: Manifest) -> Result<(), StoreError> {
+        let path = self.options.data_dir.join(manifest::FILE_NAME);
+        manifest.save(&*self.files, &self.options.data_dir).map_err(StoreError::io("written", path))?;
+        self.manifest = manifest;
+        Ok(())
     }
 
     /// Removes layouts that were replaced, and such as were not finished.
@@ -297,15 +328,11 @@ impl Store {
         let lock = self.files.lock(&directory, Lock::Alone).map_err(unusable(&directory))?;
         self._staging_lock = Some(lock.ok_or_else(|| StoreError::Copied(directory.clone()))?);
         self.staging = Some(directory);
-        for StagingFile { path, shard, epoch } in self.staging_files()? {
-            if epoch >= self.manifest.epoch {
-                return Err(StoreError::Ahead { path, epoch, manifest: self.manifest.epoch - 1 });
-            }
-            if shard >= self.manifest.shape.shards {
-                return Err(StoreError::Stray(path));
-            }
+        let shards = self.manifest.shape.shards;
+        match self.staging_files()?.into_iter().find(|file| file.shard >= shards) {
+            Some(StagingFile { path, .. }) => Err(StoreError::Stray(path)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn staging_files(&self) -> Result<Vec<StagingFile>, StoreError> {
@@ -376,11 +403,6 @@ pub(crate) fn load(files: &dyn Files, data_dir: &Path) -> Result<Option<Manifest
         Some(Ok(manifest)) => Ok(Some(manifest)),
         Some(Err(fault)) => Err(StoreError::Manifest { path, fault }),
     }
-}
-
-fn next_epoch(manifest: Manifest) -> Manifest {
-    let epoch = manifest.epoch.checked_add(1).expect("starts are counted in 32 bits");
-    Manifest { epoch, ..manifest }
 }
 
 /// Lays out an empty directory.

@@ -103,8 +103,8 @@ pub enum StoreError {
         path: PathBuf,
         /// Its start.
         epoch: u32,
-        /// The data directory's last one.
-        manifest: u32,
+        /// The last one that the data directory knows of.
+        last: u32,
     },
     /// A staging file goes on behind where the journal ends.
     Behind {
@@ -209,9 +209,9 @@ impl fmt::Display for StoreError {
                 path.display(),
                 bytes >> 10
             ),
-            StoreError::Ahead { path, epoch, manifest } => write!(
+            StoreError::Ahead { path, epoch, last } => write!(
                 f,
-                "{} was left by start {epoch}, and the data directory knows of {manifest}: it is a copy or a backup. \
+                "{} was left by start {epoch}, and the data directory knows of {last}: it is a copy or a backup. \
                  To go on without what is staged there remove that file",
                 path.display()
             ),

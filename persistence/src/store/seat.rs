@@ -217,7 +217,7 @@ impl Seat {
         let begun = last.as_ref().map_or(0, |(live, _)| live.header.number);
         for file in files.iter().filter(|file| file.header.is_none() && file.number > begun) {
             let mapped = self.map(file.number)?;
-            let checked = log.check_unbegun(self.owner, file.number, self.epoch, mapped.bytes());
+            let checked = log.check_unbegun(self.owner, file.number, mapped.bytes());
             checked.map_err(|damage| self.damaged(damage))?;
         }
         let mut found =
