@@ -353,7 +353,7 @@ fn nothing_is_made_before_the_first_record() {
 /// While a sync is under way the next batch gathers, and what is written behind it waits for the next sync.
 #[test]
 fn a_write_behind_a_sync_waits_for_the_next_one() {
-    let mut world = World::new(LIMITS);
+    let mut world = World::new(Limits { batch_bytes: 128, ..LIMITS });
     world.append(1);
     world.run();
     assert_eq!(world.log.shared.synced(), Position(96));
