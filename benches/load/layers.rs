@@ -134,20 +134,21 @@ impl Layers {
     /// Appends to `plain` what was in bytes of the wire, and to `wire` what is to be answered.
     ///
     /// # Errors
-    /// The broker broke a rule.
-    pub fn open(&mut self, mut bytes: &[u8], plain: &mut Vec<u8>, wire: &mut Vec<u8>) -> Result<(), Malformed> {
+    /// What the broker sent, in words.
+    pub fn open(&mut self, mut bytes: &[u8], plain: &mut Vec<u8>, wire: &mut Vec<u8>) -> Result<(), String> {
+        let malformed = |Malformed(what)| what.to_owned();
         let Some(tls) = &mut self.tls else {
-            return self.web.as_mut().map_or(Ok(()), |web| web.open(bytes, plain));
+            return self.web.as_mut().map_or(Ok(()), |web| web.open(bytes, plain)).map_err(malformed);
         };
         while !bytes.is_empty() {
-            tls.read_tls(&mut bytes).map_err(|_| Malformed("records that nobody can keep"))?;
-            let state = tls.process_new_packets().map_err(|_| Malformed("a record that is no good TLS"))?;
+            tls.read_tls(&mut bytes).map_err(|error| format!("records that nobody can keep: {error}"))?;
+            let state = tls.process_new_packets().map_err(|error| format!("what TLS refuses: {error}"))?;
             let len = state.plaintext_bytes_to_read();
             if len > 0 {
                 self.scratch.resize(len, 0);
                 tls.reader().read_exact(&mut self.scratch).expect("it was counted");
                 match &mut self.web {
-                    Some(web) => web.open(&self.scratch, plain)?,
+                    Some(web) => web.open(&self.scratch, plain).map_err(malformed)?,
                     None => plain.extend_from_slice(&self.scratch),
                 }
             }

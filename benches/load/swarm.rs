@@ -424,10 +424,10 @@ impl Swarm {
                 let len = rest.len().min(self.buffer.len() - carried);
                 self.buffer[carried..carried + len].copy_from_slice(&rest[..len]);
                 rest = &rest[len..];
-                result = self.packets(index, carried + len, sink);
+                result = self.packets(index, carried + len, sink).map_err(|Malformed(what)| what.to_owned());
             }
             self.opened_bytes = opened;
-            if let Err(Malformed(what)) = result {
+            if let Err(what) = result {
                 return self.end(index, &format!("the broker sent {what}"), sink);
             }
             if got < self.raw.len() {

@@ -21,6 +21,7 @@ use ureq::{Agent, Body, RequestBuilder};
 
 use super::identity::{Credentials, Particulars};
 use super::jwt::plain;
+use super::users::unreadable;
 use crate::config::access::{BodyForm, Http};
 
 /// Answers that are remembered.
@@ -241,7 +242,7 @@ pub(super) fn agent(timeout: Duration, ca_file: Option<&Path>) -> Result<Agent, 
             .collect(),
         // Without any an address of https is one that nobody can prove; one of http needs none.
         Err(_) if ca_file.is_none() => Vec::new(),
-        Err(error) => return Err(format!("{}: {error}", path.display())),
+        Err(error) => return Err(unreadable(path, &error)),
     };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = TlsConfig::builder()

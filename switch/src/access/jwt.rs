@@ -12,7 +12,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
 use super::identity::Particulars;
-use super::users::read_text;
+use super::users::{read_text, unreadable};
 use crate::config::access::Jwt;
 
 /// Bytes of a token at most.
@@ -201,7 +201,7 @@ fn allowed(settings: &Jwt) -> Result<Vec<Algorithm>, String> {
 }
 
 fn secret(path: &Path) -> Result<DecodingKey, String> {
-    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
     let bytes = zeroize::Zeroizing::new(bytes);
     let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let secret = secret.strip_suffix(b"\r").unwrap_or(secret);

@@ -1,6 +1,7 @@
 //! The password file: a line `user:hash` for each user, as mosquitto has it.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
@@ -149,12 +150,21 @@ impl Users {
 
 /// Reads a text file of ours within bounds.
 pub fn read_text(path: &Path) -> Result<String, String> {
-    let refuse = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let metadata = std::fs::metadata(path).map_err(|error| refuse(&error))?;
+    let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if metadata.len() > FILE_BYTES_MAX {
-        return Err(refuse(&"the file is too long"));
+        return Err(format!("{}: the file is longer than {} MiB", path.display(), FILE_BYTES_MAX >> 20));
     }
-    std::fs::read_to_string(path).map_err(|error| refuse(&error))
+    std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))
+}
+
+/// What is said of a file that the configuration names and that cannot be read.
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> String {
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => "correct the path in the configuration, or put the file there",
+        io::ErrorKind::PermissionDenied => "give it to the user that the program runs as",
+        _ => "the configuration names it",
+    };
+    format!("{} cannot be read: {error}; {remedy}", path.display())
 }
 
 #[cfg(test)]
@@ -164,6 +174,14 @@ mod tests {
 
     fn line(user: &str, password: &[u8]) -> String {
         format!("{user}:{}\n", Hash::make(Kind::Scram, password).expect("randomness"))
+    }
+
+    /// A file that is not there is named, with what helps.
+    #[test]
+    fn a_missing_file_is_named() {
+        let said = Users::read(Path::new("/nowhere/users")).err().expect("it is not there");
+        assert!(said.starts_with("/nowhere/users cannot be read: No such file"), "{said}");
+        assert!(said.ends_with("correct the path in the configuration, or put the file there"), "{said}");
     }
 
     /// A user is let in by the password and by nothing else; a missing one is not an empty one.

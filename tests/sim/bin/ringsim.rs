@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use sim::trace::say;
@@ -12,6 +12,9 @@ use sim::world::Report;
 
 #[cfg(feature = "planted-faults")]
 mod faults;
+
+/// How often a long run says on standard error how far it is.
+const PROGRESS: Duration = Duration::from_secs(30);
 
 /// Runs the switch on a simulated kernel, seed after seed, and checks its promises.
 #[derive(Clone, Parser)]
@@ -93,10 +96,33 @@ fn command(args: &Args, seed: u64) -> String {
     format!("ringsim --seed {seed} --events {}{fault} --trace", args.events)
 }
 
+/// What runs came to.
+struct Results {
+    sum: Report,
+    failed: Vec<(u64, String)>,
+    done: u64,
+    told: Instant,
+}
+
+impl Results {
+    fn take(&mut self, seed: u64, run: Result<Report, String>, count: u64) {
+        match run {
+            Ok(report) => self.sum += report,
+            Err(why) => self.failed.push((seed, why)),
+        }
+        self.done += 1;
+        if self.told.elapsed() >= PROGRESS {
+            eprintln!("{} of {count} seeds, {} failed", self.done, self.failed.len());
+            self.told = Instant::now();
+        }
+    }
+}
+
 /// Runs seeds on all threads: the sum of what passed, and what failed, by seed.
 fn run_all(args: &Args, first: u64, count: u64) -> (Report, Vec<(u64, String)>) {
     let (next, stop) = (AtomicU64::new(first), AtomicBool::new(false));
-    let results = Mutex::new((Report::default(), Vec::new()));
+    let results = Results { sum: Report::default(), failed: Vec::new(), done: 0, told: Instant::now() };
+    let results = Mutex::new(results);
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -104,18 +130,12 @@ fn run_all(args: &Args, first: u64, count: u64) -> (Report, Vec<(u64, String)>) 
                 return;
             }
             let run = run(seed, args.events, args.trace);
-            let mut results = results.lock().expect("runs that panic are caught");
-            match run {
-                Ok(report) => results.0 += report,
-                Err(why) => {
-                    results.1.push((seed, why));
-                    stop.store(!args.keep_going, Ordering::Relaxed);
-                }
-            }
+            stop.fetch_or(run.is_err() && !args.keep_going, Ordering::Relaxed);
+            results.lock().expect("runs that panic are caught").take(seed, run, count);
         }
     };
     std::thread::scope(|scope| (0..args.jobs.max(1)).for_each(|_| drop(scope.spawn(work))));
-    let (sum, mut failed) = results.into_inner().expect("runs that panic are caught");
+    let Results { sum, mut failed, .. } = results.into_inner().expect("runs that panic are caught");
     failed.sort();
     (sum, failed)
 }
