@@ -14,6 +14,7 @@
 //! - [`identity`]: who a client is, and what it said to prove that.
 //! - [`service`]: everything that costs time or waits for somebody; no shard ever does.
 //! - [`gate`]: the shard's side. A client waits for its verdict in a phase of its own, in which nothing is read from it.
+//! - [`enhanced`]: AUTH packets, of a client that waits there and of one that is connected.
 //! - [`ask`], [`asked`] and [`decider`]: a service that decides about packets. A connection waits for it, no shard does.
 //! - [`recall`]: subscriptions that are asked about again, when their client comes back and after a reload.
 //! - [`source`]: who published a retained message, which is judged again when it is delivered.
@@ -32,6 +33,7 @@ pub mod bans;
 pub mod decider;
 pub mod decisions;
 pub mod desk;
+pub mod enhanced;
 pub mod gate;
 pub mod hash;
 pub mod http;
