@@ -199,6 +199,8 @@ impl Kernel {
     /// came through.
     pub fn crash(&mut self, shards: u16) {
         for socket in &mut self.sockets {
+            // Also of those that were closed before: their shard may be none of the next node's.
+            socket.place = None;
             if socket.switch_fin && socket.holders == 0 {
                 continue;
             }
@@ -208,7 +210,7 @@ impl Kernel {
                 _ => socket.to_client.len(),
             };
             socket.to_client.truncate(came);
-            (socket.switch_reset, socket.switch_fin, socket.holders, socket.place) = (true, true, 0, None);
+            (socket.switch_reset, socket.switch_fin, socket.holders) = (true, true, 0);
         }
         self.tables = tables(shards, self.sizes.slots);
     }

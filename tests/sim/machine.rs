@@ -436,4 +436,23 @@ mod tests {
         machine.pass(Duration::from_secs(5), 1_000_000).expect("it comes to rest");
         assert!(machine.finished() && machine.kernel().socket(id).switch_fin);
     }
+
+    /// Story: a client read what a node had sent before it closed the connection, on a shard that the node after a crash
+    /// had no more; the simulated kernel looked for a poll there.
+    #[test]
+    fn what_was_sent_before_a_close_is_read_after_a_crash() {
+        let mut machine = Machine::new(&plan(3), 7);
+        machine.settle(1000).expect("it comes to rest");
+        let id = machine.kernel_mut().connect(2);
+        machine.kernel_mut().client_sends(id, b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a");
+        machine.settle(1000).expect("it comes to rest");
+        machine.kernel_mut().client_sends(id, b"\xe0\x00");
+        machine.kernel_mut().client_finishes(id);
+        machine.settle(1000).expect("it comes to rest");
+        assert_eq!(machine.kernel().socket(id).holders, 0, "DISCONNECT ends it");
+        machine.kernel_mut().crash(1);
+        let mut bytes = Vec::new();
+        machine.kernel_mut().client_reads(id, 64, &mut bytes);
+        assert_eq!(bytes, b"\x20\x02\x00\x00");
+    }
 }
