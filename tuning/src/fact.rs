@@ -1,9 +1,11 @@
 //! One thing that was looked at: what it is, or why that is not known.
 
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 /// A fact, or the reason for which it is not known. Written as the value itself, or as `{"unknown": "why"}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Fact<T> {
     /// It could not be read: it is not there, or there is no right to read it, or it is not understood.
@@ -56,6 +58,18 @@ impl<T> Fact<T> {
         match other() {
             Fact::Unknown { unknown } => Fact::unknown(format!("{first}; {unknown}")),
             known => known,
+        }
+    }
+}
+
+/// By way of JSON: what `derive` makes of an untagged enum whose values have more of them inside takes half a minute to
+/// compile.
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Fact<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fact<T>, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        match value.as_object().filter(|map| map.len() == 1).and_then(|map| map.get("unknown")?.as_str()) {
+            Some(why) => Ok(Fact::unknown(why)),
+            None => T::deserialize(value).map(Fact::Known).map_err(D::Error::custom),
         }
     }
 }
