@@ -196,13 +196,13 @@ impl Image {
             let behind = records(&header, bytes).filter(|record| record.position >= end);
             proven = behind.map(|record| record.synced).fold(proven, Position::max);
         }
-        // A file behind the last segment may be one whose header is damaged: it would begin where the log ends.
+        // A file behind the last segment may be one whose header is damaged: it would begin where the log ends. Whose it is
+        // makes no difference to what its records say.
         let last = self.segments().last().map_or(0, |(header, _)| header.number);
+        let owner = self.owner().unwrap_or(Owner { node: 0, generation: 0, shard: 0 });
         for (path, bytes) in &self.0 {
             let name = path.file_name().and_then(|name| name.to_str());
-            if name.and_then(parse_segment_file_name).is_some_and(|number| number > last)
-                && let Some(owner) = self.owner()
-            {
+            if name.and_then(parse_segment_file_name).is_some_and(|number| number > last) {
                 let header =
                     SegmentHeader { epoch: u32::MAX, owner, number: last, base: end, capacity: 0, sealed: true };
                 proven = records(&header, bytes).map(|record| record.synced).fold(proven, Position::max);
