@@ -290,8 +290,15 @@ impl Case {
                             StoreError::Damaged { damage: found, .. } => *found == damage,
                             _ => false,
                         };
-                        assert!(dumped.as_ref().is_err_and(is) && started.as_ref().is_err_and(is), "{damage}");
-                        assert_eq!(found, shown);
+                        assert!(dumped.as_ref().is_err_and(is), "{damage}, and a dump: {dumped:?}");
+                        // A staging ring of a later time ends a start before it has read anything.
+                        match &started {
+                            Err(StoreError::Ahead { .. }) => assert_eq!(found, []),
+                            started => {
+                                assert!(started.as_ref().is_err_and(is), "{damage}, and a start: {started:?}");
+                                assert_eq!(found, shown);
+                            }
+                        }
                         self.check_damage(&damage);
                     }
                     None => {
