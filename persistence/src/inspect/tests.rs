@@ -124,6 +124,19 @@ fn a_damaged_directory_is_mended() {
     assert_eq!(again, []);
 }
 
+/// Story: a file was cut where the last record is filled up to a granule. The record was whole without that, so what was to
+/// be kept was longer than the file, and repair set the whole segment aside, with all good records in it.
+#[test]
+fn a_file_that_is_cut_behind_a_body_keeps_what_is_before() {
+    let files = written();
+    files.truncate(&segment(2), 4096 + 10 * 192 - 5).expect("it is cut");
+    let damage = verify_in(&files, Path::new("/data")).expect("it is read").shards[0].damage.expect("it is damaged");
+    assert_eq!((damage.segment, damage.offset), (Some(2), 4096 + 9 * 192));
+    assert!(values(&files, "/data").is_err());
+    repair::repair_in(&files, Path::new("/data"), Path::new("/memory")).expect("it is mended");
+    assert_eq!(values(&files, "/data").expect("it opens"), (0..30).collect::<Vec<u8>>());
+}
+
 /// Goal: whatever is missing or damaged, repair ends with a directory that opens, and killed half-way it is done again.
 #[test]
 fn repair_is_killed_anywhere() {
