@@ -11,8 +11,8 @@ impl World {
         let (socket, now, tick) = (self.conns[conn].socket, self.now(), self.tick());
         self.abandoned.push((socket, now));
         let state = &self.conns[conn];
-        // The switch may have ended it before, where that may have a reason of its own: a CONNECT that raced with this one's
-        // has taken the session over.
+        // The switch may have ended it before, where that may have a reason of its own: a CONNECT that raced with this
+        // one's has taken the session over.
         let ends_here = state.stage == Stage::Open && !state.silent && !state.raced && !self.may_be_refused(conn);
         if let (Some(will), true) = (state.will, ends_here) {
             self.messages[will as usize].sent = tick;

@@ -1,3 +1,5 @@
+//! Regions, their two ends, and pages that go away.
+
 use super::*;
 
 fn file(len: u64) -> File {

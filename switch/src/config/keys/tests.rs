@@ -1,3 +1,5 @@
+//! What must hold of all keys.
+
 use std::collections::BTreeSet;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! A feed that fills, is read and loses what is old.
+
 use super::*;
 
 fn feed() -> (Feed, Arena) {

@@ -1,3 +1,5 @@
+//! What records make of the state.
+
 use super::*;
 use wire::entry::{Identifiers, Owners};
 use wire::frame::FrameHeader;
