@@ -158,7 +158,8 @@ def properties():
     got = subscriber.expect(topic, b"x", 1).properties
     assert got.UserProperty == sent.UserProperty
     assert (got.ContentType, got.ResponseTopic, got.CorrelationData) == ("text/plain", "answers", b"42")
-    assert got.MessageExpiryInterval in (59, 60)
+    # Less what it waited, which is up to who else uses the machine.
+    assert 0 < got.MessageExpiryInterval <= 60
     publisher.disconnect()
     subscriber.disconnect()
 
