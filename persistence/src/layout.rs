@@ -147,6 +147,13 @@ impl RecordHeader {
         let body = &covered[RecordHeader::BYTES - 4..];
         (actual == checksum).then_some((header, body))
     }
+
+    /// The same, if all that it stands for is there: what fills it up to a granule, and the bytes that a filler skips.
+    #[inline]
+    pub fn check_all(bytes: &[u8], position: Position) -> Option<(RecordHeader, &[u8])> {
+        let found = RecordHeader::check(bytes, position)?;
+        (found.0.end().0 - position.0 <= bytes.len() as u64).then_some(found)
+    }
 }
 
 #[cfg(test)]

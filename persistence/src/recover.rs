@@ -375,12 +375,10 @@ impl Walk {
 #[inline]
 fn record_at<'a>(header: &SegmentHeader, bytes: &'a [u8], position: Position) -> Option<(RecordHeader, &'a [u8])> {
     let at = usize::try_from(offset(header.base, position)).ok()?;
-    let bytes = bytes.get(at..)?;
-    let (record, body) = RecordHeader::check(bytes, position)?;
+    // A file may have been cut behind a body.
+    let (record, body) = RecordHeader::check_all(bytes.get(at..)?, position)?;
     let of_its_epoch = record.epoch == header.epoch || header.sealed && record.epoch < header.epoch;
-    // With what fills it up to a granule: a file may have been cut there.
-    let all_there = record.end().0 - position.0 <= bytes.len() as u64;
-    (of_its_epoch && all_there).then_some((record, body))
+    of_its_epoch.then_some((record, body))
 }
 
 /// What lies behind the last whole record of a segment.

@@ -236,8 +236,7 @@ impl Log {
     fn whole(&self) -> usize {
         let mut at = self.from;
         while let Some((header, _)) =
-            self.bytes.get((at - self.from) as usize..).and_then(|rest| RecordHeader::check(rest, Position(at)))
-            && header.end().0 - self.from <= self.bytes.len() as u64
+            self.bytes.get((at - self.from) as usize..).and_then(|rest| RecordHeader::check_all(rest, Position(at)))
         {
             at = header.end().0;
         }

@@ -76,10 +76,9 @@ impl<'a> Staged<'a> {
             return None;
         }
         let place = (position.0 % self.header.capacity) as usize;
-        let (header, body) = RecordHeader::check(&self.ring[place..], position)?;
         // A record, and a filler, too, lies in one piece.
-        let one_piece = header.end().0 - position.0 <= (self.ring.len() - place) as u64;
-        (one_piece && header.epoch == self.header.epoch).then_some((header, body))
+        let (header, body) = RecordHeader::check_all(&self.ring[place..], position)?;
+        (header.epoch == self.header.epoch).then_some((header, body))
     }
 }
 
