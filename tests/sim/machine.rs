@@ -389,6 +389,7 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::SocketId;
     use switch::routing::parcel::rank_specs;
 
     fn plan(shards: u16) -> Plan {
@@ -398,15 +399,21 @@ mod tests {
         Plan { shards, settings, sizes, faults: Faults::default(), ranks, stalls: 0, disk: None }
     }
 
+    /// A node of three shards, and a connection to this one whose CONNECT was answered.
+    fn connected(shard: u16) -> (Machine, SocketId) {
+        let mut machine = Machine::new(&plan(3), 7);
+        machine.settle(1000).expect("it comes to rest");
+        let id = machine.kernel_mut().connect(shard);
+        machine.kernel_mut().client_sends(id, b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a");
+        machine.settle(1000).expect("it comes to rest");
+        (machine, id)
+    }
+
     /// A client that sends CONNECT to any shard gets CONNACK without time passing, and PINGRESP.
     #[test]
     fn a_client_is_served() {
         for shard in 0..3 {
-            let mut machine = Machine::new(&plan(3), 7);
-            machine.settle(1000).expect("it comes to rest");
-            let id = machine.kernel_mut().connect(shard);
-            machine.kernel_mut().client_sends(id, b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a");
-            machine.settle(1000).expect("it comes to rest");
+            let (mut machine, id) = connected(shard);
             let mut bytes = Vec::new();
             machine.kernel_mut().client_reads(id, 100, &mut bytes);
             assert_eq!(bytes, [0x20, 2, 0, 0]);
@@ -441,11 +448,7 @@ mod tests {
     /// had no more; the simulated kernel looked for a poll there.
     #[test]
     fn what_was_sent_before_a_close_is_read_after_a_crash() {
-        let mut machine = Machine::new(&plan(3), 7);
-        machine.settle(1000).expect("it comes to rest");
-        let id = machine.kernel_mut().connect(2);
-        machine.kernel_mut().client_sends(id, b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a");
-        machine.settle(1000).expect("it comes to rest");
+        let (mut machine, id) = connected(2);
         machine.kernel_mut().client_sends(id, b"\xe0\x00");
         machine.kernel_mut().client_finishes(id);
         machine.settle(1000).expect("it comes to rest");
